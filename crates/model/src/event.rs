@@ -1,0 +1,720 @@
+//! Events: what has happened. The `data` of a CloudEvents object in a tenant's signed, hash-chained stream.
+//!
+//! An event that a person caused carries the signed command under `command`; one that follows from an earlier event
+//! carries that event's hash under `cause`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::dsse::Envelope;
+use crate::id::{Digest, EventHash, Fingerprint, KeyId, Malformed};
+use crate::key::{KeyIdentity, KeySpec, KeyState, Operation, Reason, TenantClass};
+use crate::people::{Principal, Role, ServiceRole};
+use crate::text::{Base64, Name, Text};
+use crate::time::Timestamp;
+
+/// The largest event payload in bytes. With headers it stays below the stream's 64 KiB.
+pub const PAYLOAD_BYTES_MAX: usize = 60_000;
+
+/// Defines the table of events: name, the roles that may sign it, data. One row an event, so that the name, the parser,
+/// the schema and the signers can't come apart.
+macro_rules! events {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, [$($signer:ident),*];)*) => {
+        /// The type of an event: `dev.keylatch.<noun>.<verb>.v1`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum EventType {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl EventType {
+            /// Every type.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// `<noun>.<verb>`, which is also the end of the event's subject.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+
+            /// The roles that may sign it.
+            pub fn signers(self) -> &'static [ServiceRole] {
+                match self {
+                    $(Self::$variant => &[$(ServiceRole::$signer),*],)*
+                }
+            }
+
+            /// The JSON Schema of its data.
+            pub fn schema(self) -> schemars::Schema {
+                match self {
+                    $(Self::$variant => schemars::schema_for!($variant),)*
+                }
+            }
+        }
+
+        /// An event's type and data.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Event {
+            $($(#[$doc])* $variant($variant),)*
+        }
+
+        impl Event {
+            /// Its type.
+            pub fn event_type(&self) -> EventType {
+                match self {
+                    $(Self::$variant(_) => EventType::$variant,)*
+                }
+            }
+
+            /// Reads data that has passed the strict JSON check of `journal`.
+            pub fn parse(event_type: EventType, data: &str) -> Result<Self, serde_json::Error> {
+                match event_type {
+                    $(EventType::$variant => serde_json::from_str(data).map(Self::$variant),)*
+                }
+            }
+
+            /// The data as JSON.
+            pub fn to_json(&self) -> String {
+                match self {
+                    $(Self::$variant(data) => serde_json::to_string(data),)*
+                }
+                .unwrap_or_default()
+            }
+        }
+    };
+}
+
+events! {
+    /// A tenant begins: event 1 of its chain.
+    TenantCreated = "tenant.created", [Registrar];
+    /// A newer authority statement holds.
+    AuthorityChanged = "authority.changed", [Registrar];
+    /// A person or workload is enrolled.
+    PrincipalEnrolled = "principal.enrolled", [Approver];
+    /// A principal's roles changed.
+    PrincipalChanged = "principal.changed", [Approver];
+    /// A principal is revoked, for good.
+    PrincipalRevoked = "principal.revoked", [Approver];
+    /// A policy is in force.
+    PolicyAdopted = "policy.adopted", [Approver];
+    /// A key exists, pre-active.
+    KeyGenerated = "key.generated", [Issuer];
+    /// A key may be used.
+    KeyActivated = "key.activated", [Activator];
+    /// A key's use is halted.
+    KeySuspended = "key.suspended", [Activator];
+    /// A suspension is lifted.
+    KeyResumed = "key.resumed", [Activator];
+    /// A key's use has ended.
+    KeyDeactivated = "key.deactivated", [Activator, Expirer];
+    /// A key is compromised.
+    KeyCompromised = "key.compromised", [Activator];
+    /// A key is to be destroyed; the custodian's `custody.applied` proves that it was.
+    KeyDestroyed = "key.destroyed", [Activator];
+    /// A key was never activated in time. Destruction follows.
+    KeyExpired = "key.expired", [Expirer];
+    /// Activation is asked for.
+    ActivationRequested = "activation.requested", [Approver];
+    /// A person approves.
+    ActivationApproved = "activation.approved", [Approver];
+    /// A person rejects, which closes the request.
+    ActivationRejected = "activation.rejected", [Approver];
+    /// The request is taken back.
+    ActivationCancelled = "activation.cancelled", [Approver];
+    /// The quorum is complete: the key may be activated when its time comes.
+    ActivationAuthorized = "activation.authorized", [Approver];
+    /// A request or one of its approvals ran out.
+    ActivationLapsed = "activation.lapsed", [Expirer];
+    /// The store now has this state.
+    CustodyApplied = "custody.applied", [Custodian];
+    /// Uses, gathered.
+    CustodyUsed = "custody.used", [Custodian];
+    /// Refused uses, gathered.
+    CustodyRefused = "custody.refused", [Custodian];
+    /// The exporter signed a checkpoint over every event before this one.
+    CheckpointSigned = "checkpoint.signed", [EvidenceExporter];
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for EventType {
+    type Err = Malformed;
+
+    /// Reads the full CloudEvents type.
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        text.strip_prefix("dev.keylatch.")
+            .and_then(|rest| rest.strip_suffix(".v1"))
+            .and_then(|name| Self::ALL.iter().find(|event_type| event_type.name() == name))
+            .copied()
+            .ok_or_else(|| Malformed::new(text, "an event type: dev.keylatch.<noun>.<verb>.v1"))
+    }
+}
+
+impl EventType {
+    /// The CloudEvents `type`.
+    pub fn full_name(self) -> String {
+        format!("dev.keylatch.{}.v1", self.name())
+    }
+}
+
+impl Event {
+    /// The key it is about: the CloudEvents `subject`. `None` where it is about the tenant.
+    pub fn key_id(&self) -> Option<KeyId> {
+        match self {
+            Self::TenantCreated(_)
+            | Self::AuthorityChanged(_)
+            | Self::PrincipalEnrolled(_)
+            | Self::PrincipalChanged(_)
+            | Self::PrincipalRevoked(_)
+            | Self::PolicyAdopted(_)
+            | Self::CheckpointSigned(_) => None,
+            Self::KeyGenerated(KeyGenerated { key_id, .. })
+            | Self::KeyActivated(KeyActivated { key_id, .. })
+            | Self::KeySuspended(KeySuspended { key_id, .. })
+            | Self::KeyResumed(KeyResumed { key_id, .. })
+            | Self::KeyDeactivated(KeyDeactivated { key_id, .. })
+            | Self::KeyCompromised(KeyCompromised { key_id, .. })
+            | Self::KeyDestroyed(KeyDestroyed { key_id, .. })
+            | Self::KeyExpired(KeyExpired { key_id, .. })
+            | Self::ActivationRequested(ActivationRequested { key_id, .. })
+            | Self::ActivationApproved(ActivationApproved { key_id, .. })
+            | Self::ActivationRejected(ActivationRejected { key_id, .. })
+            | Self::ActivationCancelled(ActivationCancelled { key_id, .. })
+            | Self::ActivationAuthorized(ActivationAuthorized { key_id, .. })
+            | Self::ActivationLapsed(ActivationLapsed { key_id, .. })
+            | Self::CustodyApplied(CustodyApplied { key_id, .. })
+            | Self::CustodyUsed(CustodyUsed { key_id, .. })
+            | Self::CustodyRefused(CustodyRefused { key_id, .. }) => Some(*key_id),
+        }
+    }
+
+    /// The signed command that it carries.
+    pub fn command(&self) -> Option<&Envelope> {
+        match self {
+            Self::TenantCreated(TenantCreated { command, .. })
+            | Self::PrincipalEnrolled(PrincipalEnrolled { command, .. })
+            | Self::PrincipalChanged(PrincipalChanged { command, .. })
+            | Self::PrincipalRevoked(PrincipalRevoked { command, .. })
+            | Self::PolicyAdopted(PolicyAdopted { command, .. })
+            | Self::KeyGenerated(KeyGenerated { command, .. })
+            | Self::KeySuspended(KeySuspended { command, .. })
+            | Self::KeyResumed(KeyResumed { command, .. })
+            | Self::KeyCompromised(KeyCompromised { command, .. })
+            | Self::ActivationRequested(ActivationRequested { command, .. })
+            | Self::ActivationApproved(ActivationApproved { command, .. })
+            | Self::ActivationRejected(ActivationRejected { command, .. })
+            | Self::ActivationCancelled(ActivationCancelled { command, .. }) => Some(command),
+            Self::KeyActivated(KeyActivated { command, .. })
+            | Self::KeyDeactivated(KeyDeactivated { command, .. })
+            | Self::KeyDestroyed(KeyDestroyed { command, .. }) => command.as_ref(),
+            Self::AuthorityChanged(_)
+            | Self::KeyExpired(_)
+            | Self::ActivationAuthorized(_)
+            | Self::ActivationLapsed(_)
+            | Self::CustodyApplied(_)
+            | Self::CustodyUsed(_)
+            | Self::CustodyRefused(_)
+            | Self::CheckpointSigned(_) => None,
+        }
+    }
+
+    /// The authority statement that it carries.
+    pub fn authority(&self) -> Option<&Envelope> {
+        match self {
+            Self::TenantCreated(TenantCreated { authority, .. })
+            | Self::AuthorityChanged(AuthorityChanged { authority, .. }) => Some(authority),
+            _ => None,
+        }
+    }
+}
+
+// === Tenant ===
+
+/// Data of `tenant.created`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TenantCreated {
+    /// A name for people.
+    pub name: Name,
+    /// Which party of the AI supply chain it is.
+    pub class: TenantClass,
+    /// The first admins.
+    pub admins: Vec<Principal>,
+    /// How many of them govern together.
+    pub admin_quorum: u8,
+    /// The authority statement in force, signed by the root.
+    pub authority: Envelope,
+    /// `tenant.create`, signed by every first admin.
+    pub command: Envelope,
+}
+
+/// Data of `authority.changed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AuthorityChanged {
+    /// The statement's epoch.
+    pub epoch: u64,
+    /// The statement's rules epoch.
+    pub rules: u32,
+    /// The newer statement, signed by the root.
+    pub authority: Envelope,
+}
+
+/// Data of `principal.enrolled`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrincipalEnrolled {
+    /// Who.
+    pub principal: Principal,
+    /// Its key's fingerprint.
+    pub fingerprint: Fingerprint,
+    /// The admins' command.
+    pub command: Envelope,
+}
+
+/// Data of `principal.changed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrincipalChanged {
+    /// Who.
+    pub principal: Fingerprint,
+    /// The roles it holds from now on.
+    pub roles: std::collections::BTreeSet<Role>,
+    /// The admins' command.
+    pub command: Envelope,
+}
+
+/// Data of `principal.revoked`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrincipalRevoked {
+    /// Who.
+    pub principal: Fingerprint,
+    /// Why.
+    pub reason: Reason,
+    /// The admins' command.
+    pub command: Envelope,
+}
+
+/// Data of `policy.adopted`. The policy itself stands in the command, as its people signed it; events that rest on it
+/// name this event's hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyAdopted {
+    /// The policy's name.
+    pub name: Name,
+    /// Counts the tenant's policies from 1.
+    pub version: u32,
+    /// The admins' command.
+    pub command: Envelope,
+}
+
+// === Key ===
+
+/// Data of `key.generated`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyGenerated {
+    /// The key.
+    pub key_id: KeyId,
+    /// What it is for.
+    pub spec: KeySpec,
+    /// By what it is recognised.
+    pub identity: KeyIdentity,
+    /// The key store that has it.
+    pub store: Name,
+    /// Who had it generated.
+    pub created_by: Fingerprint,
+    /// The policy in force: hash of its `policy.adopted`.
+    pub policy: EventHash,
+    /// When it expires unless it was activated before.
+    pub pre_active_until: Timestamp,
+    /// The custodian's statement, a DSSE envelope over [`crate::statement::Generated`].
+    pub statement: Envelope,
+    /// The person's command.
+    pub command: Envelope,
+}
+
+/// How an activation came about (CCM CEK-15: manual, on creation, at a future time).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ActivationMode {
+    /// A person gave the command.
+    Manual,
+    /// By itself, when it was authorised and its time had come.
+    Scheduled,
+}
+
+/// Data of `key.activated`: what the sixth auditing guideline asks to find in one record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyActivated {
+    /// The key.
+    pub key_id: KeyId,
+    /// When: the event's time.
+    pub activated_at: Timestamp,
+    /// How.
+    pub mode: ActivationMode,
+    /// Who set it off: the one who gave the command, else the one who asked for activation.
+    pub initiated_by: Fingerprint,
+    /// The request: hash of its `activation.requested`.
+    pub request: EventHash,
+    /// The approvals that count: hashes of their `activation.approved`, in order.
+    pub approvals: Vec<EventHash>,
+    /// The policy in force: hash of its `policy.adopted`.
+    pub policy: EventHash,
+    /// The provisions it rests on.
+    pub legal_basis: Vec<Text>,
+    /// The systems and services that will use the key.
+    pub affected_systems: Vec<Text>,
+    /// The change it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_ref: Option<Text>,
+    /// When its use ends.
+    pub deactivate_at: Timestamp,
+    /// The command, where a person gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Envelope>,
+    /// The `activation.authorized` it follows from, where it came by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<EventHash>,
+}
+
+/// Data of `key.suspended`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeySuspended {
+    /// The key.
+    pub key_id: KeyId,
+    /// Why.
+    pub reason: Reason,
+    /// The command.
+    pub command: Envelope,
+}
+
+/// Data of `key.resumed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyResumed {
+    /// The key.
+    pub key_id: KeyId,
+    /// Why.
+    pub reason: Reason,
+    /// The command.
+    pub command: Envelope,
+}
+
+/// Data of `key.deactivated`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyDeactivated {
+    /// The key.
+    pub key_id: KeyId,
+    /// Why, where a person said so; left out where its crypto period ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// The command, where a person gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Envelope>,
+    /// The `key.activated` that set the end, where it came by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<EventHash>,
+}
+
+/// Data of `key.compromised`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyCompromised {
+    /// The key.
+    pub key_id: KeyId,
+    /// Why.
+    pub reason: Reason,
+    /// The state it was in: a destroyed key becomes destroyed-compromised.
+    pub was: KeyState,
+    /// The command.
+    pub command: Envelope,
+}
+
+/// Data of `key.destroyed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyDestroyed {
+    /// The key.
+    pub key_id: KeyId,
+    /// Why, where a person said so; left out where it expired.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// The command, where a person gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Envelope>,
+    /// The `key.expired` it follows from, where it came by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<EventHash>,
+}
+
+/// Data of `key.expired`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyExpired {
+    /// The key.
+    pub key_id: KeyId,
+    /// Until when it could have been activated.
+    pub pre_active_until: Timestamp,
+    /// The `key.generated` that set that time.
+    pub cause: EventHash,
+}
+
+// === Activation ===
+
+/// Data of `activation.requested`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActivationRequested {
+    /// The key.
+    pub key_id: KeyId,
+    /// Who asks. Never counts among the approvers.
+    pub requested_by: Fingerprint,
+    /// The key's identity: what people sign for is this key and no other.
+    pub identity: KeyIdentity,
+    /// Why.
+    pub reason: Reason,
+    /// The change it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change_ref: Option<Text>,
+    /// The provisions it rests on.
+    pub legal_basis: Vec<Text>,
+    /// The systems and services that will use the key.
+    pub affected_systems: Vec<Text>,
+    /// The policy in force: hash of its `policy.adopted`.
+    pub policy: EventHash,
+    /// The policy's rule for this key.
+    pub rule: Name,
+    /// Not to be activated before this time.
+    pub not_before: Timestamp,
+    /// To be deactivated at this time; left out, when the crypto period ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deactivate_at: Option<Timestamp>,
+    /// When the request lapses unless it was authorised before.
+    pub expires_at: Timestamp,
+    /// The command.
+    pub command: Envelope,
+}
+
+/// Data of `activation.approved`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActivationApproved {
+    /// The key.
+    pub key_id: KeyId,
+    /// The request: hash of its `activation.requested`.
+    pub request: EventHash,
+    /// Who.
+    pub approved_by: Fingerprint,
+    /// When the approval runs out.
+    pub expires_at: Timestamp,
+    /// The command.
+    pub command: Envelope,
+}
+
+/// Data of `activation.rejected`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActivationRejected {
+    /// The key.
+    pub key_id: KeyId,
+    /// The request: hash of its `activation.requested`.
+    pub request: EventHash,
+    /// Who.
+    pub rejected_by: Fingerprint,
+    /// Why.
+    pub reason: Reason,
+    /// The command.
+    pub command: Envelope,
+}
+
+/// Data of `activation.cancelled`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActivationCancelled {
+    /// The key.
+    pub key_id: KeyId,
+    /// The request: hash of its `activation.requested`.
+    pub request: EventHash,
+    /// Who.
+    pub cancelled_by: Fingerprint,
+    /// Why.
+    pub reason: Reason,
+    /// The command.
+    pub command: Envelope,
+}
+
+/// Data of `activation.authorized`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActivationAuthorized {
+    /// The key.
+    pub key_id: KeyId,
+    /// The request: hash of its `activation.requested`.
+    pub request: EventHash,
+    /// The approvals that count, in order.
+    pub approvals: Vec<EventHash>,
+    /// The policy in force: hash of its `policy.adopted`.
+    pub policy: EventHash,
+    /// Not to be activated before this time.
+    pub not_before: Timestamp,
+    /// The `activation.approved` that completed the quorum.
+    pub cause: EventHash,
+}
+
+/// Data of `activation.lapsed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActivationLapsed {
+    /// The key.
+    pub key_id: KeyId,
+    /// The request: hash of its `activation.requested`.
+    pub request: EventHash,
+    /// Where one approval ran out and not the request: hash of its `activation.approved`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<EventHash>,
+    /// The event that set the time that has passed.
+    pub cause: EventHash,
+}
+
+// === Custody ===
+
+/// Where in its store a key is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// The inventory: pre-active keys are kept apart from the others.
+    pub inventory: Inventory,
+    /// The wrapping key (or token) that guards it there.
+    pub wrapping_key: Name,
+}
+
+/// The two inventories, apart in storage and under wrapping keys of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Inventory {
+    /// Keys not yet authorised.
+    PreActive,
+    /// Keys that are or were active.
+    Active,
+}
+
+/// Data of `custody.applied`: the custodian judged the whole story, and the store now has this state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CustodyApplied {
+    /// The key.
+    pub key_id: KeyId,
+    /// The state that the store now has.
+    pub state: KeyState,
+    /// The key store.
+    pub store: Name,
+    /// Where the key was before; left out where it was nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Place>,
+    /// Where it is now; left out where it is destroyed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Place>,
+    /// The event that was applied.
+    pub cause: EventHash,
+}
+
+/// Data of `custody.used`: the first use after each activation at once, later ones gathered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CustodyUsed {
+    /// The key.
+    pub key_id: KeyId,
+    /// The `key.activated` under which it was used.
+    pub activation: EventHash,
+    /// How often, by operation.
+    pub uses: BTreeMap<Operation, u64>,
+    /// By whom, at most 32.
+    pub used_by: Vec<Fingerprint>,
+    /// The first of them, by the custodian's clock.
+    pub from: Timestamp,
+    /// The last.
+    pub to: Timestamp,
+    /// The event that the key's state rested on at the last of them.
+    pub cause: EventHash,
+}
+
+/// Data of `custody.refused`: the first refusal of a kind at once, later ones gathered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CustodyRefused {
+    /// The key.
+    pub key_id: KeyId,
+    /// Why: the end of the problem's type, such as `key-not-active`.
+    pub reason: Name,
+    /// The state the key was in.
+    pub state: KeyState,
+    /// How often, by operation.
+    pub refusals: BTreeMap<Operation, u64>,
+    /// Who asked, at most 32.
+    pub asked_by: Vec<Fingerprint>,
+    /// The SHA-256 of the payload of the first command refused.
+    pub first_command: Digest,
+    /// The first of them, by the custodian's clock.
+    pub from: Timestamp,
+    /// The last.
+    pub to: Timestamp,
+    /// The key's event that the refusal rests on.
+    pub cause: EventHash,
+}
+
+// === Evidence ===
+
+/// Data of `checkpoint.signed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointSigned {
+    /// How many events it commits to: all before this one.
+    pub size: u64,
+    /// The RFC 6962 root over their hashes.
+    pub root: Base64,
+    /// The C2SP signed note.
+    pub note: String,
+    /// The last event it covers.
+    pub cause: EventHash,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn type_names_read_back_and_need_their_version() {
+        for event_type in EventType::ALL {
+            assert_eq!(event_type.full_name().parse(), Ok(*event_type));
+            assert!(!event_type.signers().is_empty());
+        }
+        for bad in ["key.generated", "dev.keylatch.key.generated", "dev.keylatch.key.generated.v2", "dev.keylatch..v1"]
+        {
+            assert!(bad.parse::<EventType>().is_err(), "{bad}");
+        }
+    }
+
+    /// INVARIANT (no single service): the roles that record a request, an approval and an activation differ from the one
+    /// that generates keys, and the one that activates can't approve.
+    #[test]
+    fn no_role_can_carry_a_key_from_birth_to_use() {
+        for role in ServiceRole::ALL {
+            let signs = |event_type: EventType| event_type.signers().contains(&role);
+            let steps = [EventType::KeyGenerated, EventType::ActivationApproved, EventType::KeyActivated];
+            assert!(steps.into_iter().filter(|step| signs(*step)).count() <= 1, "{role}");
+        }
+    }
+}

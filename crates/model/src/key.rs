@@ -1,0 +1,290 @@
+//! Keys: what they are, what state they are in, whose duty they are.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::text::{Base64, Name, Text};
+
+/// What a key computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum Algorithm {
+    /// AES-256 in GCM (SP 800-38D): encrypt, decrypt, wrap and unwrap data keys.
+    #[serde(rename = "aes-256-gcm")]
+    Aes256Gcm,
+    /// Ed25519 (RFC 8032), signing SHA-512 digests as Ed25519ph.
+    #[serde(rename = "ed25519")]
+    Ed25519,
+    /// ECDSA on P-256 (FIPS 186-5), signing SHA-256 digests.
+    #[serde(rename = "ecdsa-p256")]
+    EcdsaP256,
+}
+
+impl Algorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 3] = [Self::Aes256Gcm, Self::Ed25519, Self::EcdsaP256];
+
+    /// Its name in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Aes256Gcm => "aes-256-gcm",
+            Self::Ed25519 => "ed25519",
+            Self::EcdsaP256 => "ecdsa-p256",
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What a key can be asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// Encrypt up to 4 KiB.
+    Encrypt,
+    /// Decrypt what `encrypt` gave.
+    Decrypt,
+    /// Sign a digest.
+    Sign,
+    /// Verify a digest's signature.
+    Verify,
+    /// Wrap a new data key.
+    Wrap,
+    /// Unwrap a data key.
+    Unwrap,
+}
+
+impl Operation {
+    /// Its name in documents and subjects.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Encrypt => "encrypt",
+            Self::Decrypt => "decrypt",
+            Self::Sign => "sign",
+            Self::Verify => "verify",
+            Self::Wrap => "wrap",
+            Self::Unwrap => "unwrap",
+        }
+    }
+
+    /// Whether it only undoes or checks what was done while the key was active. A deactivated key may still do these
+    /// where policy says so (SP 800-57 part 1, 7.4), never the others.
+    pub fn processes_only(self) -> bool {
+        matches!(self, Self::Decrypt | Self::Verify | Self::Unwrap)
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// The states of NIST SP 800-57 part 1, section 7, and KMIP's destroyed-compromised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeyState {
+    /// Generated, not authorised for use.
+    PreActive,
+    /// Usable.
+    Active,
+    /// Use halted for the time being.
+    Suspended,
+    /// Use has ended; may still process old data where policy says so.
+    Deactivated,
+    /// Known or suspected by others.
+    Compromised,
+    /// Gone.
+    Destroyed,
+    /// Gone, and found to have been compromised.
+    DestroyedCompromised,
+}
+
+impl KeyState {
+    /// Every state.
+    pub const ALL: [Self; 7] = [
+        Self::PreActive,
+        Self::Active,
+        Self::Suspended,
+        Self::Deactivated,
+        Self::Compromised,
+        Self::Destroyed,
+        Self::DestroyedCompromised,
+    ];
+
+    /// Its name in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PreActive => "pre-active",
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Deactivated => "deactivated",
+            Self::Compromised => "compromised",
+            Self::Destroyed => "destroyed",
+            Self::DestroyedCompromised => "destroyed-compromised",
+        }
+    }
+}
+
+impl fmt::Display for KeyState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// By what a key is recognised without being seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyIdentity {
+    /// A key pair: its public half, as SubjectPublicKeyInfo in DER (RFC 5280).
+    PublicKey(Base64),
+    /// A secret key: its check value, the first three bytes of a block of zeros encrypted (PKCS #11 `CKA_CHECK_VALUE`).
+    CheckValue(Base64),
+}
+
+impl fmt::Display for KeyIdentity {
+    /// `spki:` and the SHA-256 of the public key, or `kcv:` and six hex digits.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PublicKey(der) => write!(f, "spki:{}", crate::Digest::of(&der.0)),
+            Self::CheckValue(value) => write!(f, "kcv:{}", data_encoding::HEXLOWER.encode(&value.0)),
+        }
+    }
+}
+
+/// The layer a key belongs to, which says whose duty it is along the AI supply chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Responsibility {
+    /// Physical infrastructure and its platform: the cloud service provider's.
+    Infrastructure,
+    /// The model: the model provider's.
+    Model,
+    /// Orchestration: shared by cloud and model provider.
+    Orchestrated,
+    /// The application: the application provider's.
+    Application,
+}
+
+impl Responsibility {
+    /// The layer's name in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Infrastructure => "infrastructure",
+            Self::Model => "model",
+            Self::Orchestrated => "orchestrated",
+            Self::Application => "application",
+        }
+    }
+}
+
+impl fmt::Display for Responsibility {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Which party of the AI supply chain a tenant is (AICM control ownership).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TenantClass {
+    /// Cloud service provider.
+    Csp,
+    /// Model provider.
+    Mp,
+    /// Application provider.
+    Ap,
+    /// Cloud service and model provider in one.
+    SharedCspMp,
+}
+
+/// What a key is for: written when it is generated and never changed. Policy rules match on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeySpec {
+    /// The label people see.
+    pub label: Name,
+    /// What it computes.
+    pub algorithm: Algorithm,
+    /// The kind of work, such as `model-storage`, `inference-protection`, `prompt-handling`, `general`.
+    pub workload: Name,
+    /// The layer it belongs to.
+    pub responsibility: Responsibility,
+    /// Where its data lives in law, such as `EU`.
+    pub jurisdiction: Name,
+    /// How sensitive its data is, such as `secret`.
+    pub classification: Name,
+    /// Such as `production`.
+    pub environment: Name,
+    /// The key store that is to hold it, such as `software`.
+    pub backend: Name,
+    /// What it protects, in words: a model and its digest, an endpoint, a database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asset: Option<Text>,
+}
+
+/// Why something is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reason {
+    /// The kind of reason.
+    pub kind: ReasonKind,
+    /// In words.
+    pub text: Text,
+}
+
+/// The kinds of reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReasonKind {
+    /// A new service or system.
+    NewService,
+    /// A planned successor of another key.
+    Rotation,
+    /// Moving between systems or stores.
+    Migration,
+    /// Bringing something back after a failure.
+    Recovery,
+    /// Planned work.
+    Maintenance,
+    /// Something is being looked into.
+    Investigation,
+    /// A security incident.
+    Incident,
+    /// The key is or may be known to others.
+    KeyCompromise,
+    /// Another key has taken over.
+    Superseded,
+    /// Nothing needs it any more.
+    CessationOfOperation,
+    /// A court or an authority said so.
+    LegalOrder,
+    /// The request is wrong or incomplete.
+    Unjustified,
+    /// Trying things out.
+    Test,
+}
+
+impl ReasonKind {
+    /// Every kind.
+    pub const ALL: [Self; 13] = [
+        Self::NewService,
+        Self::Rotation,
+        Self::Migration,
+        Self::Recovery,
+        Self::Maintenance,
+        Self::Investigation,
+        Self::Incident,
+        Self::KeyCompromise,
+        Self::Superseded,
+        Self::CessationOfOperation,
+        Self::LegalOrder,
+        Self::Unjustified,
+        Self::Test,
+    ];
+}

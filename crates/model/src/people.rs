@@ -1,0 +1,285 @@
+//! Who acts: service roles, and the people and workloads known by their own SSH keys.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Fingerprint, Malformed};
+use crate::text::Name;
+
+/// The part a service plays. A service key may sign only the event types of its role ([`crate::EventType::signers`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceRole {
+    /// Has keys generated and records them.
+    Issuer,
+    /// Requests, approvals, authorisation; people and policy.
+    Approver,
+    /// Activates what is authorised; suspends, resumes, deactivates, destroys.
+    Activator,
+    /// Turns the passing of time into events.
+    Expirer,
+    /// Keeps the archive; checkpoints, history, evidence.
+    EvidenceExporter,
+    /// Holds the key material.
+    Custodian,
+    /// Creates tenants and brings newer authority statements into their chains.
+    Registrar,
+}
+
+impl ServiceRole {
+    /// Every role, in the order of the life of a key.
+    pub const ALL: [Self; 7] = [
+        Self::Issuer,
+        Self::Approver,
+        Self::Activator,
+        Self::Expirer,
+        Self::EvidenceExporter,
+        Self::Custodian,
+        Self::Registrar,
+    ];
+
+    /// The roles that run as services. The registrar is a tool's.
+    pub const SERVICES: [Self; 6] =
+        [Self::Issuer, Self::Approver, Self::Activator, Self::Expirer, Self::EvidenceExporter, Self::Custodian];
+
+    /// The role as it stands in an event's `source`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Issuer => "issuer",
+            Self::Approver => "approver",
+            Self::Activator => "activator",
+            Self::Expirer => "expirer",
+            Self::EvidenceExporter => "evidence-exporter",
+            Self::Custodian => "custodian",
+            Self::Registrar => "registrar",
+        }
+    }
+}
+
+impl fmt::Display for ServiceRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for ServiceRole {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let wanted = "a service role: issuer, approver, activator, expirer, evidence-exporter, custodian or registrar";
+        Self::ALL.into_iter().find(|role| role.name() == text).ok_or_else(|| Malformed::new(text, wanted))
+    }
+}
+
+/// A role that a tenant's policy gives to people and workloads, such as `security-officer`. `admin` is the one with a
+/// meaning of its own: an admin quorum enrols people and adopts policy.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Role(pub Name);
+
+impl Role {
+    /// The role whose quorum governs the tenant.
+    pub const ADMIN: &'static str = "admin";
+
+    /// Whether this is the governing role.
+    pub fn is_admin(&self) -> bool {
+        self.0.as_str() == Self::ADMIN
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+impl FromStr for Role {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        text.parse().map(Self)
+    }
+}
+
+/// The kinds of SSH public key that can sign a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyType {
+    /// `ssh-ed25519`.
+    Ed25519,
+    /// `sk-ssh-ed25519@openssh.com`: Ed25519 on a FIDO token.
+    SkEd25519,
+    /// `ecdsa-sha2-nistp256`.
+    EcdsaP256,
+    /// `sk-ecdsa-sha2-nistp256@openssh.com`: P-256 on a FIDO token; also signs as a passkey in a browser.
+    SkEcdsaP256,
+}
+
+impl KeyType {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Ed25519, Self::SkEd25519, Self::EcdsaP256, Self::SkEcdsaP256];
+
+    /// The SSH algorithm name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "ssh-ed25519",
+            Self::SkEd25519 => "sk-ssh-ed25519@openssh.com",
+            Self::EcdsaP256 => "ecdsa-sha2-nistp256",
+            Self::SkEcdsaP256 => "sk-ecdsa-sha2-nistp256@openssh.com",
+        }
+    }
+}
+
+/// An SSH public key, as one line of OpenSSH text (`ssh-ed25519 AAAA…`); a comment is dropped.
+///
+/// Held as bytes. That they are a point on the curve is found out when a signature is checked.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("pattern" = "^(ssh-ed25519|sk-ssh-ed25519@openssh\\.com|ecdsa-sha2-nistp256|sk-ecdsa-sha2-nistp256@openssh\\.com) [A-Za-z0-9+/=]+$"))]
+pub struct PublicKey {
+    key_type: KeyType,
+    blob: Vec<u8>,
+}
+
+impl PublicKey {
+    /// The plain Ed25519 key with these 32 bytes.
+    pub fn ed25519(key: &[u8; 32]) -> Self {
+        let mut blob = Vec::with_capacity(51);
+        for part in [KeyType::Ed25519.name().as_bytes(), key] {
+            blob.extend_from_slice(&u32::try_from(part.len()).unwrap_or_default().to_be_bytes());
+            blob.extend_from_slice(part);
+        }
+        Self { key_type: KeyType::Ed25519, blob }
+    }
+
+    /// The key with this SSH wire encoding (RFC 4253 section 6.6); `None` where its algorithm can't sign commands.
+    pub fn from_blob(blob: &[u8]) -> Option<Self> {
+        let (length, rest) = blob.split_first_chunk::<4>()?;
+        let name = rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+        let key_type = KeyType::ALL.into_iter().find(|key_type| key_type.name().as_bytes() == name)?;
+        Some(Self { key_type, blob: blob.to_vec() })
+    }
+
+    /// Its kind.
+    pub fn key_type(&self) -> KeyType {
+        self.key_type
+    }
+
+    /// The SSH wire encoding.
+    pub fn blob(&self) -> &[u8] {
+        &self.blob
+    }
+
+    /// The 32 bytes, where it is a plain Ed25519 key.
+    pub fn as_ed25519(&self) -> Option<[u8; 32]> {
+        let (KeyType::Ed25519, Some((_, key))) = (self.key_type, self.blob.split_at_checked(19)) else { return None };
+        key.try_into().ok()
+    }
+
+    /// Its fingerprint.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of_blob(&self.blob)
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let wanted = "an SSH public key that can sign here: ssh-ed25519, ecdsa-sha2-nistp256 or one of their sk- forms";
+        let mut words = text.split_ascii_whitespace();
+        let (name, base64) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        BASE64_STANDARD
+            .decode(base64)
+            .ok()
+            .and_then(|blob| Self::from_blob(&blob))
+            .filter(|key| key.key_type.name() == name)
+            .ok_or_else(|| Malformed::new(text, wanted))
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.key_type.name(), BASE64_STANDARD.encode(&self.blob))
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.fingerprint())
+    }
+}
+
+impl TryFrom<String> for PublicKey {
+    type Error = Malformed;
+
+    fn try_from(text: String) -> Result<Self, Malformed> {
+        text.parse()
+    }
+}
+
+impl From<PublicKey> for String {
+    fn from(key: PublicKey) -> String {
+        key.to_string()
+    }
+}
+
+/// What stands behind a principal's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum PrincipalKind {
+    /// A human being: may hold every role, and has one vote whatever roles and keys.
+    Person,
+    /// A program: may use keys and follow events, never approve.
+    Workload,
+}
+
+/// A person or workload of a tenant, known by its public key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Principal {
+    /// The key that signs its commands.
+    pub key: PublicKey,
+    /// The label people see. The tenant's choice; no personal data.
+    pub label: Name,
+    /// Person or workload.
+    pub kind: PrincipalKind,
+    /// Who it is. Two keys of one human carry the same `person`, and then count as one voter.
+    pub person: Name,
+    /// The roles it holds.
+    pub roles: BTreeSet<Role>,
+}
+
+impl Principal {
+    /// Its key's fingerprint, by which everything else names it.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.key.fingerprint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALICE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKf236+POLibqM5km1lPkeTQH9xX+clJPfQ7XlCpmHNn";
+
+    #[test]
+    fn a_public_key_has_the_fingerprint_that_openssh_prints() {
+        let key: PublicKey = format!("{ALICE} alice").parse().unwrap();
+        assert_eq!(key.to_string(), ALICE);
+        assert_eq!(key.fingerprint().to_string(), "SHA256:Lh3dROe7Nd1LdqHkUIaKfHPHm9H6u0lNtGPoa4Cc1+w");
+        assert_eq!(PublicKey::ed25519(&key.as_ed25519().unwrap()), key);
+    }
+
+    #[test]
+    fn rejects_keys_that_cannot_sign_commands() {
+        for bad in ["", "ssh-ed25519", "ssh-rsa AAAAB3NzaC1yc2E=", &ALICE.replace("ssh-ed25519", "ecdsa-sha2-nistp256")]
+        {
+            assert!(bad.parse::<PublicKey>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The chain: which bytes an event is, who signed them, what they link to.
+//!
+//! Two layers judge an event. **Form** is here: signature, envelope, tenant, sequence, link, time ([`Chain::admit`]).
+//! **Law** (role, transition, quorum, policy) is in `lifecycle`. An event that fails either is *void*: it changes
+//! nothing, and the chain goes on over its hash. The verdict depends on hashed bytes and on nothing else.
+//!
+//! Also here: the port to a log ([`Journal`]), its in-memory form for tests, and the suite that every form must pass.
+#![doc = include_str!("../SPEC.md")]
+
+pub mod authority;
+pub mod chain;
+pub mod command;
+pub mod conformance;
+pub mod event;
+pub mod memory;
+pub mod merkle;
+pub mod note;
+pub mod port;
+pub mod signer;
+pub mod sshsig;
+pub mod statement;
+pub mod strict;
+pub mod vectors;
+
+pub use authority::Ring;
+pub use chain::{Chain, Head, Void};
+pub use event::{Authentic, Body, Record};
+pub use port::{Append, Error, Journal, Outgoing};
+pub use signer::ServiceKey;

@@ -107,21 +107,10 @@ impl Chain {
         &self.tree
     }
 
-    /// Takes the next event into the chain, whatever it is, and says whether it passes form. `opened` is what
-    /// [`Authentic::open`] said of the record (done apart, because signatures can be checked in parallel).
-    pub fn admit(&mut self, record: &Record, opened: Result<&Authentic, &Void>) -> Result<(), Void> {
-        let verdict = opened.map_err(Clone::clone).and_then(|event| self.follows(event));
-        let hash = opened.map_or_else(|_| record.hash(), |event| event.hash);
-        self.head = Head { sequence: self.head.sequence.next(), hash };
-        self.tree.push(hash.as_bytes());
-        if let (Ok(event), Ok(())) = (opened, &verdict) {
-            self.time = event.body.time;
-        }
-        verdict
-    }
-
-    fn follows(&self, event: &Authentic) -> Result<(), Void> {
-        let body = &event.body;
+    /// Whether a record would stand as the next event. `opened` is what [`Authentic::open`] said of it (done apart,
+    /// because signatures can be checked in parallel).
+    pub fn check(&self, opened: Result<&Authentic, &Void>) -> Result<(), Void> {
+        let body = &opened.map_err(Clone::clone)?.body;
         if body.tenant != self.tenant {
             return Err(Void::Tenant);
         }
@@ -135,5 +124,17 @@ impl Chain {
             return Err(Void::TimeBackwards);
         }
         Ok(())
+    }
+
+    /// Takes the next event into the chain, whatever it is, and says whether it passes form.
+    pub fn admit(&mut self, record: &Record, opened: Result<&Authentic, &Void>) -> Result<(), Void> {
+        let verdict = self.check(opened);
+        let hash = opened.map_or_else(|_| record.hash(), |event| event.hash);
+        self.head = Head { sequence: self.head.sequence.next(), hash };
+        self.tree.push(hash.as_bytes());
+        if let (Ok(event), Ok(())) = (opened, &verdict) {
+            self.time = event.body.time;
+        }
+        verdict
     }
 }

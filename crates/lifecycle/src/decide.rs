@@ -1,0 +1,266 @@
+//! From what is known, what is wanted and the time, to the one event that records it. Or to a refusal.
+
+mod activation;
+mod checkpoint;
+mod custody;
+mod generate;
+mod operate;
+mod people;
+mod tenant;
+pub mod usage;
+
+use std::sync::Arc;
+
+use journal::command::SignedCommand;
+use journal::statement::Stated;
+use model::dsse::Envelope;
+use model::event::{CustodyRefused, CustodyUsed, Place};
+use model::statement::Generated;
+use model::{Action, Event, EventHash, KeyId, KeyState, Name, ProblemType, Timestamp, authority};
+
+pub use generate::may_generate;
+
+use crate::Rejection;
+use crate::state::{Footprint, View};
+
+/// What is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A person's or workload's command.
+    Command(Arc<SignedCommand>),
+    /// The founding command of a tenant, and the root's word on who serves it.
+    Founding {
+        /// `tenant.create`, signed by every first admin.
+        command: Arc<SignedCommand>,
+        /// The statement in force.
+        authority: Authorised,
+    },
+    /// A newer word of the root.
+    Authority(Authorised),
+    /// A key that the custodian generated on a person's command.
+    Generated {
+        /// `key.generate`.
+        command: Arc<SignedCommand>,
+        /// The custodian's statement.
+        statement: Stated<Generated>,
+    },
+    /// What is due: time has passed, or an earlier event calls for it.
+    Due(Duty),
+    /// The custodian brought a store to a state.
+    Applied(Applied),
+    /// The custodian's count of uses.
+    Used(CustodyUsed),
+    /// The custodian's count of refusals.
+    Refused(CustodyRefused),
+    /// The exporter's signed note over everything so far.
+    Checkpoint(String),
+}
+
+/// An authority statement, opened, with the envelope it came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Authorised {
+    /// What it says.
+    pub statement: authority::Statement,
+    /// The envelope, to be carried on.
+    pub envelope: Envelope,
+}
+
+/// What a custodian reports of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// The key.
+    pub key_id: KeyId,
+    /// The state that the store now has.
+    pub state: KeyState,
+    /// The store.
+    pub store: Name,
+    /// Where the key was before.
+    pub before: Option<Place>,
+    /// Where it is now.
+    pub after: Option<Place>,
+    /// The transition that was applied.
+    pub cause: EventHash,
+}
+
+/// What can be due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Duty {
+    /// The approver: the quorum is complete.
+    Authorize(KeyId),
+    /// The activator: it is authorised, and its time has come.
+    Activate(KeyId),
+    /// The expirer: a request or an approval has run out.
+    Lapse(KeyId),
+    /// The expirer: never activated in time.
+    Expire(KeyId),
+    /// The expirer: its crypto period has ended.
+    Deactivate(KeyId),
+    /// The activator: it expired.
+    Destroy(KeyId),
+    /// The custodian: the store does not have the chain's state.
+    Apply(KeyId),
+    /// The exporter: events without a checkpoint.
+    Checkpoint,
+}
+
+impl Duty {
+    /// The key it is about.
+    pub fn key(self) -> Option<KeyId> {
+        match self {
+            Self::Authorize(key)
+            | Self::Activate(key)
+            | Self::Lapse(key)
+            | Self::Expire(key)
+            | Self::Deactivate(key)
+            | Self::Destroy(key)
+            | Self::Apply(key) => Some(key),
+            Self::Checkpoint => None,
+        }
+    }
+}
+
+impl Input {
+    /// The command in it.
+    pub fn command(&self) -> Option<&SignedCommand> {
+        match self {
+            Self::Command(signed)
+            | Self::Founding { command: signed, .. }
+            | Self::Generated { command: signed, .. } => Some(signed),
+            _ => None,
+        }
+    }
+
+    /// The root's word in it.
+    pub fn authority(&self) -> Option<&Authorised> {
+        match self {
+            Self::Founding { authority, .. } | Self::Authority(authority) => Some(authority),
+            _ => None,
+        }
+    }
+
+    /// What must be loaded to decide it.
+    pub fn footprint(&self) -> Footprint {
+        match self {
+            Self::Command(signed)
+            | Self::Founding { command: signed, .. }
+            | Self::Generated { command: signed, .. } => Footprint {
+                key: signed.command.key_id,
+                request: request_of(&signed.command.action),
+                command: Some(signed.command.id),
+            },
+            Self::Due(duty) => Footprint { key: duty.key(), ..Footprint::default() },
+            Self::Applied(Applied { key_id, .. })
+            | Self::Used(CustodyUsed { key_id, .. })
+            | Self::Refused(CustodyRefused { key_id, .. }) => Footprint { key: Some(*key_id), ..Footprint::default() },
+            Self::Authority(_) | Self::Checkpoint(_) => Footprint::default(),
+        }
+    }
+}
+
+/// The request that an action names.
+fn request_of(action: &Action) -> Option<EventHash> {
+    match action {
+        Action::ActivationApprove(approve) => Some(approve.request),
+        Action::ActivationReject(reject) => Some(reject.request),
+        Action::ActivationCancel(cancel) => Some(cancel.request),
+        _ => None,
+    }
+}
+
+/// Decides. The same view, input and time always give the same answer, on every machine and for ever: that is what lets
+/// a replay decide again and compare.
+pub fn decide(view: &View, input: &Input, now: Timestamp) -> Result<Event, Rejection> {
+    match input {
+        Input::Command(signed) => command(view, signed, now),
+        Input::Founding { command, authority } => {
+            new_command(view, command)?;
+            tenant::create(view, command, authority, now)
+        }
+        Input::Authority(authority) => tenant::change_authority(view, authority),
+        Input::Generated { command, statement } => generate::record(view, command, statement, now),
+        Input::Due(duty) => due(view, *duty, now),
+        Input::Applied(applied) => custody::applied(view, applied),
+        Input::Used(used) => custody::used(view, used, now),
+        Input::Refused(refused) => custody::refused(view, refused, now),
+        Input::Checkpoint(note) => checkpoint::sign(view, note),
+    }
+}
+
+fn command(view: &View, signed: &SignedCommand, now: Timestamp) -> Result<Event, Rejection> {
+    new_command(view, signed)?;
+    match &signed.command.action {
+        Action::PrincipalEnroll(params) => people::enroll(view, signed, params, now),
+        Action::PrincipalChange(params) => people::change(view, signed, params, now),
+        Action::PrincipalRevoke(params) => people::revoke(view, signed, params, now),
+        Action::PolicyAdopt(params) => people::adopt_policy(view, signed, params, now),
+        Action::ActivationRequest(params) => activation::request(view, signed, params, now),
+        Action::ActivationApprove(_) => activation::approve(view, signed, now),
+        Action::ActivationReject(params) => activation::reject(view, signed, params, now),
+        Action::ActivationCancel(params) => activation::cancel(view, signed, params, now),
+        Action::KeyActivate(params) => activation::activate_on_command(view, signed, params, now),
+        Action::KeySuspend(params) => operate::suspend(view, signed, params, now),
+        Action::KeyResume(params) => operate::resume(view, signed, params, now),
+        Action::KeyDeactivate(params) => operate::deactivate(view, signed, params, now),
+        Action::KeyCompromise(params) => operate::compromise(view, signed, params, now),
+        Action::KeyDestroy(params) => operate::destroy(view, signed, params, now),
+        Action::TenantCreate(_)
+        | Action::KeyGenerate(_)
+        | Action::KeyProve(_)
+        | Action::UseEncrypt(_)
+        | Action::UseDecrypt(_)
+        | Action::UseSign(_)
+        | Action::UseVerify(_)
+        | Action::UseWrap(_)
+        | Action::UseUnwrap(_) => {
+            let detail = format!("`{}` is not recorded by itself", signed.command.action.name());
+            Rejection::new(ProblemType::UnknownAction, detail).err()
+        }
+    }
+}
+
+fn due(view: &View, duty: Duty, now: Timestamp) -> Result<Event, Rejection> {
+    match duty {
+        Duty::Authorize(_) => activation::authorize(view, now),
+        Duty::Activate(_) => activation::activate_when_due(view, now),
+        Duty::Lapse(_) => activation::lapse(view, now),
+        Duty::Expire(_) => operate::expire(view, now),
+        Duty::Deactivate(_) => operate::end_crypto_period(view, now),
+        Duty::Destroy(_) => operate::destroy_expired(view),
+        // The custodian and the exporter answer these with reports of their own.
+        Duty::Apply(_) | Duty::Checkpoint => nothing_due("that is answered with a report").err(),
+    }
+}
+
+/// Refuses a command of another tenant, and one that was recorded before: a replayed command makes no second event,
+/// whoever records it.
+fn new_command(view: &View, signed: &SignedCommand) -> Result<(), Rejection> {
+    let command = &signed.command;
+    if command.tenant != view.chain.tenant() {
+        let detail = format!("it is for {}", command.tenant);
+        return Rejection::new(ProblemType::WrongTenant, detail).err();
+    }
+    match view.receipt {
+        Some((id, receipt)) if id == command.id => {
+            let detail = format!("command {id} was recorded at {}", receipt.sequence.0);
+            Rejection::new(ProblemType::CommandIdReused, detail).with("recorded_by", receipt.hash.to_string()).err()
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a command that was signed when things stood otherwise.
+fn unchanged(signed_against: EventHash, head: EventHash) -> Result<(), Rejection> {
+    if signed_against == head {
+        return Ok(());
+    }
+    let detail = format!("it was signed against {}, and things stand at {}", signed_against.short(), head.short());
+    Rejection::new(ProblemType::StateChanged, detail).with("head", head.to_string()).err()
+}
+
+fn nothing_due(why: &str) -> Rejection {
+    Rejection::new(ProblemType::NothingDue, why)
+}
+
+fn not_yet(at: Timestamp) -> Rejection {
+    Rejection::new(ProblemType::NotYetDue, format!("not before {at}")).with("at", at.to_string())
+}

@@ -1,0 +1,132 @@
+//! What happens to a key outside approval: suspension, its end, its destruction.
+
+use journal::command::SignedCommand;
+use model::command::{KeyCompromise, KeyDeactivate, KeyDestroy, KeyResume, KeySuspend};
+use model::event::{KeyCompromised, KeyDeactivated, KeyDestroyed, KeyExpired, KeyResumed, KeySuspended};
+use model::policy::{Operations, Permission};
+use model::{Event, KeyState, ProblemType, Timestamp};
+
+use super::{not_yet, nothing_due, unchanged};
+use crate::state::{Key, View};
+use crate::{Rejection, standing, transition};
+
+/// The key, where those who signed may do this to it, and its state has a way there.
+fn operated<'a>(
+    view: &'a View,
+    signed: &SignedCommand,
+    permission: impl Fn(&Operations) -> &Permission,
+    to: impl Fn(KeyState) -> KeyState,
+    now: Timestamp,
+) -> Result<&'a Key, Rejection> {
+    let (governance, key) = (view.governance()?, view.key()?);
+    let permission = permission(&governance.policy()?.policy.operations);
+    standing::times(signed, now, standing::lifetime(permission.quorum))?;
+    standing::quorum(governance, signed, permission)?;
+    transition::check(key.state, to(key.state))?;
+    Ok(key)
+}
+
+pub(super) fn suspend(
+    view: &View,
+    signed: &SignedCommand,
+    params: &KeySuspend,
+    now: Timestamp,
+) -> Result<Event, Rejection> {
+    let key = operated(view, signed, |operations| &operations.suspend, |_| KeyState::Suspended, now)?;
+    let (reason, command) = (params.reason.clone(), signed.envelope.clone());
+    Ok(Event::KeySuspended(KeySuspended { key_id: key.id, reason, command }))
+}
+
+pub(super) fn resume(
+    view: &View,
+    signed: &SignedCommand,
+    params: &KeyResume,
+    now: Timestamp,
+) -> Result<Event, Rejection> {
+    let key = operated(view, signed, |operations| &operations.resume, |_| KeyState::Active, now)?;
+    unchanged(params.against, key.head)?;
+    // A pre-active key has a way to `active` in the table, but only through approval.
+    if key.state != KeyState::Suspended {
+        let detail = format!("a key that is {} has no suspension to lift", key.state);
+        return Rejection::new(ProblemType::ForbiddenTransition, detail).with("state", key.state.name()).err();
+    }
+    if let Some(activation) = key.activation.filter(|activation| activation.deactivate_at <= now) {
+        let detail = format!("its use ended at {}", activation.deactivate_at);
+        return Rejection::new(ProblemType::ForbiddenTransition, detail).err();
+    }
+    let (reason, command) = (params.reason.clone(), signed.envelope.clone());
+    Ok(Event::KeyResumed(KeyResumed { key_id: key.id, reason, command }))
+}
+
+pub(super) fn deactivate(
+    view: &View,
+    signed: &SignedCommand,
+    params: &KeyDeactivate,
+    now: Timestamp,
+) -> Result<Event, Rejection> {
+    let key = operated(view, signed, |operations| &operations.deactivate, |_| KeyState::Deactivated, now)?;
+    unchanged(params.against, key.head)?;
+    let (reason, command) = (Some(params.reason.clone()), Some(signed.envelope.clone()));
+    Ok(Event::KeyDeactivated(KeyDeactivated { key_id: key.id, reason, command, cause: None }))
+}
+
+pub(super) fn compromise(
+    view: &View,
+    signed: &SignedCommand,
+    params: &KeyCompromise,
+    now: Timestamp,
+) -> Result<Event, Rejection> {
+    let key = operated(view, signed, |operations| &operations.compromise, transition::compromised_from, now)?;
+    let (reason, command) = (params.reason.clone(), signed.envelope.clone());
+    Ok(Event::KeyCompromised(KeyCompromised { key_id: key.id, reason, was: key.state, command }))
+}
+
+pub(super) fn destroy(
+    view: &View,
+    signed: &SignedCommand,
+    params: &KeyDestroy,
+    now: Timestamp,
+) -> Result<Event, Rejection> {
+    let key = operated(view, signed, |operations| &operations.destroy, transition::destroyed_from, now)?;
+    unchanged(params.against, key.head)?;
+    let (reason, command) = (Some(params.reason.clone()), Some(signed.envelope.clone()));
+    Ok(Event::KeyDestroyed(KeyDestroyed { key_id: key.id, reason, command, cause: None }))
+}
+
+/// Never activated in time.
+pub(super) fn expire(view: &View, now: Timestamp) -> Result<Event, Rejection> {
+    let key = view.key()?;
+    if key.state != KeyState::PreActive || key.expired.is_some() {
+        return nothing_due("the key is not waiting for its activation").err();
+    }
+    if now < key.pre_active_until {
+        return not_yet(key.pre_active_until).err();
+    }
+    Ok(Event::KeyExpired(KeyExpired { key_id: key.id, pre_active_until: key.pre_active_until, cause: key.generated }))
+}
+
+/// Destruction follows expiry.
+pub(super) fn destroy_expired(view: &View) -> Result<Event, Rejection> {
+    let key = view.key()?;
+    match key.expired {
+        Some(expired) if key.state == KeyState::PreActive => {
+            let (reason, command, cause) = (None, None, Some(expired));
+            Ok(Event::KeyDestroyed(KeyDestroyed { key_id: key.id, reason, command, cause }))
+        }
+        _ => nothing_due("the key did not expire, or is gone").err(),
+    }
+}
+
+/// The crypto period is over, or the end that was asked for has come.
+pub(super) fn end_crypto_period(view: &View, now: Timestamp) -> Result<Event, Rejection> {
+    let key = view.key()?;
+    let in_use = matches!(key.state, KeyState::Active | KeyState::Suspended);
+    let Some(activation) = key.activation.filter(|_| in_use) else {
+        return nothing_due("the key is not in use").err();
+    };
+    if now < activation.deactivate_at {
+        return not_yet(activation.deactivate_at).err();
+    }
+    let (reason, command, cause) = (None, None, Some(activation.hash));
+    Ok(Event::KeyDeactivated(KeyDeactivated { key_id: key.id, reason, command, cause }))
+}

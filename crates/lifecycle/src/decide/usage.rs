@@ -1,0 +1,107 @@
+//! Whether a key may be used now. The custodian asks before every use.
+//!
+//! INVARIANT (no use without activation): [`may_use`] says yes only to a key that the verified chain calls active, or to
+//! undo and check with a deactivated one where policy says so.
+
+use journal::command::SignedCommand;
+use model::command::{LIFETIME_MAX, LIFETIME_MAX_USE};
+use model::key::Operation;
+use model::{Algorithm, Fingerprint, KeyState, ProblemType, Span, Timestamp};
+
+use crate::state::{Key, View};
+use crate::{Rejection, standing};
+
+/// A use that is allowed: what of, by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permit<'a> {
+    /// The key.
+    pub key: &'a Key,
+    /// What is done with it.
+    pub operation: Operation,
+    /// Who asks.
+    pub by: Fingerprint,
+    /// Whether it is allowed although the key is deactivated.
+    pub deactivated: bool,
+}
+
+/// Whether this `use` command may be carried out at `now`. `fresh` is how old the custodian's knowledge of the chain is,
+/// or `None` where it has no word on it at all.
+pub fn may_use<'a>(
+    view: &'a View,
+    signed: &SignedCommand,
+    now: Timestamp,
+    fresh: Option<Span>,
+) -> Result<Permit<'a>, Rejection> {
+    let governance = view.governance()?;
+    let Some(operation) = signed.command.action.operation() else {
+        let detail = format!("`{}` is not a use", signed.command.action.name());
+        return Rejection::new(ProblemType::UnknownAction, detail).err();
+    };
+    standing::times(signed, now, LIFETIME_MAX_USE)?;
+    let (by, principal) = standing::sole(governance, signed)?;
+    let key = view.key()?;
+    let policy = governance.policy()?;
+    let rule = policy.rule_for(&key.spec)?;
+    standing::role(principal, &rule.users)?;
+    does(key.spec.algorithm, operation)?;
+    let deactivated = usable(key, operation, rule.process_when_deactivated, now)?;
+    custody(key)?;
+    if fresh.is_none_or(|age| age > policy.policy.max_staleness) {
+        let detail = format!("the last word on the chain must be younger than {}", policy.policy.max_staleness);
+        return Rejection::new(ProblemType::CustodyStale, detail).err();
+    }
+    Ok(Permit { key, operation, by, deactivated })
+}
+
+/// Whether somebody may have the custodian prove that it has the key: anybody enrolled, whatever the key's state, as long
+/// as there is a key.
+pub fn may_prove<'a>(view: &'a View, signed: &SignedCommand, now: Timestamp) -> Result<&'a Key, Rejection> {
+    let governance = view.governance()?;
+    standing::times(signed, now, LIFETIME_MAX)?;
+    standing::sole(governance, signed)?;
+    let key = view.key()?;
+    if matches!(key.state, KeyState::Destroyed | KeyState::DestroyedCompromised) {
+        return Rejection::new(ProblemType::ForbiddenTransition, "the key is destroyed").err();
+    }
+    Ok(key)
+}
+
+/// Each algorithm has its operations.
+fn does(algorithm: Algorithm, operation: Operation) -> Result<(), Rejection> {
+    use Operation::{Decrypt, Encrypt, Sign, Unwrap, Verify, Wrap};
+    let does = match algorithm {
+        Algorithm::Aes256Gcm => matches!(operation, Encrypt | Decrypt | Wrap | Unwrap),
+        Algorithm::Ed25519 | Algorithm::EcdsaP256 => matches!(operation, Sign | Verify),
+    };
+    if does {
+        return Ok(());
+    }
+    let detail = format!("`{algorithm}` keys do not {operation}");
+    Rejection::new(ProblemType::OperationNotAllowed, detail).err()
+}
+
+/// Whether the state allows it; `true` where that is in spite of deactivation. A key whose end has come is not used, even
+/// before the expirer has recorded it: the custodian is stricter than the chain, never laxer.
+fn usable(key: &Key, operation: Operation, process_when_deactivated: bool, now: Timestamp) -> Result<bool, Rejection> {
+    let ended = key.activation.is_some_and(|activation| activation.deactivate_at <= now);
+    let state = match key.state {
+        KeyState::Active if ended => KeyState::Deactivated,
+        state => state,
+    };
+    match state {
+        KeyState::Active => Ok(false),
+        KeyState::Deactivated if operation.processes_only() && process_when_deactivated => Ok(true),
+        state => {
+            let detail = format!("the key is {state}");
+            Rejection::new(ProblemType::KeyNotActive, detail).with("state", state.name()).err()
+        }
+    }
+}
+
+/// The store must have what the chain says.
+fn custody(key: &Key) -> Result<(), Rejection> {
+    if key.is_applied() {
+        return Ok(());
+    }
+    Rejection::new(ProblemType::CustodyPending, "the key store is being brought to the chain's state").err()
+}

@@ -1,0 +1,290 @@
+//! Judging what somebody recorded: form first, then law, by deciding again.
+//!
+//! Judging has two steps, because the first is slow and needs no order. [`prepare`] checks signatures and reads bytes,
+//! event by event, in parallel where one likes. [`judge`] then goes through them in order.
+
+use std::sync::Arc;
+
+use journal::command::SignedCommand;
+use journal::statement::{self, Stated};
+use journal::{Authentic, Body, Record, Ring};
+use model::dsse::{self, Envelope};
+use model::event::{CustodyApplied, KeyGenerated};
+use model::statement::Generated;
+use model::{Event, EventHash, EventType, Fingerprint, ServiceRole, Timestamp};
+
+use crate::decide::{Applied, Authorised, Duty, Input, decide};
+use crate::evolve::{Fact, evolve};
+use crate::state::{Footprint, Receipt, View};
+use crate::{RULES, Rejection};
+
+/// Why an event is void. It changes nothing, is reported, and the chain goes on over its hash.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Void {
+    /// Its form.
+    #[error("{0}")]
+    Form(#[from] journal::Void),
+    /// There is no such event under these rules.
+    #[error("unknown-type: there is no `{0}` in rules epoch {RULES}")]
+    UnknownType(String),
+    /// Its data, or something it carries, is not what the schema says.
+    #[error("data: {0}")]
+    Data(String),
+    /// Its signer may not sign it.
+    #[error("role: {0}")]
+    Role(String),
+    /// The rules refuse it.
+    #[error("refused: {0}")]
+    Refused(Rejection),
+    /// The rules allow something, but not this.
+    #[error("differs: deciding again gives other data than what was recorded")]
+    Differs,
+}
+
+/// A record with everything checked that needs no order.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// Its hash.
+    pub hash: EventHash,
+    /// The bytes.
+    pub record: Record,
+    opened: Result<Authentic, journal::Void>,
+    content: Result<Content, Void>,
+}
+
+/// What an event says, read.
+#[derive(Clone, Debug)]
+struct Content {
+    event: Event,
+    input: Input,
+    /// The ring that its signer's role is looked up in, where it is not the governance's: a registrar's, whose authority
+    /// the event brings along.
+    ring: Option<Ring>,
+    /// The rules epoch that the event brings into force.
+    rules: Option<u32>,
+}
+
+/// Checks and reads one record. `ring` holds the service keys in force; it is not asked about events that bring their own
+/// authority (`tenant.created`, `authority.changed`), which the pinned `root` must have signed for.
+pub fn prepare(record: Record, ring: &Ring, root: Fingerprint) -> Prepared {
+    let hash = record.hash();
+    let (own_ring, opened) = match Authentic::open(&record, ring) {
+        Ok(event) if !brings_authority(&event.body) => (None, Ok(event)),
+        Ok(_) | Err(journal::Void::UnknownSigner(_)) => match registrars(&record, root) {
+            Ok(registrars) => {
+                let opened = Authentic::open(&record, &registrars);
+                (Some(registrars), opened)
+            }
+            Err(void) => (None, Err(void)),
+        },
+        Err(void) => (None, Err(void)),
+    };
+    let content = match &opened {
+        Ok(event) => read(&event.body, ring, own_ring, root),
+        Err(void) => Err(Void::Form(void.clone())),
+    };
+    Prepared { hash, record, opened, content }
+}
+
+fn brings_authority(body: &Body) -> bool {
+    matches!(body.event_type.parse(), Ok(EventType::TenantCreated | EventType::AuthorityChanged))
+}
+
+/// The ring of registrars that an event names itself, on the root's word. An event of any other kind by a signer whom
+/// nobody knows is void for that.
+fn registrars(record: &Record, root: Fingerprint) -> Result<Ring, journal::Void> {
+    let body = Body::parse(&record.payload)?;
+    if !brings_authority(&body) {
+        return Err(journal::Void::UnknownSigner(body.signer));
+    }
+    let members = |error: &dyn std::fmt::Display| journal::Void::Members(format!("the authority: {error}"));
+    #[derive(serde::Deserialize)]
+    struct Carries {
+        authority: Envelope,
+    }
+    let carries: Carries = serde_json::from_str(&body.data).map_err(|error| members(&error))?;
+    let statement = journal::authority::open(&carries.authority, root).map_err(|error| members(&error))?;
+    let registrars = statement.registrars.into_iter().map(|key| (ServiceRole::Registrar, key));
+    Ring::of_keys(registrars).map_err(|error| members(&error))
+}
+
+/// Reads an event's data and everything it carries, into the input that it answers.
+fn read(body: &Body, ring: &Ring, own_ring: Option<Ring>, root: Fingerprint) -> Result<Content, Void> {
+    let event_type: EventType = body.event_type.parse().map_err(|_| Void::UnknownType(body.event_type.clone()))?;
+    let event = Event::parse(event_type, &body.data).map_err(|error| Void::Data(error.to_string()))?;
+    let subject = event.key_id().map_or(journal::event::Subject::Tenant, journal::event::Subject::Key);
+    if subject != body.subject {
+        return Err(Void::Data("the subject is not what the data is about".into()));
+    }
+    let command = event.command().cloned().map(SignedCommand::open).transpose();
+    let command = command.map_err(|error| Void::Data(format!("the command: {error}")))?.map(Arc::new);
+    let input = input(&event, command, body, ring, root)?;
+    let rules = input.authority().map(|authority| authority.statement.rules);
+    Ok(Content { event, input, ring: own_ring, rules })
+}
+
+/// The input that an event answers.
+fn input(
+    event: &Event,
+    command: Option<Arc<SignedCommand>>,
+    body: &Body,
+    ring: &Ring,
+    root: Fingerprint,
+) -> Result<Input, Void> {
+    let authority = || match event.authority() {
+        Some(envelope) => journal::authority::open(envelope, root)
+            .map(|statement| Authorised { statement, envelope: envelope.clone() })
+            .map_err(|error| Void::Data(format!("the authority: {error}"))),
+        None => Err(Void::Data("it brings no authority".into())),
+    };
+    Ok(match (event, command) {
+        (Event::TenantCreated(_), Some(command)) => Input::Founding { command, authority: authority()? },
+        (Event::KeyGenerated(event), Some(command)) => {
+            Input::Generated { command, statement: generated(event, body, ring)? }
+        }
+        (_, Some(command)) => Input::Command(command),
+        (Event::AuthorityChanged(_), None) => Input::Authority(authority()?),
+        (Event::CustodyApplied(event), None) => Input::Applied(applied(event)),
+        (Event::CustodyUsed(event), None) => Input::Used(event.clone()),
+        (Event::CustodyRefused(event), None) => Input::Refused(event.clone()),
+        (Event::CheckpointSigned(event), None) => Input::Checkpoint(event.note.clone()),
+        (event, None) => Input::Due(duty(event)?),
+    })
+}
+
+fn generated(event: &KeyGenerated, body: &Body, ring: &Ring) -> Result<Stated<Generated>, Void> {
+    let role = ServiceRole::Custodian;
+    statement::open(&event.statement, dsse::GENERATED, role, ring, body.tenant, body.time)
+        .map_err(|error| Void::Data(format!("the custodian's statement: {error}")))
+}
+
+fn applied(event: &CustodyApplied) -> Applied {
+    let CustodyApplied { key_id, state, store, before, after, cause } = event.clone();
+    Applied { key_id, state, store, before, after, cause }
+}
+
+/// The duty that an event without a command fulfils.
+fn duty(event: &Event) -> Result<Duty, Void> {
+    match (event, event.key_id()) {
+        (Event::ActivationAuthorized(_), Some(key)) => Ok(Duty::Authorize(key)),
+        (Event::KeyActivated(_), Some(key)) => Ok(Duty::Activate(key)),
+        (Event::ActivationLapsed(_), Some(key)) => Ok(Duty::Lapse(key)),
+        (Event::KeyExpired(_), Some(key)) => Ok(Duty::Expire(key)),
+        (Event::KeyDeactivated(_), Some(key)) => Ok(Duty::Deactivate(key)),
+        (Event::KeyDestroyed(_), Some(key)) => Ok(Duty::Destroy(key)),
+        _ => Err(Void::Data("it carries no command".into())),
+    }
+}
+
+/// What became of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It stands, and changed the view.
+    Lawful,
+    /// It is void.
+    Void(Void),
+}
+
+/// The chain is under rules that this program does not know. It is not judged further: an unknown rule can't be guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the chain is under rules epoch {0}; this program knows up to {RULES} and must be replaced by a newer one")]
+pub struct UnknownRules(pub u32);
+
+impl Prepared {
+    /// The ready-made preparation of an event that this process decided and signed itself.
+    pub fn own(record: Record, authentic: Authentic, event: Event, input: Input) -> Self {
+        let statement = input.authority().map(|authority| &authority.statement);
+        let ring = statement.map(|statement| Ring::new(statement).unwrap_or_default());
+        let rules = statement.map(|statement| statement.rules);
+        let content = Ok(Content { event, input, ring, rules });
+        Self { hash: authentic.hash, record, opened: Ok(authentic), content }
+    }
+
+    /// What must be loaded to judge it.
+    pub fn footprint(&self) -> Footprint {
+        match &self.content {
+            Ok(content) => content.input.footprint(),
+            Err(_) => Footprint::default(),
+        }
+    }
+
+    /// Whether the keys in force change with it, so that what comes after must be prepared after it.
+    pub fn changes_ring(&self) -> bool {
+        self.content.as_ref().is_ok_and(|content| content.input.authority().is_some())
+    }
+
+    /// The event, where it could be read.
+    pub fn event(&self) -> Option<&Event> {
+        self.content.as_ref().ok().map(|content| &content.event)
+    }
+
+    /// The envelope, where its signature verified and it could be read.
+    pub fn body(&self) -> Option<&Body> {
+        self.opened.as_ref().ok().map(|event| &event.body)
+    }
+
+    /// The signed command it carries.
+    pub fn command(&self) -> Option<&SignedCommand> {
+        self.content.as_ref().ok()?.input.command()
+    }
+}
+
+/// Takes the next record into the view, which must hold what [`Prepared::footprint`] names. An error means that reading
+/// stops here, with the view as it was before.
+pub fn judge(view: &mut View, prepared: &Prepared) -> Result<Judgement, UnknownRules> {
+    if let Some(rules) = prepared.content.as_ref().ok().and_then(|content| content.rules).filter(|rules| *rules > RULES)
+    {
+        return Err(UnknownRules(rules));
+    }
+    let opened = prepared.opened.as_ref();
+    let verdict = view.chain.check(opened).map_err(Void::Form).and_then(|()| law(view, prepared));
+    // Void or not, the chain goes on over it, and the next checkpoint covers it.
+    let _ = view.chain.admit(&prepared.record, opened);
+    view.progress.uncovered_since.get_or_insert(view.chain.time());
+    Ok(match verdict {
+        Ok(content) => {
+            take(view, prepared, content);
+            Judgement::Lawful
+        }
+        Err(void) => Judgement::Void(void),
+    })
+}
+
+/// Whether the signer may, and whether deciding again gives this event.
+fn law<'a>(view: &View, prepared: &'a Prepared) -> Result<&'a Content, Void> {
+    let content = prepared.content.as_ref().map_err(Clone::clone)?;
+    let body = prepared.body().ok_or_else(|| Void::Data("it could not be read".into()))?;
+    role(view, content, body)?;
+    let decided = decide(view, &content.input, body.time).map_err(Void::Refused)?;
+    if decided == content.event { Ok(content) } else { Err(Void::Differs) }
+}
+
+fn role(view: &View, content: &Content, body: &Body) -> Result<(), Void> {
+    let event_type = content.event.event_type();
+    let ring = match (&content.ring, &view.governance) {
+        (Some(own), _) => own,
+        (None, Some(governance)) => &governance.authority.ring,
+        (None, None) => return Err(Void::Role("the tenant has not begun".into())),
+    };
+    let Some(role) = ring.role(body.signer, body.tenant, body.time) else {
+        return Err(Void::Role(format!("{} may not sign in this tenant at this time", body.signer)));
+    };
+    if !event_type.signers().contains(&role) {
+        return Err(Void::Role(format!("the {role} may not sign {event_type}")));
+    }
+    if body.source_role() != role.name() {
+        return Err(Void::Role(format!("the source names `{}`, the key is the {role}'s", body.source_role())));
+    }
+    Ok(())
+}
+
+fn take(view: &mut View, prepared: &Prepared, content: &Content) {
+    let time: Timestamp = view.chain.time();
+    let authority = content.input.authority().map(|authority| &authority.statement);
+    let action = prepared.command().map(|signed| &signed.command.action);
+    evolve(view, &Fact { hash: prepared.hash, time, event: &content.event, action, authority });
+    if let Some(signed) = prepared.command() {
+        let receipt = Receipt { digest: signed.digest, hash: prepared.hash, sequence: view.chain.head().sequence };
+        view.receipt = Some((signed.command.id, receipt));
+    }
+}

@@ -4,7 +4,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use model::dsse::{self, Envelope, Signature};
 use model::people::{PublicKey, ServiceRole};
 use model::text::Base64;
-use model::{Event, EventId, EventType, Fingerprint, Name, Timestamp};
+use model::{Event, EventId, Fingerprint, Name, Timestamp};
 
 use crate::chain::Chain;
 use crate::event::{Authentic, Body, Record, Subject, header};
@@ -66,11 +66,16 @@ impl ServiceKey {
             signer: self.fingerprint,
             data: event.to_json(),
         };
-        let payload = body.to_json();
-        let signature = self.key.sign(&dsse::pae(dsse::EVENT, &payload));
-        let record = Record { signature: header(self.fingerprint, &signature), payload: payload.into() };
+        let record = self.sign_body(&body);
         let authentic = Authentic { hash: record.hash(), body };
         (record, authentic)
+    }
+
+    /// Signs an envelope as it is.
+    pub fn sign_body(&self, body: &Body) -> Record {
+        let payload = body.to_json();
+        let signature = self.key.sign(&dsse::pae(dsse::EVENT, &payload));
+        Record { signature: header(self.fingerprint, &signature), payload: payload.into() }
     }
 
     /// Signs a statement of this type: a DSSE envelope with the raw Ed25519 signature.
@@ -82,10 +87,5 @@ impl ServiceKey {
             payload_type: payload_type.to_owned(),
             signatures: vec![Signature { keyid: self.fingerprint.to_string(), sig: Base64(sig) }],
         }
-    }
-
-    /// The subject to which an event of this type is published.
-    pub fn log_subject(chain: &Chain, event_type: EventType) -> String {
-        model::subject::log(chain.tenant(), event_type)
     }
 }

@@ -15,10 +15,12 @@ pub mod judge;
 pub mod policy;
 pub mod quorum;
 pub mod rejection;
+pub mod scenario;
 pub mod standing;
 pub mod state;
 pub mod tenant;
 pub mod transition;
+pub mod vectors;
 
 pub use decide::{Duty, Input, decide};
 pub use due::{Due, due};

@@ -238,6 +238,7 @@ pub(super) fn authorize(view: &View, now: Timestamp) -> Result<Event, Rejection>
 }
 
 pub(super) fn activate_when_due(view: &View, now: Timestamp) -> Result<Event, Rejection> {
+    pre_active(view)?;
     let request = view.open_request()?;
     let cause = authorized(request)?;
     let initiated_by = request.requested_by;

@@ -1,0 +1,583 @@
+//! A whole tenant from a script: real keys, real signatures, real events, a clock that only the script turns.
+//!
+//! For tests, simulation and vectors, here and in the crates that build on the rules. One line is one step and what comes
+//! of it, such as `approve k1 by sam => activation.approved`. Every recorded event is also judged by a second reader that
+//! has seen nothing but the bytes, and must agree.
+#![expect(clippy::expect_used, clippy::panic, reason = "a script that makes no sense is a mistake in the test")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ed25519_dalek::SigningKey;
+use journal::command::{Hand, KeyInHand, SignedCommand};
+use journal::note::Checkpoint;
+use journal::{Body, Record, ServiceKey, authority, statement};
+use model::authority::{Service, Statement, Tenants};
+use model::event::{Inventory, Place};
+use model::key::{KeyIdentity, Reason, ReasonKind, Responsibility, TenantClass};
+use model::people::PrincipalKind;
+use model::policy::{AlgorithmRule, KeyRules, Match, Operations, Permission, Rule, Stage};
+use model::statement::Generated;
+use model::text::Base64;
+use model::{
+    Action, Algorithm, Command, CommandId, Digest, Envelope, Event, EventId, EventType, KeyId, KeySpec, KeyState, Name,
+    Policy, Principal, Role, Sequence, ServiceRole, Span, TenantId, Timestamp, command, dsse,
+};
+
+use crate::decide::{Applied, Authorised, Duty, usage};
+use crate::{Footprint, Input, Judgement, Prepared, Rejection, Tenant, decide, due};
+
+/// When every script begins.
+pub const BEGINNING: &str = "2026-01-01T00:00:00.000Z";
+
+/// The tenant, its people and services, and everything recorded so far.
+pub struct Scenario {
+    /// The state, as the services that recorded it have it.
+    pub tenant: Tenant,
+    /// The state, as a reader has it who was given the bytes alone.
+    pub reader: Tenant,
+    /// Every record, in order.
+    pub records: Vec<Record>,
+    /// The time.
+    pub now: Timestamp,
+    root: KeyInHand,
+    services: BTreeMap<ServiceRole, ServiceKey>,
+    made: u64,
+}
+
+/// A name in the script, as the type it stands for.
+fn name<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().expect("a name in the script")
+}
+
+/// The key that belongs to a name, always the same.
+fn key_of(name: &str) -> SigningKey {
+    SigningKey::from_bytes(Digest::of(name.as_bytes()).as_bytes())
+}
+
+/// A UUIDv7 that belongs to a number.
+fn uuid(kind: u8, number: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[0] = 1;
+    bytes[6] = 0x70;
+    bytes[7] = kind;
+    bytes[8..].copy_from_slice(&(number & 0x3fff_ffff_ffff_ffff | 0x8000_0000_0000_0000).to_be_bytes());
+    bytes
+}
+
+/// The key that a script calls `k<number>`.
+pub fn key_id(label: &str) -> KeyId {
+    let number = label.strip_prefix('k').and_then(|number| number.parse().ok()).expect("a key such as `k1`");
+    KeyId::from_bytes(uuid(b'k', number)).expect("a UUIDv7")
+}
+
+/// The policy that every script starts with: two stages, `security` and `privacy`, one person each; an hour in
+/// pre-activation, a request good for 30 minutes, an approval for 20, a day of use.
+pub fn policy() -> Policy {
+    let roles = |roles: &[&str]| roles.iter().map(|role| name(role)).collect::<BTreeSet<Role>>();
+    let operator = || Permission { roles: roles(&["operator"]), quorum: 1 };
+    let stage = |role: &str| Stage { role: name(role), quorum: 1 };
+    Policy {
+        schema: 1,
+        name: name("scenario"),
+        admin_quorum: 2,
+        max_staleness: Span::from_secs(30),
+        keys: KeyRules { creators: roles(&["owner"]), pre_active_for: Span::from_secs(3600) },
+        algorithms: Algorithm::ALL
+            .map(|algorithm| AlgorithmRule { name: algorithm, crypto_period: Span::from_secs(24 * 3600) })
+            .to_vec(),
+        operations: Operations {
+            activate: operator(),
+            suspend: operator(),
+            resume: operator(),
+            deactivate: operator(),
+            compromise: operator(),
+            destroy: Permission { roles: roles(&["operator", "security"]), quorum: 2 },
+        },
+        rules: vec![Rule {
+            name: name("every-key"),
+            when: Match::default(),
+            requesters: roles(&["owner"]),
+            request_valid_for: Span::from_secs(30 * 60),
+            approval_valid_for: Span::from_secs(20 * 60),
+            stages: vec![stage("security"), stage("privacy")],
+            users: roles(&["app"]),
+            process_when_deactivated: true,
+        }],
+    }
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Scenario {
+    /// A tenant of its admins ann, bob and cid, and nothing else yet.
+    pub fn bare() -> Self {
+        let root = KeyInHand::new(key_of("root"));
+        let instance = name::<Name>("1");
+        let service = |role: ServiceRole| (role, ServiceKey::new(key_of(role.name()), role, &instance));
+        let id = TenantId::from_bytes(*key_of("tenant").verifying_key().as_bytes());
+        let pinned = root.public_key().fingerprint();
+        let mut scenario = Self {
+            tenant: Tenant::new(id, pinned),
+            reader: Tenant::new(id, pinned),
+            records: Vec::new(),
+            now: name(BEGINNING),
+            root,
+            services: ServiceRole::ALL.into_iter().map(service).collect(),
+            made: 0,
+        };
+        scenario.expect("found by ann,bob,cid", "tenant.created");
+        scenario
+    }
+
+    /// A tenant with policy and people: rae and kim own keys; sam and sue are `security`, lou is `privacy`, dee is both;
+    /// opa and oto operate; app is a workload; bot is a workload that was given `security`; ray is rae by another key.
+    pub fn new() -> Self {
+        let mut scenario = Self::bare();
+        for (who, roles) in [
+            ("rae", "owner,security"),
+            ("kim", "owner"),
+            ("sam", "security"),
+            ("sue", "security"),
+            ("lou", "privacy"),
+            ("dee", "security,privacy"),
+            ("opa", "operator"),
+            ("oto", "operator"),
+            ("app", "app"),
+            ("bot", "security"),
+            ("ray", "security"),
+        ] {
+            scenario.expect(&format!("enroll {who} {roles} by ann,bob"), "principal.enrolled");
+        }
+        scenario.expect("adopt by ann,bob", "policy.adopted");
+        scenario
+    }
+
+    /// Runs a script: `step => outcome` a line; blank lines and `#` comments are passed over.
+    ///
+    /// # Panics
+    /// Where an outcome is another than the script says.
+    pub fn run(&mut self, script: &str) {
+        for line in script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            match line.split_once("=>") {
+                Some((step, outcome)) => self.expect(step.trim(), outcome.trim()),
+                None => self.expect(line, ""),
+            }
+        }
+    }
+
+    fn expect(&mut self, step: &str, outcome: &str) {
+        let came = self.perform(step);
+        assert_eq!(came, outcome, "`{step}` at {}", self.now);
+    }
+
+    /// One step: what came of it, as the name of the event, or `refused <problem>`.
+    pub fn perform(&mut self, step: &str) -> String {
+        let words: Vec<&str> = step.split_whitespace().collect();
+        let recorded = match words.as_slice() {
+            ["wait", span] => {
+                self.now = self.now + name::<Span>(span);
+                return String::new();
+            }
+            ["due"] => return self.everything_due(),
+            ["checkpoint"] => self.checkpoint(),
+            ["apply", key] => self.apply(key),
+            ["duty", duty, key] => self.submit(duty_role(duty), Input::Due(duty_of(duty, key))),
+            ["use", key, operation, "by", who] => return self.use_key(key, operation, who),
+            ["found", "by", who] => self.found(who),
+            ["generate", key, "by", who] => self.generate(key, who, Algorithm::Aes256Gcm),
+            [verb, rest @ .., "by", who] => self.command(verb, rest, who),
+            _ => panic!("the script has no step `{step}`"),
+        };
+        outcome(&recorded)
+    }
+
+    // === Recording ===
+
+    /// Decides, signs and records, as a service of this role would; lets the reader judge the bytes.
+    ///
+    /// # Panics
+    /// Where the reader does not come to the same state.
+    pub fn submit(&mut self, role: ServiceRole, input: Input) -> Result<EventType, Rejection> {
+        let view = self.tenant.view(input.footprint());
+        let time = self.now.max(view.chain.time());
+        let event = decide(&view, &input, time)?;
+        let event_type = event.event_type();
+        let (record, authentic) = self.sign(role, time, &event);
+        let own = Prepared::own(record.clone(), authentic, event, input);
+        assert_eq!(self.tenant.take(&own), Ok(Judgement::Lawful));
+        assert_eq!(self.reader.take_record(record.clone()), Ok(Judgement::Lawful), "the reader of the bytes differs");
+        assert_eq!(self.tenant.chain, self.reader.chain);
+        assert_eq!(self.tenant.keys, self.reader.keys);
+        assert_eq!(self.tenant.governance, self.reader.governance);
+        assert_eq!(self.tenant.requests, self.reader.requests);
+        self.records.push(record);
+        Ok(event_type)
+    }
+
+    /// Records an event that nobody decided, signed by this role: what a service would do that breaks the rules. Answers
+    /// with what readers make of it.
+    pub fn forge(&mut self, role: ServiceRole, event: &Event) -> Judgement {
+        self.forge_with(role, event, |_| ())
+    }
+
+    /// The same, with the envelope changed before it is signed.
+    pub fn forge_with(&mut self, role: ServiceRole, event: &Event, change: impl FnOnce(&mut Body)) -> Judgement {
+        let (_, mut authentic) = self.sign(role, self.now.max(self.tenant.chain.time()), event);
+        change(&mut authentic.body);
+        let record = self.service(role).sign_body(&authentic.body);
+        self.inject(record)
+    }
+
+    /// Puts a record into the log as it is. Answers with what readers make of it.
+    ///
+    /// # Panics
+    /// Where it is under rules that this program does not know.
+    pub fn inject(&mut self, record: Record) -> Judgement {
+        let judgement = self.reader.take_record(record.clone()).expect("known rules");
+        assert_eq!(self.tenant.take_record(record.clone()), Ok(judgement.clone()));
+        self.records.push(record);
+        judgement
+    }
+
+    fn sign(&mut self, role: ServiceRole, time: Timestamp, event: &Event) -> (Record, journal::Authentic) {
+        let id = EventId::from_bytes(uuid(b'e', self.next())).expect("a UUIDv7");
+        self.service(role).sign_event(&self.tenant.chain, id, time, event)
+    }
+
+    /// The key of a service.
+    ///
+    /// # Panics
+    /// Never: there is one for each role.
+    pub fn service(&self, role: ServiceRole) -> &ServiceKey {
+        self.services.get(&role).expect("a service for each role")
+    }
+
+    fn next(&mut self) -> u64 {
+        self.made += 1;
+        self.made
+    }
+
+    /// The root's word on who serves this tenant.
+    ///
+    /// # Panics
+    /// Never: the key is in memory.
+    pub fn authority(&self, epoch: u64, rules: u32) -> Authorised {
+        let service = |key: &ServiceKey| Service {
+            role: key.role(),
+            public_key: key.public_key(),
+            tenants: Tenants::ALL,
+            not_before: Timestamp::MIN,
+            not_after: Timestamp::MAX,
+        };
+        let serves = |key: &&ServiceKey| key.role() != ServiceRole::Registrar;
+        let statement = Statement {
+            root: self.root.public_key().fingerprint(),
+            epoch,
+            rules,
+            registrars: vec![self.service(ServiceRole::Registrar).public_key()],
+            services: self.services.values().filter(serves).map(service).collect(),
+            issued_at: name(BEGINNING),
+        };
+        let envelope = authority::sign(&statement, &self.root).expect("a key in memory signs");
+        Authorised { statement, envelope }
+    }
+
+    // === Steps ===
+
+    fn everything_due(&mut self) -> String {
+        let mut recorded = Vec::new();
+        loop {
+            let keys: Vec<KeyId> = self.tenant.keys.keys().copied().collect();
+            let dues = keys
+                .into_iter()
+                .flat_map(|key| due(&self.tenant.view(Footprint { key: Some(key), ..Footprint::default() })));
+            let next =
+                dues.filter(|due| due.at <= self.now && !matches!(due.duty, Duty::Apply(_) | Duty::Checkpoint)).min();
+            let Some(next) = next else { break };
+            match self.submit(next.duty.role(), Input::Due(next.duty)) {
+                Ok(event_type) => recorded.push(event_type.name().to_owned()),
+                Err(rejection) => {
+                    recorded.push(format!("refused {}", rejection.problem));
+                    break;
+                }
+            }
+        }
+        if recorded.is_empty() { "nothing".to_owned() } else { recorded.join(", ") }
+    }
+
+    fn checkpoint(&mut self) -> Result<EventType, Rejection> {
+        let checkpoint = Checkpoint::of(self.tenant.chain.tenant(), self.tenant.chain.tree());
+        let note = checkpoint.sign(self.service(ServiceRole::EvidenceExporter).signing_key());
+        self.submit(ServiceRole::EvidenceExporter, Input::Checkpoint(note))
+    }
+
+    fn apply(&mut self, key: &str) -> Result<EventType, Rejection> {
+        let Some(key) = self.tenant.keys.get(&key_id(key)) else { panic!("there is no {key}") };
+        let place = |inventory| Place { inventory, wrapping_key: name("w1") };
+        let after = match key.state {
+            KeyState::PreActive => Some(place(Inventory::PreActive)),
+            KeyState::Compromised if key.activation.is_none() => Some(place(Inventory::PreActive)),
+            KeyState::Destroyed | KeyState::DestroyedCompromised => None,
+            _ => Some(place(Inventory::Active)),
+        };
+        let (store, cause) = (key.store.clone(), key.transition);
+        let applied = Applied { key_id: key.id, state: key.state, store, before: None, after, cause };
+        self.submit(ServiceRole::Custodian, Input::Applied(applied))
+    }
+
+    fn use_key(&mut self, key: &str, operation: &str, who: &str) -> String {
+        let none = || Base64(Vec::new());
+        let sealed = || command::Sealed { enc: none(), ciphertext: none() };
+        let action = match operation {
+            "encrypt" => Action::UseEncrypt(command::UseEncrypt { reply_to: none(), plaintext: sealed(), aad: none() }),
+            "decrypt" => Action::UseDecrypt(command::UseDecrypt { reply_to: none(), ciphertext: none(), aad: none() }),
+            "sign" => Action::UseSign(command::UseSign { reply_to: none(), digest: none() }),
+            other => panic!("the script can't {other}"),
+        };
+        let signed = self.signed(action, Some(key_id(key)), who, command::LIFETIME_MAX_USE);
+        let view = self.tenant.view(Input::Command(signed.clone()).footprint());
+        match usage::may_use(&view, &signed, self.now, Some(Span::ZERO)) {
+            Ok(_) => "allowed".to_owned(),
+            Err(rejection) => format!("refused {}", rejection.problem),
+        }
+    }
+
+    fn found(&mut self, who: &str) -> Result<EventType, Rejection> {
+        let admins = who.split(',').map(|who| self.principal(who, "admin")).collect();
+        let action = command::TenantCreate { name: name("scenario"), class: TenantClass::Ap, admins, admin_quorum: 2 };
+        let command = self.signed(Action::TenantCreate(action), None, who, command::LIFETIME_MAX_QUORUM);
+        let authority = self.authority(1, crate::RULES);
+        self.submit(ServiceRole::Registrar, Input::Founding { command, authority })
+    }
+
+    /// Somebody by this name.
+    pub fn principal(&self, who: &str, roles: &str) -> Principal {
+        let kind = if matches!(who, "app" | "bot") { PrincipalKind::Workload } else { PrincipalKind::Person };
+        Principal {
+            key: KeyInHand::new(key_of(who)).public_key().clone(),
+            label: name(who),
+            kind,
+            person: name(if who == "ray" { "rae" } else { who }),
+            roles: roles.split(',').map(name).collect(),
+        }
+    }
+
+    fn generate(&mut self, key: &str, who: &str, algorithm: Algorithm) -> Result<EventType, Rejection> {
+        let spec = self.spec(key, algorithm);
+        let action = Action::KeyGenerate(command::KeyGenerate { spec });
+        let command = self.signed(action, Some(key_id(key)), who, command::LIFETIME_MAX);
+        self.generated(command)
+    }
+
+    /// What keys are like here.
+    pub fn spec(&self, key: &str, algorithm: Algorithm) -> KeySpec {
+        KeySpec {
+            label: name(key),
+            algorithm,
+            workload: name("model-storage"),
+            responsibility: Responsibility::Application,
+            jurisdiction: name("EU"),
+            classification: name("secret"),
+            environment: name("production"),
+            backend: name("software"),
+            asset: None,
+        }
+    }
+
+    /// A custodian's word on a key that it generated on this command, as signed by this role.
+    ///
+    /// # Panics
+    /// Where the command names no key.
+    pub fn statement(&self, command: &SignedCommand, by: ServiceRole) -> Envelope {
+        let said = Generated {
+            tenant: self.tenant.chain.tenant(),
+            key_id: command.command.key_id.expect("a key"),
+            algorithm: Algorithm::Aes256Gcm,
+            identity: identity(),
+            store: name("software"),
+            wrapping_key: name("w1"),
+            command: command.digest,
+            seal_key: Base64(vec![0; 32]),
+            generated_at: self.now,
+        };
+        self.service(by).sign_statement(dsse::GENERATED, &said)
+    }
+
+    fn generated(&mut self, command: Arc<SignedCommand>) -> Result<EventType, Rejection> {
+        let envelope = self.statement(&command, ServiceRole::Custodian);
+        let (ring, tenant) = (self.tenant.ring(), self.tenant.chain.tenant());
+        let statement = statement::open(&envelope, dsse::GENERATED, ServiceRole::Custodian, &ring, tenant, self.now);
+        self.submit(ServiceRole::Issuer, Input::Generated { command, statement: statement.expect("its own statement") })
+    }
+
+    fn command(&mut self, verb: &str, rest: &[&str], who: &str) -> Result<EventType, Rejection> {
+        let (role, key, action) = self.action(verb, rest);
+        let life =
+            if key.is_none() || verb == "destroy" { command::LIFETIME_MAX_QUORUM } else { command::LIFETIME_MAX };
+        let signed = self.signed(action, key, who, life);
+        self.submit(role, Input::Command(signed))
+    }
+
+    /// The role, key and action of a step that is a command.
+    ///
+    /// # Panics
+    /// Where it is not.
+    pub fn action(&self, verb: &str, rest: &[&str]) -> (ServiceRole, Option<KeyId>, Action) {
+        let governance = self.tenant.governance.as_ref().expect("a tenant");
+        let against = governance.head;
+        let fingerprint = |who: &str| self.principal(who, "admin").fingerprint();
+        let approver = |action| (ServiceRole::Approver, None, action);
+        match (verb, rest) {
+            ("enroll", [who, roles]) => {
+                let principal = self.principal(who, roles);
+                approver(Action::PrincipalEnroll(command::PrincipalEnroll { against, principal }))
+            }
+            ("roles", [who, roles]) => {
+                let (principal, roles) = (fingerprint(who), roles.split(',').map(name).collect());
+                approver(Action::PrincipalChange(command::PrincipalChange { against, principal, roles }))
+            }
+            ("revoke", [who]) => {
+                let (principal, reason) = (fingerprint(who), reason());
+                approver(Action::PrincipalRevoke(command::PrincipalRevoke { against, principal, reason }))
+            }
+            ("adopt", change) => {
+                let policy = changed_policy(change);
+                approver(Action::PolicyAdopt(command::PolicyAdopt { against, policy }))
+            }
+            (verb, [key, times @ ..]) => self.key_action(verb, key_id(key), times),
+            _ => panic!("the script has no step `{verb}`"),
+        }
+    }
+
+    fn key_action(&self, verb: &str, key: KeyId, times: &[&str]) -> (ServiceRole, Option<KeyId>, Action) {
+        let known = self.tenant.keys.get(&key);
+        let against = known.map_or(model::EventHash::ZERO, |key| key.head);
+        // A step on a request that has ended names that one, as somebody would who has not looked again.
+        let of_key = |request: &&crate::Request| request.key_id == key;
+        let last = self.tenant.requests.values().filter(of_key).max_by_key(|request| request.requested_at);
+        let request = known.and_then(|key| key.open_request).or(last.map(|request| request.hash)).unwrap_or(against);
+        let reason = reason();
+        let (role, action) = match verb {
+            "request" => (ServiceRole::Approver, Action::ActivationRequest(self.request(times))),
+            "approve" => {
+                (ServiceRole::Approver, Action::ActivationApprove(command::ActivationApprove { request, note: None }))
+            }
+            "reject" => {
+                (ServiceRole::Approver, Action::ActivationReject(command::ActivationReject { request, reason }))
+            }
+            "cancel" => {
+                (ServiceRole::Approver, Action::ActivationCancel(command::ActivationCancel { request, reason }))
+            }
+            "activate" => (ServiceRole::Activator, Action::KeyActivate(command::KeyActivate { against })),
+            "suspend" => (ServiceRole::Activator, Action::KeySuspend(command::KeySuspend { reason })),
+            "resume" => (ServiceRole::Activator, Action::KeyResume(command::KeyResume { against, reason })),
+            "deactivate" => (ServiceRole::Activator, Action::KeyDeactivate(command::KeyDeactivate { against, reason })),
+            "compromise" => (ServiceRole::Activator, Action::KeyCompromise(command::KeyCompromise { reason })),
+            "destroy" => (ServiceRole::Activator, Action::KeyDestroy(command::KeyDestroy { against, reason })),
+            other => panic!("the script has no step `{other}`"),
+        };
+        (role, Some(key), action)
+    }
+
+    fn request(&self, times: &[&str]) -> command::ActivationRequest {
+        let at = |word: &str| {
+            let place = times.iter().position(|time| *time == word)?;
+            times.get(place + 1).map(|span| self.now + name::<Span>(span))
+        };
+        command::ActivationRequest {
+            identity: if times.contains(&"other") { KeyIdentity::CheckValue(Base64(vec![9; 3])) } else { identity() },
+            manifest: None,
+            reason: reason(),
+            change_ref: Some(name("CHG-1")),
+            legal_basis: vec![name("GDPR art. 32(1)(a)")],
+            affected_systems: vec![name("inference endpoint")],
+            not_before: at("after"),
+            deactivate_at: at("until"),
+        }
+    }
+
+    /// A command that these people sign now.
+    ///
+    /// # Panics
+    /// Never: the keys are in memory.
+    pub fn signed(&mut self, action: Action, key_id: Option<KeyId>, who: &str, life: Span) -> Arc<SignedCommand> {
+        let command = Command {
+            id: CommandId::from_bytes(uuid(b'c', self.next())).expect("a UUIDv7"),
+            tenant: self.tenant.chain.tenant(),
+            key_id,
+            issued_at: self.now,
+            expires_at: self.now + life,
+            action,
+        };
+        let hands: Vec<KeyInHand> = who.split(',').map(|who| KeyInHand::new(key_of(who))).collect();
+        let hands: Vec<&dyn Hand> = hands.iter().map(|hand| hand as &dyn Hand).collect();
+        let envelope = SignedCommand::sign(&command, &hands).expect("keys in memory sign");
+        Arc::new(SignedCommand::open(envelope).expect("its own signature"))
+    }
+
+    /// The state of a key.
+    ///
+    /// # Panics
+    /// Where there is no such key.
+    pub fn state(&self, key: &str) -> KeyState {
+        self.tenant.keys.get(&key_id(key)).expect("a key").state
+    }
+
+    /// The record at a place.
+    pub fn record(&self, sequence: Sequence) -> Option<&Record> {
+        self.records.get(usize::try_from(sequence.0).ok()?.checked_sub(1)?)
+    }
+}
+
+/// The policy, with the change that the script names.
+fn changed_policy(change: &[&str]) -> Policy {
+    let mut policy = policy();
+    let rule = policy.rules.first_mut().expect("a rule");
+    match change {
+        [] => {}
+        ["two-security"] => rule.stages.iter_mut().take(1).for_each(|stage| stage.quorum = 2),
+        ["no-stages"] => rule.stages.clear(),
+        ["nobody"] => rule.stages.iter_mut().for_each(|stage| stage.quorum = 0),
+        ["no-aes"] => policy.algorithms.retain(|rule| rule.name != Algorithm::Aes256Gcm),
+        ["quorum", admins] => policy.admin_quorum = admins.parse().expect("a number"),
+        other => panic!("the script has no policy {other:?}"),
+    }
+    policy
+}
+
+fn identity() -> KeyIdentity {
+    KeyIdentity::CheckValue(Base64(vec![1, 2, 3]))
+}
+
+fn reason() -> Reason {
+    Reason { kind: ReasonKind::Test, text: name("because the script says so") }
+}
+
+fn duty_of(duty: &str, key: &str) -> Duty {
+    let key = key_id(key);
+    match duty {
+        "authorize" => Duty::Authorize(key),
+        "activate" => Duty::Activate(key),
+        "lapse" => Duty::Lapse(key),
+        "expire" => Duty::Expire(key),
+        "deactivate" => Duty::Deactivate(key),
+        "destroy" => Duty::Destroy(key),
+        other => panic!("the script has no duty `{other}`"),
+    }
+}
+
+fn duty_role(duty: &str) -> ServiceRole {
+    duty_of(duty, "k1").role()
+}
+
+fn outcome(recorded: &Result<EventType, Rejection>) -> String {
+    match recorded {
+        Ok(event_type) => event_type.name().to_owned(),
+        Err(rejection) => format!("refused {}", rejection.problem),
+    }
+}

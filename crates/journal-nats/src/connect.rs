@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
 
 use crate::credentials::{self, Credentials};
@@ -63,6 +65,32 @@ pub async fn connect(url: &str, credentials: &Path, name: &str) -> Result<Client
 pub async fn connect_as(url: &str, credentials: &Credentials, name: &str) -> Result<Client, Error> {
     let options = options(credentials, name)?;
     options.connect(url).await.map_err(|source| Error::from_connect(url, credentials, source))
+}
+
+/// A connection, and word of each time it was lost and made anew.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// The client.
+    pub client: Client,
+    /// Counts the times that it was connected.
+    pub reconnects: watch::Receiver<u64>,
+}
+
+/// Connects like [`connect`], for who must know when something may have been missed.
+pub async fn watched(url: &str, credentials: &Path, name: &str) -> Result<Connection, Error> {
+    let credentials = Credentials::load(credentials)?;
+    let (connected, mut reconnects) = watch::channel(0);
+    let shown = name.to_owned();
+    let options = options(&credentials, name)?.event_callback(move |event| {
+        report(&shown, &event);
+        if matches!(event, Event::Connected) {
+            connected.send_modify(|count| *count += 1);
+        }
+        std::future::ready(())
+    });
+    let client = options.connect(url).await.map_err(|source| Error::from_connect(url, &credentials, source))?;
+    reconnects.mark_unchanged();
+    Ok(Connection { client, reconnects })
 }
 
 /// The options that [`connect_as`] connects with, for who wants to add some.

@@ -22,15 +22,17 @@
 pub mod connect;
 mod credentials;
 mod jwt;
+pub mod log;
 pub mod operator;
 pub mod permission;
 pub mod provision;
-mod secret_file;
+pub mod secret_file;
 pub mod server;
 pub mod stream;
 
 pub use credentials::{Credentials, Error as CredentialsError, inbox_prefix};
 pub use jwt::SignError;
+pub use log::NatsJournal;
 pub use operator::{Operator, Tenant};
 pub use permission::{PlatformUser, TenantUser};
 pub use provision::Provisioner;

@@ -39,14 +39,14 @@ pub enum Error {
 }
 
 /// Makes a directory, and those above it, for its owner alone; refuses one that is open to others.
-pub(crate) fn ensure_dir(path: &Path) -> Result<(), Error> {
+pub fn ensure_dir(path: &Path) -> Result<(), Error> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("make", path))?;
     let mode = fs::metadata(path).map_err(failed("look at", path))?.mode();
     refuse_loose(path, mode, 0o700)
 }
 
 /// Reads a secret; `None` where there is no such file.
-pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
+pub fn read(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
     let mut file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         opened => opened.map_err(failed("open", path))?,
@@ -59,7 +59,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Zeroizing<String>>, Error> {
 }
 
 /// Keeps a new secret. [`Error::Exists`] where there is such a file, which then stays as it is.
-pub(crate) fn create(path: &Path, text: &str) -> Result<(), Error> {
+pub fn create(path: &Path, text: &str) -> Result<(), Error> {
     match written_beside(path, text)?.persist_noclobber(path) {
         Ok(_) => sync_dir_of(path),
         Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => Err(Error::Exists(path.to_owned())),
@@ -68,13 +68,13 @@ pub(crate) fn create(path: &Path, text: &str) -> Result<(), Error> {
 }
 
 /// Writes a file that follows from others and may be made anew.
-pub(crate) fn replace(path: &Path, text: &str) -> Result<(), Error> {
+pub fn replace(path: &Path, text: &str) -> Result<(), Error> {
     written_beside(path, text)?.persist(path).map_err(|refused| failed("replace", path)(refused.error))?;
     sync_dir_of(path)
 }
 
 /// The secret at this path; where there is none, the one that `make` gives, kept from now on.
-pub(crate) fn read_or_create(path: &Path, make: impl FnOnce() -> String) -> Result<Zeroizing<String>, Error> {
+pub fn read_or_create(path: &Path, make: impl FnOnce() -> String) -> Result<Zeroizing<String>, Error> {
     if let Some(text) = read(path)? {
         return Ok(text);
     }

@@ -46,15 +46,8 @@ pub async fn announce<J: Journal>(node: &Node<J>, client: &async_nats::Client, r
 }
 
 fn alarms(replica: &journal_sled::Replica) -> Value {
-    match replica.alarms() {
-        Ok(alarms) => {
-            let one = |(tenant, raised): &(TenantId, journal_sled::Raised)| {
-                json!({ "tenant": tenant, "alarm": raised.alarm.name(), "detail": raised.alarm.to_string(), "since": raised.since })
-            };
-            json!({ "alarms": alarms.iter().map(one).collect::<Vec<_>>() })
-        }
-        Err(error) => json!({ "error": error.to_string() }),
-    }
+    let one = |(tenant, alarm): (TenantId, journal_sled::Alarm)| json!({ "tenant": tenant, "alarm": alarm });
+    json!({ "alarms": replica.alarms().into_iter().map(one).collect::<Vec<Value>>() })
 }
 
 /// Handles the requests on these subjects with `handle`, each in a task of its own, until `shutdown`. What is under way

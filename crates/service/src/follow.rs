@@ -6,17 +6,18 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt as _};
 use journal::Journal;
 use journal::port::{Arrived, News};
-use journal_sled::Alarm;
+use journal_sled::AlarmKind;
 use model::{Sequence, TenantId};
 use tokio::time::MissedTickBehavior;
 use tracing::{debug, info, warn};
 
 use crate::Error;
-use crate::lane::behind;
 use crate::node::Node;
 
 /// How often every tenant's tail is compared with the log, beside each reconnect.
 const COMPARE_EVERY: Duration = Duration::from_secs(20);
+/// How often replica and archive are synced.
+const SYNC_EVERY: Duration = Duration::from_secs(1);
 /// How many messages that have arrived are taken at once.
 const GATHER: usize = 512;
 
@@ -35,14 +36,14 @@ impl<J: Journal> Node<J> {
 
     /// Compares one tenant's replica with its log. What does not fit raises an alarm.
     async fn compare(&self, tenant: TenantId, last: Sequence) -> Result<(), Error> {
-        if self.replica().alarm(tenant)?.is_some() {
+        if self.replica().alarm(tenant).is_some() {
             return Ok(());
         }
         let head = self.replica().head(tenant)?;
         if last > head.sequence {
             return match self.catch_up(tenant).await {
                 Err(Error::Journal(journal::Error::Hole(sequence))) => {
-                    self.raise(tenant, Alarm::Hole { sequence });
+                    self.raise(tenant, AlarmKind::Hole, sequence, "the log goes on behind it".into());
                     Ok(())
                 }
                 other => other,
@@ -52,7 +53,7 @@ impl<J: Journal> Node<J> {
             // The list of tails may be older than our head: only the log's own word counts.
             let now = self.journal().last(tenant).await?;
             if now < head.sequence {
-                self.raise(tenant, behind(head, now));
+                self.raise(tenant, AlarmKind::Behind, head.sequence, format!("the log ends at {}", now.0));
             }
             return Ok(());
         }
@@ -62,11 +63,12 @@ impl<J: Journal> Node<J> {
         match self.journal().read(tenant, head.sequence, 1).await?.first() {
             Some(record) if record.hash() == head.hash => Ok(()),
             Some(record) => {
-                self.raise(tenant, Alarm::Differs { sequence: head.sequence, ours: head.hash, log: record.hash() });
+                let seen = format!("the log has {}, we have {}", record.hash(), head.hash);
+                self.raise(tenant, AlarmKind::Differs, head.sequence, seen);
                 Ok(())
             }
             None => {
-                self.raise(tenant, Alarm::Hole { sequence: head.sequence });
+                self.raise(tenant, AlarmKind::Hole, head.sequence, "the log's last event is not there".into());
                 Ok(())
             }
         }
@@ -79,12 +81,18 @@ impl<J: Journal> Node<J> {
         let mut shutdown = std::pin::pin!(shutdown);
         let mut compare = tokio::time::interval_at(tokio::time::Instant::now() + COMPARE_EVERY, COMPARE_EVERY);
         compare.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut sync = tokio::time::interval(SYNC_EVERY);
+        sync.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let compare_now = tokio::select! {
-                () = &mut shutdown => return,
+                () = &mut shutdown => break,
+                _ = sync.tick() => {
+                    self.sync().await;
+                    false
+                }
                 gathered = news.next() => match gathered {
                     Some(gathered) => self.arrived(gathered).await,
-                    None => return,
+                    None => break,
                 },
                 _ = compare.tick() => true,
             };
@@ -92,6 +100,7 @@ impl<J: Journal> Node<J> {
                 warn!(%error, "the log can't be compared; trying again later");
             }
         }
+        self.sync().await;
     }
 
     /// Takes what has arrived. Whether everything is to be compared: the connection was away.

@@ -7,7 +7,8 @@
 //! 2. *Append* to the log, behind the head that was decided on. **This is the commit point.** A crash before the log has
 //!    it: nothing happened, and whoever asked hears nothing and asks again. A crash after: it is recorded; the replica
 //!    finds it in the log, and the same command asked again is answered with it.
-//! 3. *Apply* to archive and replica, synced. A crash: as above.
+//! 3. *Apply* to the replica, and hand on to the archive. A crash: as above; both are synced later, and read from the log
+//!    what they lack.
 //! 4. *Answer*.
 //!
 //! Where the append is refused, somebody else wrote first: catch up, and decide the rest again. Where its outcome is not
@@ -18,7 +19,7 @@ use std::sync::{Arc, Mutex};
 
 use journal::note::Checkpoint;
 use journal::{Append, Head, Journal, Outgoing};
-use journal_sled::{Alarm, Change};
+use journal_sled::Change;
 use lifecycle::{Footprint, Input, Judgement, Prepared, Rejection, View, decide, judge};
 use model::event::PAYLOAD_BYTES_MAX;
 use model::{ProblemType, ServiceRole, Span, TenantId, Timestamp};
@@ -111,8 +112,13 @@ async fn batch<J: Journal>(node: &Node<J>, tenant: TenantId, mut jobs: Vec<Job>)
     if let Err(rejection) = node.check_alarm(tenant) {
         return answer_all(jobs, &rejection);
     }
-    // A checkpoint covers what the archive has: everything before this batch, nothing of it.
-    jobs.sort_by_key(|job| !matches!(job.wanted, Wanted::Checkpoint));
+    // A checkpoint covers what the archive has on its disk: everything before this batch, nothing of it.
+    if jobs.iter().any(|job| matches!(job.wanted, Wanted::Checkpoint)) {
+        jobs.sort_by_key(|job| !matches!(job.wanted, Wanted::Checkpoint));
+        if let Err(error) = node.flush_archive().await {
+            return answer_all(jobs, &unavailable(error));
+        }
+    }
     let mut refused = Vec::new();
     let Batch { head, decided, repeats } = match decide_all(node, tenant, jobs, &mut refused) {
         Ok(batch) => batch,
@@ -218,7 +224,7 @@ fn decide_one<J: Journal>(node: &Node<J>, overlay: &Overlay<'_>, job: &Job) -> R
         Ok(Judgement::Lawful) => {}
         other => return Err(Error::Internal(format!("our own {event_type} is not lawful: {other:?}"))),
     }
-    let change = Change { tenant: before.chain.tenant(), before, after, record: record.clone() };
+    let change = Change { before, after, record: record.clone() };
     Ok(Step::Decided(Box::new(change), Outgoing { event_type, record }))
 }
 
@@ -296,7 +302,7 @@ async fn append<J: Journal>(
     };
     let rest = decided.split_off(recorded.min(decided.len()));
     let changes: Vec<Change> = decided.iter().map(|decided| decided.change.clone()).collect();
-    if let Err(error) = node.commit(tenant, changes).await {
+    if let Err(error) = node.apply(changes).await {
         warn!(%tenant, %error, "recorded, but not applied yet; it is read back from the log");
     }
     let places: Vec<Recorded> = decided.iter().map(|decided| place(&decided.change)).collect();
@@ -361,9 +367,4 @@ async fn doubt<J: Journal>(
         }
     }
     again(unanswered)
-}
-
-/// An alarm's text where the log has less than the replica.
-pub(crate) fn behind(ours: Head, log: model::Sequence) -> Alarm {
-    Alarm::Behind { ours: ours.sequence, log }
 }

@@ -4,6 +4,7 @@
 //! A process is made of a [`Node`] (its replica, its lanes into the log) and, for each role it plays, an endpoint for
 //! commands and a loop over what is due. [`Node::record`] is the only place where a decision meets the journal.
 
+mod archiver;
 pub mod clock;
 pub mod config;
 pub mod duty;

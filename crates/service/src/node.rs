@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use journal::{Journal, Record, ServiceKey};
-use journal_sled::{Alarm, Archive, Replica};
+use journal_sled::{Alarm, AlarmKind, Archive, Change, Replica};
 use lifecycle::{Input, Rejection, View};
 use model::{EventHash, Fingerprint, ProblemType, Sequence, ServiceRole, TenantId};
 use tokio::sync::{oneshot, watch};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::Error;
+use crate::archiver::Archiver;
 use crate::clock::Clock;
 use crate::lane::{Job, Lane};
 use crate::replay::{Replay, replay};
@@ -70,7 +71,7 @@ impl<J> Clone for Node<J> {
 struct Inner<J> {
     journal: J,
     replica: Arc<Replica>,
-    archive: Option<Arc<Archive>>,
+    archiver: Option<Archiver>,
     keys: BTreeMap<ServiceRole, ServiceKey>,
     root: Fingerprint,
     clock: Clock,
@@ -80,13 +81,14 @@ struct Inner<J> {
 }
 
 impl<J: Journal> Node<J> {
-    /// A node over these parts. It knows what its replica knows; [`Node::catch_up`] brings it on.
+    /// A node over these parts. It knows what its replica knows; [`Node::catch_up`] brings it on. To be called in a
+    /// runtime.
     pub fn new(config: NodeConfig<J>) -> Self {
         let keys = config.keys.into_iter().map(|key| (key.role(), key)).collect();
         Self(Arc::new(Inner {
             journal: config.journal,
             replica: Arc::new(config.replica),
-            archive: config.archive.map(Arc::new),
+            archiver: config.archive.map(Archiver::start),
             keys,
             root: config.root,
             clock: config.clock,
@@ -107,7 +109,7 @@ impl<J: Journal> Node<J> {
 
     /// The archive, where this process keeps one.
     pub fn archive(&self) -> Option<&Arc<Archive>> {
-        self.0.archive.as_ref()
+        self.0.archiver.as_ref().map(Archiver::archive)
     }
 
     /// The clock.
@@ -202,39 +204,89 @@ impl<J: Journal> Node<J> {
 
     /// The first sequence that replica or archive lack.
     fn first_missing(&self, tenant: TenantId, head: Sequence) -> Result<Sequence, Error> {
-        match &self.0.archive {
-            Some(archive) => Ok(archive.last(tenant)?.min(head).next()),
+        match &self.0.archiver {
+            Some(archiver) => Ok(archiver.last(tenant)?.min(head).next()),
             None => Ok(head.next()),
         }
     }
 
-    /// Takes records from `from` on into archive and replica, where the caller holds the tenant's lock. Those that the
-    /// replica has already are passed over; those beyond a gap are left for [`Node::catch_up`].
+    /// Takes records from `from` on into replica and archive, where the caller holds the tenant's lock. Those that are
+    /// there already are passed over; those beyond a gap are left for [`Node::catch_up`].
     pub(crate) async fn absorb(&self, tenant: TenantId, from: Sequence, records: Vec<Record>) -> Result<(), Error> {
         let head = self.0.replica.head(tenant)?.sequence;
-        let (first_missing, inner) = (self.first_missing(tenant, head)?, self.0.clone());
-        if from > first_missing || self.0.replica.alarm(tenant)?.is_some() {
+        if from > self.first_missing(tenant, head)? || self.0.replica.alarm(tenant).is_some() {
             return Ok(());
         }
-        let committed = tokio::task::spawn_blocking(move || inner.absorb(tenant, from, head, records));
-        committed.await.map_err(|error| Error::Internal(error.to_string()))??;
+        let known = usize::try_from(head.next().0.saturating_sub(from.0)).unwrap_or(usize::MAX);
+        let new: Vec<Record> = records.iter().skip(known).cloned().collect();
+        let (replica, root) = (self.0.replica.clone(), self.0.root);
+        let replayed = tokio::task::spawn_blocking(move || {
+            let replayed = replay(&replica, root, tenant, new)?;
+            replica.apply(&replayed.changes)?;
+            Ok::<Replay, Error>(replayed)
+        });
+        let replayed = replayed.await.map_err(|error| Error::Internal(error.to_string()))??;
         self.0.commits.send_modify(|commits| *commits += 1);
+        self.note(tenant, &replayed);
+        if let Some(archiver) = &self.0.archiver {
+            archiver.take(tenant, from, &records).await?;
+        }
         Ok(())
     }
 
-    /// Commits changes that this process made itself, where the caller holds the tenant's lock.
-    pub(crate) async fn commit(&self, tenant: TenantId, changes: Vec<journal_sled::Change>) -> Result<(), Error> {
-        let inner = self.0.clone();
-        let committed = tokio::task::spawn_blocking(move || inner.commit(tenant, &changes));
-        committed.await.map_err(|error| Error::Internal(error.to_string()))??;
+    /// Raises the alarms that reading on gave cause for.
+    fn note(&self, tenant: TenantId, replayed: &Replay) {
+        if let Some((sequence, hash)) = replayed.fork {
+            self.raise(tenant, AlarmKind::Fork, sequence, format!("event {hash} is authentic and has the wrong link"));
+        }
+        if let Some(unknown) = replayed.stopped {
+            let sequence = self.0.replica.head(tenant).map_or(Sequence::NONE, |head| head.sequence.next());
+            self.raise(tenant, AlarmKind::UnknownRules, sequence, unknown.to_string());
+        }
+    }
+
+    /// Applies changes that this process made itself, where the caller holds the tenant's lock.
+    pub(crate) async fn apply(&self, changes: Vec<Change>) -> Result<(), Error> {
+        let replica = self.0.replica.clone();
+        let applied = tokio::task::spawn_blocking(move || replica.apply(&changes).map(|()| changes));
+        let changes = applied.await.map_err(|error| Error::Internal(error.to_string()))??;
         self.0.commits.send_modify(|commits| *commits += 1);
+        if let Some(archiver) = &self.0.archiver {
+            for change in changes {
+                archiver.take(change.tenant(), change.after.chain.head().sequence, &[change.record]).await?;
+            }
+        }
         Ok(())
+    }
+
+    /// Waits until the archive has everything that the replica has, on the disk.
+    pub(crate) async fn flush_archive(&self) -> Result<(), Error> {
+        match &self.0.archiver {
+            Some(archiver) => archiver.flush().await,
+            None => Err(Error::Internal("this process keeps no archive".into())),
+        }
+    }
+
+    /// Waits until replica and archive are on the disk: at the end, and now and then before.
+    pub async fn sync(&self) {
+        let replica = self.0.replica.clone();
+        match tokio::task::spawn_blocking(move || replica.sync()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "the replica is not on the disk yet"),
+            Err(error) => warn!(%error, "the replica is not on the disk yet"),
+        }
+        if self.0.archiver.is_some()
+            && let Err(error) = self.flush_archive().await
+        {
+            warn!(%error, "the archive is not on the disk yet");
+        }
     }
 
     /// Raises an alarm: nothing more is written for this tenant until somebody has looked.
-    pub fn raise(&self, tenant: TenantId, alarm: Alarm) {
-        error!(%tenant, %alarm, "ALARM: writing is stopped for this tenant");
-        if let Err(error) = self.0.replica.raise(tenant, alarm, self.0.clock.now()) {
+    pub fn raise(&self, tenant: TenantId, kind: AlarmKind, sequence: Sequence, seen: String) {
+        error!(%tenant, ?kind, sequence = sequence.0, seen, "ALARM: writing is stopped for this tenant");
+        let alarm = Alarm { kind, sequence, seen, since: self.0.clock.now() };
+        if let Err(error) = self.0.replica.raise(tenant, alarm) {
             error!(%tenant, %error, "the alarm could not be kept");
         }
     }
@@ -242,49 +294,15 @@ impl<J: Journal> Node<J> {
     /// Refuses where an alarm stands.
     pub fn check_alarm(&self, tenant: TenantId) -> Result<(), Rejection> {
         match self.0.replica.alarm(tenant) {
-            Ok(None) => Ok(()),
-            Ok(Some(raised)) => Rejection::new(ProblemType::Stopped, raised.alarm).err(),
-            Err(error) => unavailable(error).err(),
+            None => Ok(()),
+            Some(alarm) => {
+                let detail = format!("{:?} at {}: {}", alarm.kind, alarm.sequence.0, alarm.seen);
+                Rejection::new(ProblemType::Stopped, detail).err()
+            }
         }
     }
-}
 
-impl<J> Inner<J> {
-    fn absorb(&self, tenant: TenantId, from: Sequence, head: Sequence, records: Vec<Record>) -> Result<(), Error> {
-        if let Some(archive) = &self.archive {
-            let entry = |(place, record): (usize, &Record)| (tenant, Sequence(from.0 + place as u64), record.clone());
-            let entries: Vec<_> = records.iter().enumerate().map(entry).collect();
-            archive.append(&entries)?;
-        }
-        let known = usize::try_from(head.next().0.saturating_sub(from.0)).unwrap_or(usize::MAX);
-        let new: Vec<Record> = records.into_iter().skip(known).collect();
-        let Replay { changes, fork, stopped } = replay(&self.replica, self.root, tenant, new)?;
-        self.replica.commit(&changes)?;
-        let now = self.clock.now();
-        if let Some((sequence, hash)) = fork {
-            let alarm = Alarm::Fork { sequence, hash };
-            error!(%tenant, %alarm, "ALARM: writing is stopped for this tenant");
-            self.replica.raise(tenant, alarm, now)?;
-        }
-        if let Some(unknown) = stopped {
-            error!(%tenant, %unknown, "ALARM: writing is stopped for this tenant");
-            self.replica.raise(tenant, Alarm::UnknownRules { rules: unknown.0 }, now)?;
-        }
-        Ok(())
-    }
-
-    fn commit(&self, tenant: TenantId, changes: &[journal_sled::Change]) -> Result<(), Error> {
-        if let Some(archive) = &self.archive {
-            let entry = |change: &journal_sled::Change| (tenant, change.after.chain.head().sequence, change.record.clone());
-            archive.append(&changes.iter().map(entry).collect::<Vec<_>>())?;
-        }
-        self.replica.commit(changes)?;
-        Ok(())
-    }
-}
-
-impl<J: Journal> Node<J> {
-    /// Says once, at start, what the replica found of itself.
+    /// Says once, at start, what this process is.
     pub fn announce(&self) {
         let roles: Vec<&str> = self.0.keys.keys().map(|role| role.name()).collect();
         info!(roles = roles.join(","), root = %self.0.root, "ready");

@@ -10,7 +10,7 @@ use journal::{Journal, ServiceKey};
 use journal::command::SignedCommand;
 use journal_nats::log::NatsJournal;
 use journal_nats::permission;
-use journal_sled::{Archive, Opened, Replica};
+use journal_sled::{Archive, Opened, Replica, Start};
 use lifecycle::{Duty, Input, Rejection};
 use model::{Fingerprint, Problem, ServiceRole, TenantId, subject};
 use tokio::sync::watch;
@@ -240,9 +240,13 @@ fn open_stores(
     root: Fingerprint,
     keeps_archive: bool,
 ) -> Result<(Replica, Option<Archive>), Error> {
-    let Opened { replica, set_aside } = Replica::open(&state.join("replica"), root)?;
-    if let Some(set_aside) = set_aside {
-        warn!(reason = %set_aside.reason, moved_to = %set_aside.to.display(), "the replica was set aside; it is rebuilt from the log");
+    let Opened { replica, start } = Replica::open(&state.join("replica"), root)?;
+    match start {
+        Start::New => info!("the replica is new; it is built from the log"),
+        Start::Kept => {}
+        Start::SetAside { to, why } => {
+            warn!(why, moved_to = %to.display(), "the replica was set aside; it is rebuilt from the log");
+        }
     }
     let archive = if keeps_archive { Some(Archive::open(&state.join("archive"), |_| ())?) } else { None };
     Ok((replica, archive))

@@ -73,6 +73,6 @@ fn take(
         }
     }
     overlay.put(&after);
-    replay.changes.push(Change { tenant, before, after, record: prepared.record });
+    replay.changes.push(Change { before, after, record: prepared.record });
     Ok(Ok(()))
 }

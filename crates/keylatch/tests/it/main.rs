@@ -1,0 +1,44 @@
+//! The command line without a platform: on files, on real ssh-keygen and ssh-agent, on exports, and on a platform in
+//! memory whose rules, records and key store are the real ones.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::result_large_err,
+    reason = "tests"
+)]
+
+mod contexts;
+mod exports;
+mod files;
+mod identities;
+mod platform;
+mod policies;
+mod quorums;
+mod requests;
+mod sending;
+mod watching;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// The program, in a configuration folder of its own.
+fn keylatch(home: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keylatch"));
+    command.args(arguments).env("KEYLATCH_CONFIG_HOME", home).env_remove("KEYLATCH_CONTEXT");
+    command.env_remove("KEYLATCH_IDENTITY").env_remove("KEYLATCH_LOG").output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+}

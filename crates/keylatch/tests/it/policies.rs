@@ -1,0 +1,67 @@
+//! Checking policy files: the line, what is wrong, what would be right, the exit code.
+
+use std::fs;
+
+use crate::{json, keylatch, stderr, stdout};
+
+fn good() -> String {
+    toml::to_string(&lifecycle::scenario::policy()).unwrap()
+}
+
+fn check(text: &str) -> std::process::Output {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.toml");
+    fs::write(&file, text).unwrap();
+    keylatch(folder.path(), &["policy", "check", &file.display().to_string()])
+}
+
+#[track_caller]
+fn finds(text: &str, line_with: &str, says: &str) {
+    let output = check(text);
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
+    let line = text.lines().position(|line| line.contains(line_with)).unwrap() + 1;
+    let wanted = format!("policy.toml:{line}: ");
+    let said = stdout(&output);
+    let found = said.lines().find(|said| said.contains(&wanted)).unwrap_or_else(|| panic!("no {wanted} in {said}"));
+    assert!(found.contains(says), "{found}");
+}
+
+#[test]
+fn a_good_policy_passes() {
+    let output = check(&good());
+    assert!(output.status.success(), "{}", stdout(&output));
+    assert!(stdout(&output).contains("(`scenario`) holds together"));
+}
+
+#[test]
+fn faults_are_named_with_their_line() {
+    let policy = good();
+    finds(&policy.replace("admin_quorum = 2", "admin_quorum = 1"), "admin_quorum", "let at least 2 admins govern");
+    let nobody = policy.replacen("role = \"security\"\nquorum = 1", "role = \"security\"\nquorum = 0", 1);
+    finds(&nobody, "[[rule.stage]]", "rule.every-key.stage: a quorum of nobody for `security`");
+    let short = policy.replace("pre_active_for = \"1h\"", "pre_active_for = \"0s\"");
+    finds(&short, "pre_active_for", "keys.pre_active_for: no time at all");
+    let twice = policy.replace("name = \"ed25519\"", "name = \"aes-256-gcm\"");
+    finds(&twice, "name = \"aes-256-gcm\"", "algorithm.aes-256-gcm: it stands twice");
+}
+
+#[test]
+fn a_file_that_does_not_read_is_named_with_the_line() {
+    finds(&good().replace("schema = 1", "schema = 1\nschemas = 1"), "schemas", "unknown field `schemas`");
+    finds(&good().replace("admin_quorum = 2", "admin_quorum = two"), "admin_quorum", "");
+    finds(&good().replace("\"1h\"", "\"1 hour\""), "1 hour", "is not a length of time");
+}
+
+#[test]
+fn programs_get_the_findings_as_json() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.toml");
+    fs::write(&file, good().replace("admin_quorum = 2", "admin_quorum = 0")).unwrap();
+    let output = keylatch(folder.path(), &["--json", "policy", "check", &file.display().to_string()]);
+    let found = json(&output);
+    assert_eq!((output.status.code(), &found["ok"]), (Some(1), &false.into()));
+    assert_eq!(found["findings"][0]["at"], "admin_quorum");
+    let missing = keylatch(folder.path(), &["policy", "check", "nothing.toml"]);
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(stderr(&missing).contains("nothing.toml"));
+}

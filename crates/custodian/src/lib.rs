@@ -66,7 +66,7 @@ where
     let handle = move |tenant, rest: String, payload: Bytes| answer(answering.clone(), tenant, rest, payload);
     let mut subjects = process::command_subjects(ROLE);
     subjects.push(subject::every_tenant("custody", "generate"));
-    let asked = endpoint::serve(&service, ROLE, &subjects, handle, shutdown.clone().wished());
+    let asked = endpoint::serve(&ports, &service, ROLE, &subjects, handle, shutdown.clone().wished());
     let applying = custodian.clone();
     let perform = move |tenant, duty| {
         let custodian = applying.clone();
@@ -77,7 +77,7 @@ where
             }
         }
     };
-    let due = duty::run(ports.node, ROLE, perform, shutdown.clone().wished());
+    let due = duty::run(ports.node.clone(), ROLE, perform, shutdown.clone().wished());
     let reporting = tally::report(&custodian, shutdown.wished());
     let reporting = async {
         reporting.await;

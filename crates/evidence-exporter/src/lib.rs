@@ -28,7 +28,7 @@ pub async fn run<J: Journal>(ports: Ports<J>, shutdown: Shutdown) -> Result<(), 
         async move { endpoint::to_bytes(answer(&node, tenant, &rest, &payload).await) }
     };
     let subjects = [subject::every_tenant("hist", "get"), subject::every_tenant("lease", "get")];
-    let asked = endpoint::serve(&service, ROLE, &subjects, handle, shutdown.clone().wished());
+    let asked = endpoint::serve(&ports, &service, ROLE, &subjects, handle, shutdown.clone().wished());
     let node = ports.node.clone();
     let perform = move |tenant, duty: Duty| {
         let node = node.clone();
@@ -39,7 +39,7 @@ pub async fn run<J: Journal>(ports: Ports<J>, shutdown: Shutdown) -> Result<(), 
             }
         }
     };
-    let due = duty::run(ports.node, ROLE, perform, shutdown.wished());
+    let due = duty::run(ports.node.clone(), ROLE, perform, shutdown.wished());
     tokio::try_join!(asked, due)?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use journal::{Journal, Record, ServiceKey};
 use journal_sled::{Alarm, AlarmKind, Archive, Change, Replica};
@@ -18,6 +19,8 @@ use crate::replay::{Replay, replay};
 
 /// How many records are read from the log at once while catching up.
 const PAGE: usize = 512;
+/// How long the log may go without being compared before writing stops.
+const STALE_AFTER: Duration = Duration::from_secs(60);
 
 /// What a node is made of.
 pub struct NodeConfig<J> {
@@ -76,6 +79,8 @@ struct Inner<J> {
     root: Fingerprint,
     clock: Clock,
     lanes: Mutex<HashMap<TenantId, Arc<Lane>>>,
+    /// When the log was last compared with our replicas.
+    heard: Mutex<tokio::time::Instant>,
     /// Counts commits: whoever waits for something to change waits for this.
     commits: watch::Sender<u64>,
 }
@@ -93,6 +98,7 @@ impl<J: Journal> Node<J> {
             root: config.root,
             clock: config.clock,
             lanes: Mutex::new(HashMap::new()),
+            heard: Mutex::new(tokio::time::Instant::now()),
             commits: watch::Sender::new(0),
         }))
     }
@@ -291,8 +297,23 @@ impl<J: Journal> Node<J> {
         }
     }
 
+    /// The log was compared with our replicas.
+    pub(crate) fn heard(&self) {
+        *lock(&self.0.heard) = tokio::time::Instant::now();
+    }
+
+    /// How long ago the log was last compared, where that is too long: the *stale* alarm, of all tenants at once. It
+    /// passes by itself.
+    pub fn stale(&self) -> Option<Duration> {
+        Some(lock(&self.0.heard).elapsed()).filter(|age| *age > STALE_AFTER)
+    }
+
     /// Refuses where an alarm stands.
     pub fn check_alarm(&self, tenant: TenantId) -> Result<(), Rejection> {
+        if let Some(age) = self.stale() {
+            let detail = format!("stale: the log could not be compared for {} s", age.as_secs());
+            return Rejection::new(ProblemType::Stopped, detail).err();
+        }
         match self.0.replica.alarm(tenant) {
             None => Ok(()),
             Some(alarm) => {

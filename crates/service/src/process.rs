@@ -26,11 +26,13 @@ pub struct Ports<J> {
     pub node: Node<J>,
     /// The bus, as this role's user.
     pub client: async_nats::Client,
+    /// Counts the roles of this process that answer.
+    pub ready: Arc<watch::Sender<usize>>,
 }
 
 impl<J> Clone for Ports<J> {
     fn clone(&self) -> Self {
-        Self { node: self.node.clone(), client: self.client.clone() }
+        Self { node: self.node.clone(), client: self.client.clone(), ready: self.ready.clone() }
     }
 }
 
@@ -104,8 +106,8 @@ where
         endpoint::command(tenant, rest, payload, move |signed| handle(tenant, signed))
     };
     let subjects = command_subjects(role);
-    let commands = endpoint::serve(&service, role, &subjects, on_command, shutdown.clone().wished());
-    let duties = duty::run(ports.node, role, perform, shutdown.wished());
+    let commands = endpoint::serve(&ports, &service, role, &subjects, on_command, shutdown.clone().wished());
+    let duties = duty::run(ports.node.clone(), role, perform, shutdown.wished());
     tokio::try_join!(commands, duties)?;
     Ok(())
 }
@@ -232,7 +234,7 @@ pub async fn start(parts: Parts, shutdown: Shutdown) -> Result<(Ports<NatsJourna
         let node = node.clone();
         tokio::spawn(async move { node.follow(news, shutdown.wished()).await })
     };
-    Ok((Ports { node, client: connection.client }, following))
+    Ok((Ports { node, client: connection.client, ready: Arc::default() }, following))
 }
 
 fn open_stores(

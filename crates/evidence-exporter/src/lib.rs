@@ -28,7 +28,7 @@ pub async fn run<J: Journal>(ports: Ports<J>, shutdown: Shutdown) -> Result<(), 
         async move { endpoint::to_bytes(answer(&node, tenant, &rest, &payload).await) }
     };
     let subjects = [subject::every_tenant("hist", "get"), subject::every_tenant("lease", "get")];
-    let asked = endpoint::serve(&ports, &service, ROLE, &subjects, handle, shutdown.clone().wished());
+    let asked = endpoint::serve(&ports, service, ROLE, &subjects, handle, shutdown.clone().wished());
     let node = ports.node.clone();
     let perform = move |tenant, duty: Duty| {
         let node = node.clone();
@@ -70,9 +70,8 @@ fn history<J: Journal>(node: &Node<J>, tenant: TenantId, request: &HistoryReques
     }
     let archive = archive(node)?;
     let max = usize::try_from(request.max).unwrap_or(EVENTS_MAX).min(EVENTS_MAX);
-    let records = archive
-        .read(tenant, Sequence(request.from), max, ANSWER_BYTES_MAX)
-        .map_err(|error| failed(&error))?;
+    let records =
+        archive.read(tenant, Sequence(request.from), max, ANSWER_BYTES_MAX).map_err(|error| failed(&error))?;
     let last = archive.last(tenant).map_err(|error| failed(&error))?;
     let checkpoint = newest_checkpoint(node, archive, tenant)?;
     let answer = HistoryAnswer { events: fitting(request.from, records), last: last.0, checkpoint };

@@ -32,15 +32,20 @@ pub fn recorded(recorded: Recorded) -> Value {
 }
 
 /// A role as a NATS service: it answers `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS`, the last with the node's alarms.
-pub async fn announce<J: Journal>(node: &Node<J>, client: &async_nats::Client, role: ServiceRole) -> Result<Service, Error> {
-    let node = node.clone();
+pub async fn announce<J: Journal>(
+    node: &Node<J>,
+    client: &async_nats::Client,
+    role: ServiceRole,
+) -> Result<Service, Error> {
+    // Weakly held: the library lets go of the handler some time after the service has stopped.
     let root = node.root().to_string();
+    let node = node.downgrade();
     client
         .service_builder()
         .description(format!("the {role} of Keylatch"))
         .queue_group(role.name())
         .metadata(HashMap::from([("root".to_owned(), root)]))
-        .stats_handler(move |_, _| alarms(&node))
+        .stats_handler(move |_, _| node.upgrade().map_or(Value::Null, |node| alarms(&node)))
         .start(format!("keylatch-{role}"), env!("CARGO_PKG_VERSION"))
         .await
         .map_err(|error| Error::Bus(error.to_string()))
@@ -56,7 +61,7 @@ fn alarms<J: Journal>(node: &Node<J>) -> Value {
 /// then is finished. Requests are shared among the instances of a role.
 pub async fn serve<J, H, F>(
     ports: &Ports<J>,
-    service: &Service,
+    service: Service,
     role: ServiceRole,
     subjects: &[String],
     handle: H,
@@ -98,7 +103,7 @@ where
         });
     }
     while tasks.join_next().await.is_some() {}
-    Ok(())
+    service.stop().await.map_err(|error| Error::Bus(error.to_string()))
 }
 
 async fn respond(request: &Request, answer: Bytes) {

@@ -1,7 +1,7 @@
 //! A process's share of the system: its replica of every tenant, and its lanes into the log.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use journal::{Journal, Record, ServiceKey};
@@ -71,6 +71,16 @@ impl<J> Clone for Node<J> {
     }
 }
 
+/// A node that is held for as long as others hold it.
+pub struct WeakNode<J>(Weak<Inner<J>>);
+
+impl<J> WeakNode<J> {
+    /// The node, where it is still there.
+    pub fn upgrade(&self) -> Option<Node<J>> {
+        self.0.upgrade().map(Node)
+    }
+}
+
 struct Inner<J> {
     journal: J,
     replica: Arc<Replica>,
@@ -101,6 +111,11 @@ impl<J: Journal> Node<J> {
             heard: Mutex::new(tokio::time::Instant::now()),
             commits: watch::Sender::new(0),
         }))
+    }
+
+    /// A reference that keeps nothing open.
+    pub fn downgrade(&self) -> WeakNode<J> {
+        WeakNode(Arc::downgrade(&self.0))
     }
 
     /// The log.
@@ -167,7 +182,12 @@ impl<J: Journal> Node<J> {
 
     /// Decides, signs as this role, appends, applies. The answer comes when the log has acknowledged and the replica has
     /// it: then it is durable. The same command gives the same answer again.
-    pub async fn record(&self, tenant: TenantId, role: ServiceRole, wanted: impl Into<Wanted>) -> Result<Recorded, Rejection> {
+    pub async fn record(
+        &self,
+        tenant: TenantId,
+        role: ServiceRole,
+        wanted: impl Into<Wanted>,
+    ) -> Result<Recorded, Rejection> {
         let (answer, answered) = oneshot::channel();
         let job = Job { role, wanted: wanted.into(), answer, attempts: 0 };
         let lane = self.lane(tenant);
@@ -285,6 +305,14 @@ impl<J: Journal> Node<J> {
             && let Err(error) = self.flush_archive().await
         {
             warn!(%error, "the archive is not on the disk yet");
+        }
+    }
+
+    /// Brings everything to the disk and lets go of the archive: the end.
+    pub async fn close(&self) {
+        self.sync().await;
+        if let Some(archiver) = &self.0.archiver {
+            archiver.close().await;
         }
     }
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::Parser;
-use journal::{Journal, ServiceKey};
 use journal::command::SignedCommand;
+use journal::{Journal, ServiceKey};
 use journal_nats::log::NatsJournal;
 use journal_nats::permission;
-use journal_sled::{Archive, Opened, Replica, Start};
+use journal_sled::archive::{self, Archive};
+use journal_sled::replica::{Opened, Replica, Start};
 use lifecycle::{Duty, Input, Rejection};
 use model::{Fingerprint, Problem, ServiceRole, TenantId, subject};
 use tokio::sync::watch;
@@ -106,7 +107,7 @@ where
         endpoint::command(tenant, rest, payload, move |signed| handle(tenant, signed))
     };
     let subjects = command_subjects(role);
-    let commands = endpoint::serve(&ports, &service, role, &subjects, on_command, shutdown.clone().wished());
+    let commands = endpoint::serve(&ports, service, role, &subjects, on_command, shutdown.clone().wished());
     let duties = duty::run(ports.node.clone(), role, perform, shutdown.wished());
     tokio::try_join!(commands, duties)?;
     Ok(())
@@ -177,10 +178,12 @@ where
     Fut: Future<Output = Result<(), Error>>,
 {
     let (stopper, shutdown) = Shutdown::new();
+    let stopper = Arc::new(stopper);
+    let on_signal = stopper.clone();
     let signals = tokio::spawn(async move {
         stop_signal().await;
         info!("stopping");
-        stopper.stop();
+        on_signal.stop();
     });
     let key = ServiceKey::new(secret::read_key(&config.key)?, role, &config.instance);
     let name = format!("keylatch-{role}-{}", config.instance);
@@ -195,10 +198,13 @@ where
         clock: Clock::default(),
     };
     let (ports, following) = start(parts, shutdown.clone()).await?;
-    run(ports, config, shutdown).await?;
+    let node = ports.node.clone();
+    let outcome = run(ports, config, shutdown).await;
+    stopper.stop();
     let _ = following.await;
+    node.close().await;
     signals.abort();
-    Ok(())
+    outcome
 }
 
 /// What a process is started from.
@@ -219,7 +225,10 @@ pub struct Parts {
 
 /// Opens replica and archive, brings them to the end of the log and goes on following, in a task that ends with
 /// `shutdown`.
-pub async fn start(parts: Parts, shutdown: Shutdown) -> Result<(Ports<NatsJournal>, tokio::task::JoinHandle<()>), Error> {
+pub async fn start(
+    parts: Parts,
+    shutdown: Shutdown,
+) -> Result<(Ports<NatsJournal>, tokio::task::JoinHandle<()>), Error> {
     let journal = NatsJournal::new(&parts.connection);
     // Subscribed before the first comparison, so that nothing falls between.
     let news = journal.follow().await?;
@@ -250,8 +259,20 @@ fn open_stores(
             warn!(why, moved_to = %to.display(), "the replica was set aside; it is rebuilt from the log");
         }
     }
-    let archive = if keeps_archive { Some(Archive::open(&state.join("archive"), |_| ())?) } else { None };
+    let archive = if keeps_archive { Some(open_archive(&state.join("archive"))?) } else { None };
     Ok((replica, archive))
+}
+
+fn open_archive(path: &std::path::Path) -> Result<Archive, Error> {
+    let progress = |read: archive::Progress| info!(segment = read.segment, of = read.of, "reading the archive");
+    let archive::Opened { archive, cut, reindexed } = Archive::open(path, archive::Options::default(), progress)?;
+    if let Some(cut) = cut {
+        warn!(file = %cut.file.display(), bytes = cut.bytes, why = cut.why, "an append that was cut short was removed");
+    }
+    if let Some(why) = reindexed {
+        warn!(why, "the archive's index was made anew");
+    }
+    Ok(archive)
 }
 
 /// Waits for SIGINT or SIGTERM.

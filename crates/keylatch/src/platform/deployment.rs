@@ -53,7 +53,8 @@ impl Deployment {
         let registrar = public(&read_or_make_key(&dir.join("registrar/key"), "keylatch registrar")?);
         let mut services = Vec::new();
         for role in ServiceRole::SERVICES {
-            services.push((role, public(&read_or_make_key(&service_key_path(&dir, role), &format!("keylatch {role}"))?)));
+            services
+                .push((role, public(&read_or_make_key(&service_key_path(&dir, role), &format!("keylatch {role}"))?)));
         }
         let authority = authority_of(&dir.join("root/authority.json"), &root, &registrar, &services, clock)?;
         Ok(Self { dir, operator, root: root.public_key().fingerprint(), authority })
@@ -127,7 +128,8 @@ fn authority_of(
         None => None,
     };
     let names = |statement: &Statement| {
-        let named: Vec<_> = statement.services.iter().map(|service| (service.role, service.public_key.clone())).collect();
+        let named: Vec<_> =
+            statement.services.iter().map(|service| (service.role, service.public_key.clone())).collect();
         named == services && statement.registrars == std::slice::from_ref(registrar) && statement.rules == RULES
     };
     let epoch = match held {

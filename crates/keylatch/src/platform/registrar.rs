@@ -51,7 +51,8 @@ pub async fn create(deployment: &Deployment, signed: Arc<SignedCommand>) -> Resu
     let mut state = Tenant::new(id, deployment.root);
     let input = Input::Founding { command: signed.clone(), authority: deployment.authority.clone() };
     let now = Clock::default().now();
-    decide(&state.view(input.footprint()), &input, now).map_err(|rejection| Error::Refused(Box::new(rejection.into())))?;
+    decide(&state.view(input.footprint()), &input, now)
+        .map_err(|rejection| Error::Refused(Box::new(rejection.into())))?;
 
     Provisioner::connect(&deployment.operator, &url).await?.provision(&tenant, Replicas::One).await?;
     let credentials = deployment.operator.credentials_path(PlatformUser::PROVISIONER);

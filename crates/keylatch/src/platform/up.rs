@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use journal_nats::NatsJournal;
-use journal_nats::permission::PlatformUser;
-use journal_nats::server::{Server, Settings, SyncInterval, find};
 use journal_nats::connect;
+use journal_nats::permission::PlatformUser;
+use journal_nats::server::{Server, Settings, Sync as SyncInterval, find};
 use model::ServiceRole;
 use service::process::{Parts, start};
 use service::{Clock, Error, Ports, Shutdown, Stopper};
@@ -115,6 +115,7 @@ impl Platform {
             }
         }
         let _ = self.following.await;
+        self.ports.node.close().await;
         self.server.stop().await;
         info!("stopped");
         outcome
@@ -131,7 +132,9 @@ async fn start_server(deployment: &Deployment, options: &Options) -> Result<Serv
         accounts: deployment.operator.accounts(),
     };
     if options.sync != SyncInterval::Always {
-        warn!("the server acknowledges before it has written to the disk: what was acknowledged last is lost when the machine stops");
+        warn!(
+            "the server acknowledges before it has written to the disk: what was acknowledged last is lost when the machine stops"
+        );
     }
     Server::start(settings).await.map_err(|error| Error::Bus(error.to_string()))
 }

@@ -1,7 +1,7 @@
 //! The child process: it starts, stops, comes back, and is never left behind.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -177,7 +177,10 @@ impl Drop for Parent {
 /// Waits, without looking twice, until a server and its supervisor are gone: the one closes its connections, and the
 /// lock that both hold falls.
 fn wait_for_the_end(dir: &Path, mut connection: TcpStream) {
-    let _ = connection.read_to_end(&mut Vec::new());
+    // The bound is for the case that it is not.
+    connection.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let read = connection.read_to_end(&mut Vec::new());
+    assert!(!read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "the server goes on");
     File::open(dir.join("lock")).unwrap().lock().unwrap();
 }
 

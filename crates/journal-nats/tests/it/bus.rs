@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::{Client, Event, RequestErrorKind, ServerError};
 use journal_nats::connect;
-use journal_nats::server::{self, Server, Settings, Sync};
+use journal_nats::server::{self, Server, Settings, SyncInterval};
 use journal_nats::stream::Replicas;
 use journal_nats::{Credentials, Operator, PlatformUser, Provisioner, Tenant, TenantUser};
 use tokio::sync::mpsc;
@@ -22,7 +22,7 @@ pub(crate) fn settings(dir: &Path, operator: &Operator) -> Settings {
         binary: binary(),
         dir: dir.join("server"),
         port: None,
-        sync: Sync::Always,
+        sync: SyncInterval::Always,
         accounts: operator.accounts(),
     }
 }

@@ -9,6 +9,7 @@
 )]
 
 mod bus;
+mod docs;
 mod operator;
 mod server;
 mod services;

@@ -147,8 +147,14 @@ impl SoftwareStore {
 
     /// The key, by the rule that active wins.
     fn find(&self, id: &Id) -> Result<Option<Found<'_>>, Error> {
+        self.find_with(id, || {})
+    }
+
+    /// With what others do between the two looks, for tests.
+    fn find_with(&self, id: &Id, between: impl FnOnce()) -> Result<Option<Found<'_>>, Error> {
         // In this order: see the crate's documentation.
         let pre_active = self.pre_active.read(id)?;
+        between();
         let remainder = pre_active.is_some();
         if let Some((record, secret)) = self.active.read(id)? {
             return Ok(Some(Found { shelf: &self.active, record, secret, remainder }));
@@ -311,4 +317,22 @@ impl KeyStore for SoftwareStore {
 
 fn wrapping_key_name(born: wrapping::WrappingKeyId) -> Result<Name, keystore::Error> {
     born.name(Inventory::PreActive).ok_or_else(|| keystore::Error::Storage("a wrapping key has no name".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// INVARIANT (active wins): whenever the move falls, before, between or after the looks, the key is found.
+    #[test]
+    fn a_key_that_moves_between_the_two_looks_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SoftwareStore::create(&directory.path().join("store"), "software".parse().unwrap()).unwrap();
+        let (tenant, key_id) = (TenantId::from_bytes([7; 32]), "01930000-0000-7000-8000-000000000001".parse().unwrap());
+        store.generate(tenant, key_id, Algorithm::Ed25519, Digest::of(b"command")).unwrap();
+        let id = record::id(tenant, key_id);
+        let between = || drop(store.apply(tenant, key_id, KeyState::Active).unwrap());
+        let found = store.find_with(&id, between).unwrap().expect("out of sight");
+        assert_eq!((found.record.state, found.shelf.inventory), (KeyState::Active, Inventory::Active));
+    }
 }

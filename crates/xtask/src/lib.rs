@@ -1,6 +1,11 @@
 //! What developing Keylatch takes besides cargo.
 
+pub mod debian;
 pub mod nats_server;
+pub mod python;
+pub mod schemas;
+pub mod tools;
+pub mod vectors;
 
 use std::path::{Path, PathBuf};
 

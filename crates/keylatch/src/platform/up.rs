@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use journal_nats::NatsJournal;
 use journal_nats::connect;
 use journal_nats::permission::PlatformUser;
-use journal_nats::server::{Server, Settings, Sync as SyncInterval, find};
+use journal_nats::server::{Server, Settings, SyncInterval, find};
 use model::ServiceRole;
 use service::process::{Parts, start};
 use service::{Clock, Error, Ports, Shutdown, Stopper};

@@ -9,7 +9,7 @@ use futures_util::StreamExt as _;
 use journal::command::{Hand, KeyInHand, SignedCommand};
 use journal::{Body, Record};
 use journal_nats::permission::TenantUser;
-use journal_nats::server::Sync as SyncInterval;
+use journal_nats::server::SyncInterval;
 use keylatch::platform::{Deployment, Options, Platform, registrar};
 use keystore::seal::{self, Purpose, SecretKey};
 use lifecycle::{Judgement, Tenant};

@@ -203,6 +203,7 @@ impl Journal for NatsJournal {
     /// One request, many answers (`DIRECT.GET` with `batch`): no consumer, hence no subject to which somebody could have
     /// messages delivered.
     async fn read(&self, tenant: TenantId, from: Sequence, max: usize) -> Result<Vec<Record>, Error> {
+        let from = from.max(Sequence(1));
         let inbox = self.client.new_inbox();
         let mut answers = self.client.subscribe(inbox.clone()).await.map_err(unavailable)?;
         let request = json!({ "seq": from.0, "batch": max, "max_bytes": READ_BYTES_MAX }).to_string();

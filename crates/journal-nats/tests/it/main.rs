@@ -10,6 +10,7 @@
 
 mod bus;
 mod docs;
+mod log;
 mod operator;
 mod server;
 mod services;

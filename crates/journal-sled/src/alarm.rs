@@ -103,7 +103,11 @@ impl Alarms {
             return Ok(false);
         }
         self.store(tenant, &alarms)?;
-        if alarms.is_empty() { standing.remove(&tenant) } else { standing.insert(tenant, alarms) };
+        if alarms.is_empty() {
+            standing.remove(&tenant)
+        } else {
+            standing.insert(tenant, alarms)
+        };
         Ok(true)
     }
 

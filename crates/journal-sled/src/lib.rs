@@ -13,10 +13,10 @@ mod place;
 mod store;
 
 pub mod alarm;
-// pub mod archive;
+pub mod archive;
 pub mod replica;
 
 pub use alarm::{Alarm, AlarmKind};
-// pub use archive::Archive;
+pub use archive::Archive;
 pub use error::Error;
 pub use replica::{Change, Replica};

@@ -9,8 +9,8 @@ use model::TenantId;
 use serde::Serialize;
 use sled::{Batch, IVec};
 
-use super::rows::{self, Standing, Sum, Table, Total};
 use super::Replica;
+use super::rows::{self, Standing, Sum, Table, Total};
 use crate::Error;
 
 /// How many raw events a tenant's tail always has, covered by a checkpoint or not.
@@ -189,7 +189,8 @@ impl Group<'_> {
             (stands, after) => stands.is_none() && after.is_none(),
         };
         if !same {
-            let row = after.governance.as_deref().map(|after| self.replica.json(Table::Governance, after)).transpose()?;
+            let row =
+                after.governance.as_deref().map(|after| self.replica.json(Table::Governance, after)).transpose()?;
             self.rows.insert((Table::Governance, tenant.as_bytes().to_vec()), row);
         }
         self.entities(tenant, before, after)?;

@@ -274,4 +274,3 @@ impl Total {
         row.is_empty().then_some(Self { groups, sum })
     }
 }
-

@@ -55,7 +55,8 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 
 /// Opens what is left. What it then says must be true; and it must be good for going on with.
 fn check(dir: &Path, tenants: &[History], what: &str) -> Start {
-    let Opened { replica, start } = Replica::open(dir, tenants[0].root()).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let Opened { replica, start } =
+        Replica::open(dir, tenants[0].root()).unwrap_or_else(|error| panic!("{what}: {error}"));
     for tenant in tenants {
         let head = replica.head(tenant.id()).unwrap().sequence.0 as usize;
         if matches!(start, Start::SetAside { .. } | Start::New) {

@@ -1,5 +1,6 @@
 //! A replica says what the rules say, event by event, and after a restart.
 
+use journal::Record;
 use journal_sled::replica::{Change, Opened, Options, Start, TAIL_KEPT};
 use journal_sled::{Error, Replica};
 use lifecycle::scenario::Scenario;
@@ -175,6 +176,24 @@ fn the_tail_is_trimmed_behind_checkpoints() {
     }
     assert_eq!(replica.tail(id, Sequence(covered + 2), 3).unwrap().len(), 3);
     assert_eq!(replica.tail(id, Sequence(1_000), 3).unwrap(), []);
+}
+
+#[test]
+fn events_of_any_size_are_kept_in_the_tail() {
+    let (dir, mut scenario) = (tempfile::tempdir().unwrap(), Scenario::bare());
+    for size in (0..40).map(|number| number * 1_500) {
+        // Void, but in the chain. sled keeps pages with such rows in files of their own.
+        scenario.inject(Record { signature: String::new(), payload: vec![b'x'; size].into() });
+    }
+    let history = History::of(&scenario);
+    let replica = new(&dir, &history);
+    history.changes.chunks(3).for_each(|group| replica.commit(group).unwrap());
+    assert!(std::fs::read_dir(dir.path().join("store/blobs")).unwrap().count() > 0, "sled has changed");
+    drop(replica);
+    let replica = reopen(dir.path(), history.root());
+    assert_same(&replica, history.last());
+    let tail = replica.tail(history.id(), Sequence(1), usize::MAX).unwrap();
+    assert_eq!(tail.into_iter().map(|(_, record)| record).collect::<Vec<_>>(), scenario.records);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use serde::Serialize;
 use sled::{Batch, IVec};
 
 use super::Replica;
+use super::receipts;
 use super::rows::{self, Standing, Sum, Table, Total};
 use crate::Error;
 
@@ -60,9 +61,15 @@ impl Replica {
     /// ones first.
     pub fn apply(&self, changes: &[Change]) -> Result<(), Error> {
         let mut total = self.total.write().unwrap_or_else(PoisonError::into_inner);
-        let mut group = Group { replica: self, standings: HashMap::new(), rows: BTreeMap::new() };
+        let mut group = Group {
+            replica: self,
+            standings: HashMap::new(),
+            receipts: receipts::Changed::default(),
+            rows: BTreeMap::new(),
+        };
         changes.iter().try_for_each(|change| group.take(change))?;
-        let Group { standings, mut rows, .. } = group;
+        let Group { standings, receipts, mut rows, .. } = group;
+        rows.extend(receipts.into_rows().map(|(key, row)| ((Table::Commands, key), Some(row))));
         for (tenant, (standing, _)) in &standings {
             rows.insert((Table::Tenants, tenant.as_bytes().to_vec()), Some(self.json(Table::Tenants, standing)?));
         }
@@ -169,6 +176,7 @@ pub(super) type Rows = BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>;
 struct Group<'a> {
     replica: &'a Replica,
     standings: HashMap<TenantId, (Standing, Option<Arc<Governance>>)>,
+    receipts: receipts::Changed,
     rows: Rows,
 }
 
@@ -210,7 +218,7 @@ impl Group<'_> {
             self.rows.insert((Table::Requests, rows::request(tenant, request.hash)), Some(row));
         }
         if let Some((command, receipt)) = after.receipt.filter(|receipt| before.receipt != Some(*receipt)) {
-            self.rows.insert((Table::Commands, rows::command(tenant, command)), Some(rows::receipt(&receipt)));
+            self.receipts.add(self.replica, tenant, command, receipt)?;
         }
         Ok(())
     }

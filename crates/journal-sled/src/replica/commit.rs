@@ -263,3 +263,45 @@ fn check(standing: &Standing, change: &Change) -> Result<(), Error> {
         && after.hash == change.record.hash();
     if fits { Ok(()) } else { Err(Error::Misfit { tenant, sequence: after.sequence }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use journal::{Chain, Head};
+    use lifecycle::Footprint;
+    use model::Fingerprint;
+
+    use super::*;
+
+    #[test]
+    fn a_crash_while_forgetting_is_finished_by_the_next_open() {
+        let (dir, root) = (tempfile::tempdir().unwrap(), Fingerprint::of_blob(b"root"));
+        let tenants = [1, 2].map(|number| TenantId::from_bytes([number; 32]));
+        let replica = Replica::open(dir.path(), root).unwrap().replica;
+        for tenant in tenants {
+            replica.commit(&[void(&View::empty(tenant))]).unwrap();
+        }
+        // The first step of `forget`, and some of the rest.
+        let rows = [
+            ((Table::Meta, forgetting(tenants[0])), Some(Vec::new())),
+            ((Table::Tail, rows::event(tenants[0], 1)), None),
+        ];
+        let total = *replica.total.read().unwrap();
+        replica.write(total, Rows::from(rows)).unwrap();
+        replica.sync().unwrap();
+        drop(replica);
+
+        let replica = Replica::open(dir.path(), root).unwrap().replica;
+        assert_eq!(replica.head(tenants[0]).unwrap(), Head::EMPTY);
+        assert_eq!(replica.head(tenants[1]).unwrap().sequence.0, 1);
+        assert_eq!(replica.view(tenants[0], Footprint::default()).unwrap(), View::empty(tenants[0]));
+        replica.commit(&[void(&View::empty(tenants[0]))]).unwrap();
+    }
+
+    /// A void event, which changes the chain and nothing else.
+    fn void(before: &View) -> Change {
+        let record = Record { signature: String::new(), payload: vec![1].into() };
+        let mut chain: Chain = before.chain.clone();
+        chain.admit(&record, Err(&journal::Void::Header)).unwrap_err();
+        Change { before: before.clone(), after: View { chain, ..before.clone() }, record }
+    }
+}

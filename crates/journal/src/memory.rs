@@ -61,6 +61,12 @@ impl Journal for MemoryJournal {
         Ok(Sequence(inner.logs.get(&tenant).map_or(0, |log| log.len() as u64)))
     }
 
+    async fn tails(&self) -> Result<Vec<(TenantId, Sequence)>, Error> {
+        let inner = self.lock();
+        inner.readable()?;
+        Ok(inner.logs.iter().map(|(tenant, log)| (*tenant, Sequence(log.len() as u64))).collect())
+    }
+
     async fn read(&self, tenant: TenantId, from: Sequence, max: usize) -> Result<Vec<Record>, Error> {
         let inner = self.lock();
         inner.readable()?;

@@ -22,6 +22,9 @@ pub trait Journal: Send + Sync + 'static {
     /// The newest sequence of a tenant's log; [`Sequence::NONE`] where it is empty.
     fn last(&self, tenant: TenantId) -> impl Future<Output = Result<Sequence, Error>> + Send;
 
+    /// Every tenant that has a log, with its newest sequence. May be a moment old.
+    fn tails(&self) -> impl Future<Output = Result<Vec<(TenantId, Sequence)>, Error>> + Send;
+
     /// The records from `from` on, in order, at most `max` of them, fewer where the log ends or an answer is full; at
     /// least one where there is one.
     fn read(
@@ -47,6 +50,26 @@ pub struct Outgoing {
     pub event_type: EventType,
     /// The bytes.
     pub record: Record,
+}
+
+/// A committed event, as whoever follows hears of it. Nothing is known of it.
+#[derive(Clone, Debug)]
+pub struct Arrived {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its place in the log.
+    pub sequence: Sequence,
+    /// The bytes.
+    pub record: Record,
+}
+
+/// Something that whoever follows hears.
+#[derive(Clone, Debug)]
+pub enum News {
+    /// An event.
+    Event(Arrived),
+    /// The connection was lost and is back: events may have been missed.
+    Reconnected,
 }
 
 /// What became of a batch.

@@ -144,6 +144,15 @@ impl Span {
     }
 }
 
+impl Add for Span {
+    type Output = Span;
+
+    /// Never past [`Span::MAX`].
+    fn add(self, other: Span) -> Span {
+        Span(self.0.saturating_add(other.0).min(Self::MAX.0))
+    }
+}
+
 impl FromStr for Span {
     type Err = Malformed;
 

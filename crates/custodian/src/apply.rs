@@ -1,0 +1,53 @@
+//! Bringing the store to the chain's state, and saying so.
+//!
+//! The effect follows the recorded fact and is repeatable: a crash after the store has changed and before
+//! `custody.applied` stands is made good by applying again, which changes nothing and gives the same answer.
+
+use journal::Journal;
+use keystore::KeyStore;
+use lifecycle::decide::Applied;
+use lifecycle::{Footprint, Input, Rejection};
+use model::{KeyId, KeyState, ProblemType, TenantId};
+use service::Recorded;
+
+use crate::{Custodian, ROLE, blocking};
+
+/// Applies the state that the verified chain gives the key.
+pub(crate) async fn apply<J, S>(
+    custodian: &Custodian<J, S>,
+    tenant: TenantId,
+    key_id: KeyId,
+) -> Result<Recorded, Rejection>
+where
+    J: Journal,
+    S: KeyStore + 'static,
+{
+    let node = &custodian.ports.node;
+    let footprint = Footprint { key: Some(key_id), ..Footprint::default() };
+    let view = node.view(tenant, footprint).map_err(|error| Rejection::new(ProblemType::Unavailable, error))?;
+    let key = view.key()?;
+    if key.store != *custodian.store.name() {
+        return Rejection::new(ProblemType::NothingDue, format!("`{}` is another custodian's", key.store)).err();
+    }
+    let (state, cause, activated) = (key.state, key.transition, key.activation.is_some());
+    let store = custodian.store.clone();
+    let applied = blocking(move || {
+        // The store goes through the states one by one; the chain may have gone on while nobody was here.
+        let held = store.get(tenant, key_id)?.map(|held| held.state);
+        let skipped = held == Some(KeyState::PreActive) && activated && state != KeyState::Active;
+        if skipped && matches!(state, KeyState::Suspended | KeyState::Deactivated | KeyState::Compromised) {
+            store.apply(tenant, key_id, KeyState::Active)?;
+        }
+        if state == KeyState::DestroyedCompromised
+            && !matches!(held, Some(KeyState::Compromised | KeyState::Destroyed | KeyState::DestroyedCompromised))
+        {
+            store.apply(tenant, key_id, KeyState::Destroyed)?;
+        }
+        store.apply(tenant, key_id, state)
+    })
+    .await
+    .map_err(|problem| Rejection::new(problem.kind().unwrap_or(ProblemType::Unavailable), problem.detail))?;
+    let (before, after, store) = (applied.before, applied.after, custodian.store.name().clone());
+    let applied = Applied { key_id, state, store, before, after, cause };
+    node.record(tenant, ROLE, Input::Applied(applied)).await
+}

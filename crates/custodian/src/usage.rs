@@ -1,0 +1,181 @@
+//! Using keys: for those who may, while the verified chain says so, and reporting either way.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use journal::Journal;
+use journal::command::SignedCommand;
+use keystore::seal::{self, Purpose};
+use keystore::{KeyStore, Output, Permit as StorePermit, Proof, Use};
+use lifecycle::decide::usage::{Permit, may_prove, may_use};
+use lifecycle::state::Activation;
+use lifecycle::{Footprint, Input, Rejection};
+use model::key::Operation;
+use model::text::Base64;
+use model::{Action, CommandId, Fingerprint, KeyId, Problem, ProblemType, Span, TenantId, Timestamp};
+use rand_core::OsRng;
+use serde_json::{Value, json};
+use service::endpoint::Answer;
+use zeroize::Zeroizing;
+
+use crate::{Custodian, blocking, problem};
+
+/// How far the clocks of those who ask may be behind ours.
+const BEHIND_MAX: Span = Span::from_secs(60);
+
+/// The use commands seen lately: each is carried out once.
+pub(crate) struct Seen {
+    /// Nothing signed before this is taken: an earlier run of this process may have seen it.
+    since: Timestamp,
+    ids: Mutex<HashMap<CommandId, Timestamp>>,
+}
+
+impl Seen {
+    /// Nothing seen yet.
+    pub(crate) fn since(started: Timestamp) -> Self {
+        Self { since: started, ids: Mutex::new(HashMap::new()) }
+    }
+
+    /// Refuses a command that was seen, or may have been.
+    fn first_time(&self, signed: &SignedCommand, now: Timestamp) -> Result<(), Rejection> {
+        let command = &signed.command;
+        let repeated = |detail| Rejection::new(ProblemType::UseRepeated, detail);
+        if command.expires_at <= self.since {
+            return repeated("it was signed before the custodian started").err();
+        }
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        if ids.len() > 10_000 {
+            ids.retain(|_, expires_at| now < *expires_at + BEHIND_MAX);
+        }
+        match ids.insert(command.id, command.expires_at) {
+            None => Ok(()),
+            Some(_) => repeated("this use was asked for before").err(),
+        }
+    }
+}
+
+/// Carries out a use. The result is sealed to the one-time key that the command names.
+pub(crate) async fn use_key<J, S>(custodian: &Custodian<J, S>, tenant: TenantId, signed: &Arc<SignedCommand>) -> Answer
+where
+    J: Journal,
+    S: KeyStore + 'static,
+{
+    let node = &custodian.ports.node;
+    let allowed = match allowed(custodian, tenant, signed).await {
+        Ok(allowed) => allowed,
+        Err(rejection) => {
+            custodian.tally.refused(tenant, signed, &rejection, node.clock().now());
+            return Err(rejection.into());
+        }
+    };
+    let permit = if allowed.deactivated { StorePermit::OldDataToo } else { StorePermit::WhileActive };
+    let (store, asked) = (custodian.store.clone(), signed.clone());
+    let result = blocking(move || perform(&*store, tenant, &asked, permit)).await?;
+    if let Some(activation) = allowed.activation {
+        custodian.tally.used(tenant, &allowed, activation.hash, node.clock().now());
+    }
+    Ok(json!({ "ok": true, "result": result }))
+}
+
+/// A use that may be carried out now.
+pub(crate) struct Allowed {
+    pub(crate) key: KeyId,
+    pub(crate) operation: Operation,
+    pub(crate) by: Fingerprint,
+    deactivated: bool,
+    activation: Option<Activation>,
+}
+
+async fn allowed<J, S>(
+    custodian: &Custodian<J, S>,
+    tenant: TenantId,
+    signed: &Arc<SignedCommand>,
+) -> Result<Allowed, Rejection>
+where
+    J: Journal,
+    S: KeyStore + 'static,
+{
+    let node = &custodian.ports.node;
+    node.check_alarm(tenant)?;
+    let age = custodian.leases.age(&custodian.ports, tenant).await;
+    let check = |view: &lifecycle::View| {
+        let Permit { key, operation, by, deactivated } = may_use(view, signed, node.clock().now(), age)?;
+        Ok(Allowed { key: key.id, operation, by, deactivated, activation: key.activation })
+    };
+    let allowed = node.check(tenant, Input::Command(signed.clone()).footprint(), check).await?;
+    custodian.seen.first_time(signed, node.clock().now())?;
+    Ok(allowed)
+}
+
+/// Performs the use and seals what comes of it.
+fn perform<S: KeyStore>(
+    store: &S,
+    tenant: TenantId,
+    signed: &SignedCommand,
+    permit: StorePermit,
+) -> Result<Value, keystore::Error> {
+    let command = &signed.command;
+    let (Some(key_id), Some(reply_to)) = (command.key_id, command.action.reply_to()) else {
+        return Err(keystore::Error::InvalidInput("a use of a key"));
+    };
+    let input_info = seal::info(Purpose::Input, tenant, key_id, command.id);
+    let opened;
+    let asked = match &command.action {
+        Action::UseEncrypt(params) => {
+            opened = store.open(&params.plaintext, &input_info)?;
+            Use::Encrypt { plaintext: &opened, aad: &params.aad.0 }
+        }
+        Action::UseDecrypt(params) => Use::Decrypt { ciphertext: &params.ciphertext.0, aad: &params.aad.0 },
+        Action::UseSign(params) => Use::Sign { digest: &params.digest.0 },
+        Action::UseVerify(params) => Use::Verify { digest: &params.digest.0, signature: &params.signature.0 },
+        Action::UseWrap(_) => Use::Wrap,
+        Action::UseUnwrap(params) => Use::Unwrap { wrapped: &params.wrapped.0 },
+        _ => return Err(keystore::Error::InvalidInput("a use of a key")),
+    };
+    let output = to_json(&store.perform(tenant, key_id, &asked, permit)?);
+    let result_info = seal::info(Purpose::Result, tenant, key_id, command.id);
+    let sealed = seal::seal(&reply_to.0, &result_info, b"", &output, &mut OsRng)?;
+    Ok(json!(sealed))
+}
+
+/// A result, as it is before it is sealed.
+fn to_json(output: &Output) -> Zeroizing<Vec<u8>> {
+    let base64 = |bytes: &[u8]| Base64(bytes.to_vec());
+    let value = match output {
+        Output::Ciphertext(bytes) => json!({ "ciphertext": base64(bytes) }),
+        Output::Plaintext(bytes) => json!({ "plaintext": base64(bytes) }),
+        Output::Signature(bytes) => json!({ "signature": base64(bytes) }),
+        Output::Verified(valid) => json!({ "valid": valid }),
+        Output::Wrapped { data_key, wrapped } => {
+            json!({ "data_key": base64(&data_key[..]), "wrapped": base64(wrapped) })
+        }
+        Output::DataKey(bytes) => json!({ "data_key": base64(&bytes[..]) }),
+    };
+    Zeroizing::new(value.to_string().into_bytes())
+}
+
+/// Proves that the store has the key, over the command's challenge.
+pub(crate) async fn prove<J, S>(custodian: &Custodian<J, S>, tenant: TenantId, signed: &Arc<SignedCommand>) -> Answer
+where
+    J: Journal,
+    S: KeyStore + 'static,
+{
+    let node = &custodian.ports.node;
+    let (Action::KeyProve(params), Some(key_id)) = (&signed.command.action, signed.command.key_id) else {
+        return Err(Problem::new(ProblemType::UnknownAction, "that is not `key.prove`"));
+    };
+    let footprint = Footprint { key: Some(key_id), ..Footprint::default() };
+    let check = |view: &lifecycle::View| may_prove(view, signed, node.clock().now()).map(|key| key.identity.clone());
+    let identity = node.check(tenant, footprint, check).await?;
+    let (store, challenge) = (custodian.store.clone(), params.challenge.clone());
+    let proof = tokio::task::spawn_blocking(move || store.prove(tenant, key_id, &challenge.0)).await;
+    let proof =
+        proof.map_err(|error| Problem::new(ProblemType::Unavailable, error))?.map_err(|error| problem(&error))?;
+    let proof = match proof {
+        Proof::Signature(signature) => json!({ "signature": Base64(signature) }),
+        Proof::Mac { mac, check_value } => {
+            json!({ "mac": Base64(mac.to_vec()), "check_value": Base64(check_value.to_vec()) })
+        }
+    };
+    Ok(json!({ "ok": true, "identity": identity, "proof": proof }))
+}

@@ -1,0 +1,140 @@
+//! The evidence-exporter: keeps every event's bytes, answers tenants' questions for their history, signs checkpoints, and
+//! gives custodians its word on where a chain stands.
+
+use bytes::Bytes;
+use journal::{Journal, Record};
+use journal_sled::Archive;
+use lifecycle::{Duty, Rejection};
+use model::history::{ANSWER_BYTES_MAX, HistoryAnswer, HistoryEvent, HistoryRequest};
+use model::statement::{Lease, LeaseRequest};
+use model::text::Base64;
+use model::{Problem, ProblemType, Sequence, ServiceRole, TenantId, dsse, subject};
+use service::endpoint::{self, Answer};
+use service::{Error, Node, Ports, Shutdown, Wanted, duty};
+
+const ROLE: ServiceRole = ServiceRole::EvidenceExporter;
+
+/// The most events that one history answer carries.
+const EVENTS_MAX: usize = 1_000;
+/// What an event takes in a history answer beside its payload in base64: names, signature, hash, sequence.
+const EVENT_OVERHEAD: usize = 420;
+
+/// Runs until `shutdown`. The node must keep an archive.
+pub async fn run<J: Journal>(ports: Ports<J>, shutdown: Shutdown) -> Result<(), Error> {
+    let service = endpoint::announce(&ports.node, &ports.client, ROLE).await?;
+    let node = ports.node.clone();
+    let handle = move |tenant, rest: String, payload: Bytes| {
+        let node = node.clone();
+        async move { endpoint::to_bytes(answer(&node, tenant, &rest, &payload).await) }
+    };
+    let subjects = [subject::every_tenant("hist", "get"), subject::every_tenant("lease", "get")];
+    let asked = endpoint::serve(&ports, service, ROLE, &subjects, handle, shutdown.clone().wished());
+    let node = ports.node.clone();
+    let perform = move |tenant, duty: Duty| {
+        let node = node.clone();
+        async move {
+            match duty {
+                Duty::Checkpoint => node.record(tenant, ROLE, Wanted::Checkpoint).await,
+                other => Rejection::new(ProblemType::NothingDue, format!("{other:?} is not the exporter's")).err(),
+            }
+        }
+    };
+    let due = duty::run(ports.node.clone(), ROLE, perform, shutdown.wished());
+    tokio::try_join!(asked, due)?;
+    Ok(())
+}
+
+async fn answer<J: Journal>(node: &Node<J>, tenant: TenantId, rest: &str, payload: &Bytes) -> Answer {
+    match rest {
+        "hist.get" => {
+            let request: HistoryRequest = read(payload)?;
+            let node = node.clone();
+            let answered = tokio::task::spawn_blocking(move || history(&node, tenant, &request)).await;
+            answered.map_err(|error| Problem::new(ProblemType::Unavailable, error))?
+        }
+        "lease.get" => lease(node, tenant, &read(payload)?).await,
+        other => Err(Problem::new(ProblemType::UnknownAction, format!("there is no `{other}`"))),
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned>(payload: &Bytes) -> Result<T, Problem> {
+    serde_json::from_slice(payload).map_err(|error| Problem::new(ProblemType::Malformed, error))
+}
+
+// === History ===
+
+fn history<J: Journal>(node: &Node<J>, tenant: TenantId, request: &HistoryRequest) -> Answer {
+    let failed = |error: &dyn std::fmt::Display| Problem::new(ProblemType::Unavailable, error);
+    if request.from == 0 || request.max == 0 {
+        return Err(Problem::new(ProblemType::Malformed, "`from` and `max` start at 1"));
+    }
+    let archive = archive(node)?;
+    let max = usize::try_from(request.max).unwrap_or(EVENTS_MAX).min(EVENTS_MAX);
+    let records =
+        archive.read(tenant, Sequence(request.from), max, ANSWER_BYTES_MAX).map_err(|error| failed(&error))?;
+    let last = archive.last(tenant).map_err(|error| failed(&error))?;
+    let checkpoint = newest_checkpoint(node, archive, tenant)?;
+    let answer = HistoryAnswer { events: fitting(request.from, records), last: last.0, checkpoint };
+    serde_json::to_value(answer).map_err(|error| failed(&error))
+}
+
+fn archive<J: Journal>(node: &Node<J>) -> Result<&Archive, Problem> {
+    let missing = || Problem::new(ProblemType::Unavailable, "this process keeps no archive");
+    node.archive().map(|archive| &**archive).ok_or_else(missing)
+}
+
+/// As many events as fit into an answer, at least one.
+fn fitting(from: u64, records: Vec<Record>) -> Vec<HistoryEvent> {
+    let mut room = ANSWER_BYTES_MAX - 4096;
+    let mut events = Vec::with_capacity(records.len());
+    for (sequence, record) in (from..).zip(records) {
+        let size = record.payload.len().div_ceil(3) * 4 + EVENT_OVERHEAD;
+        if size > room && !events.is_empty() {
+            break;
+        }
+        room = room.saturating_sub(size);
+        let (hash, signature) = (record.hash(), record.signature);
+        events.push(HistoryEvent { sequence, payload: Base64(record.payload.to_vec()), signature, hash });
+    }
+    events
+}
+
+/// The note of the newest checkpoint in the chain: it stands in the event right behind those that it covers.
+fn newest_checkpoint<J: Journal>(
+    node: &Node<J>,
+    archive: &Archive,
+    tenant: TenantId,
+) -> Result<Option<String>, Problem> {
+    let failed = |error: &dyn std::fmt::Display| Problem::new(ProblemType::Unavailable, error);
+    let view = node.view(tenant, lifecycle::Footprint::default()).map_err(|error| failed(&error))?;
+    if view.progress.covered == 0 {
+        return Ok(None);
+    }
+    let at = Sequence(view.progress.covered).next();
+    let records = archive.read(tenant, at, 1, ANSWER_BYTES_MAX).map_err(|error| failed(&error))?;
+    #[derive(serde::Deserialize)]
+    struct Noted {
+        note: String,
+    }
+    let body = records.first().and_then(|record| journal::Body::parse(&record.payload).ok());
+    Ok(body.and_then(|body| serde_json::from_str::<Noted>(&body.data).ok()).map(|noted| noted.note))
+}
+
+// === Leases ===
+
+/// Our word on where the chain stands: on the log's own word, not on what we last heard.
+async fn lease<J: Journal>(node: &Node<J>, tenant: TenantId, request: &LeaseRequest) -> Answer {
+    let failed = |error: &dyn std::fmt::Display| Problem::new(ProblemType::Unavailable, error);
+    node.check_alarm(tenant).map_err(Problem::from)?;
+    let last = node.journal().last(tenant).await.map_err(|error| failed(&error))?;
+    let mut head = node.replica().head(tenant).map_err(|error| failed(&error))?;
+    if last > head.sequence {
+        node.catch_up(tenant).await.map_err(|error| failed(&error))?;
+        head = node.replica().head(tenant).map_err(|error| failed(&error))?;
+    }
+    let lease =
+        Lease { tenant, sequence: head.sequence.0, head: head.hash, nonce: request.nonce, time: node.clock().now() };
+    let key = node.key(ROLE).map_err(|error| failed(&error))?;
+    let envelope = key.sign_statement(dsse::LEASE, &lease);
+    Ok(serde_json::json!({ "ok": true, "lease": envelope }))
+}

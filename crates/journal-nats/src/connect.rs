@@ -1,0 +1,153 @@
+//! Connecting to the bus.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
+
+use crate::credentials::{self, Credentials};
+
+/// How often the server is asked whether it is still there. After two that go unanswered the connection is made anew.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// How long it takes to try again at first; each time twice as long.
+const RECONNECT_DELAY_MIN: Duration = Duration::from_millis(50);
+/// How long it takes to try again at most.
+const RECONNECT_DELAY_MAX: Duration = Duration::from_secs(4);
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The credentials can't be used.
+    #[error(transparent)]
+    Credentials(#[from] credentials::Error),
+    /// The server refused the credentials.
+    #[error(
+        "the server at {url} refused the user {user} of account {account}: it does not know the account, or no longer \
+         takes what signed the user; provision the account again or have new credentials issued"
+    )]
+    Refused {
+        /// The server.
+        url: String,
+        /// The user's public key.
+        user: String,
+        /// The account's public key.
+        account: String,
+    },
+    /// Nobody answers there.
+    #[error("there is no NATS server at {url}: see that it runs, and that the address is right ({source})")]
+    Unreachable {
+        /// Where.
+        url: String,
+        /// What the client says.
+        source: async_nats::ConnectError,
+    },
+    /// What answers there does not speak as it must.
+    #[error("can't connect to {url}: {source}")]
+    Other {
+        /// Where.
+        url: String,
+        /// What the client says.
+        source: async_nats::ConnectError,
+    },
+}
+
+/// Connects with a credentials file, which must be its owner's alone. See [`connect_as`].
+pub async fn connect(url: &str, credentials: &Path, name: &str) -> Result<Client, Error> {
+    connect_as(url, &Credentials::load(credentials)?, name).await
+}
+
+/// Connects. A connection that is lost is made anew, for as long as the client lives; `name` is what the server shows
+/// people.
+///
+/// The first connection is not retried: who starts wants to hear that the address is wrong.
+pub async fn connect_as(url: &str, credentials: &Credentials, name: &str) -> Result<Client, Error> {
+    let options = options(credentials, name)?;
+    options.connect(url).await.map_err(|source| Error::from_connect(url, credentials, source))
+}
+
+/// A connection, and word of each time it was lost and made anew.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// The client.
+    pub client: Client,
+    /// Counts the times that it was connected.
+    pub reconnects: watch::Receiver<u64>,
+}
+
+/// Connects like [`connect`], for who must know when something may have been missed.
+pub async fn watched(url: &str, credentials: &Path, name: &str) -> Result<Connection, Error> {
+    let credentials = Credentials::load(credentials)?;
+    let (connected, mut reconnects) = watch::channel(0);
+    let shown = name.to_owned();
+    let options = options(&credentials, name)?.event_callback(move |event| {
+        report(&shown, &event);
+        if matches!(event, Event::Connected) {
+            connected.send_modify(|count| *count += 1);
+        }
+        std::future::ready(())
+    });
+    let client = options.connect(url).await.map_err(|source| Error::from_connect(url, &credentials, source))?;
+    reconnects.mark_unchanged();
+    Ok(Connection { client, reconnects })
+}
+
+/// The options that [`connect_as`] connects with, for who wants to add some.
+pub fn options(credentials: &Credentials, name: &str) -> Result<ConnectOptions, credentials::Error> {
+    let options = ConnectOptions::with_credentials(&credentials.to_text())
+        .map_err(|_| credentials::Error::Malformed("the client does not read them"))?;
+    let shown = name.to_owned();
+    Ok(options
+        .name(name)
+        .custom_inbox_prefix(credentials.inbox_prefix())
+        .ping_interval(PING_INTERVAL)
+        .max_reconnects(None)
+        .reconnect_delay_callback(reconnect_delay)
+        .event_callback(move |event| {
+            report(&shown, &event);
+            std::future::ready(())
+        }))
+}
+
+impl Error {
+    fn from_connect(url: &str, credentials: &Credentials, source: async_nats::ConnectError) -> Self {
+        let url = url.to_owned();
+        match source.kind() {
+            ConnectErrorKind::AuthorizationViolation => {
+                Self::Refused { url, user: credentials.user().to_owned(), account: credentials.account().to_owned() }
+            }
+            ConnectErrorKind::Io | ConnectErrorKind::Dns | ConnectErrorKind::TimedOut => {
+                Self::Unreachable { url, source }
+            }
+            _ => Self::Other { url, source },
+        }
+    }
+}
+
+fn reconnect_delay(attempts: usize) -> Duration {
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+    RECONNECT_DELAY_MIN.saturating_mul(2_u32.saturating_pow(doublings)).min(RECONNECT_DELAY_MAX)
+}
+
+fn report(name: &str, event: &Event) {
+    match event {
+        Event::Connected | Event::Draining | Event::Closed => tracing::debug!(name, %event, "bus connection"),
+        Event::ServerError(ServerError::Other(error)) => tracing::warn!(name, error, "the bus refused something"),
+        _ => tracing::warn!(name, %event, "bus connection"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reconnects_at_once_and_then_less_and_less_often() {
+        assert_eq!(reconnect_delay(0), Duration::from_millis(50));
+        assert_eq!(reconnect_delay(1), Duration::from_millis(50));
+        assert_eq!(reconnect_delay(3), Duration::from_millis(200));
+        assert_eq!(reconnect_delay(7), Duration::from_millis(3200));
+        assert_eq!(reconnect_delay(usize::MAX), RECONNECT_DELAY_MAX);
+    }
+}

@@ -1,0 +1,328 @@
+//! The log on JetStream: one stream a tenant, appended to by compare-and-swap, read by sequence, followed by one
+//! subscription for all tenants.
+
+use std::time::Duration;
+
+use async_nats::jetstream::context::{Context, PublishAckFuture};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::{Client, HeaderMap, Message, Subscriber};
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+use journal::port::{Arrived, News};
+use journal::{Append, Error, Head, Journal, Outgoing, Record};
+use model::{Sequence, TenantId, subject};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::watch;
+
+use crate::connect::Connection;
+
+/// The header that carries an event's signature.
+pub const SIGNATURE: &str = "Keylatch-Signature";
+const CONTENT_TYPE: &str = "application/cloudevents+json";
+
+/// How long the server has for an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The most bytes that one read asks for.
+const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// The statuses that a message can be answered with in place of a message.
+const END_OF_BATCH: u16 = 204;
+const NOT_FOUND: u16 = 404;
+const NO_RESPONDERS: u16 = 503;
+
+/// JetStream's error codes that are compared.
+const STREAM_NOT_FOUND: u64 = 10059;
+const NO_MESSAGE_FOUND: u64 = 10037;
+
+/// The log.
+#[derive(Clone)]
+pub struct NatsJournal {
+    client: Client,
+    context: Context,
+    reconnects: watch::Receiver<u64>,
+}
+
+impl NatsJournal {
+    /// The log behind this connection.
+    pub fn new(connection: &Connection) -> Self {
+        let client = connection.client.clone();
+        let mut context = async_nats::jetstream::new(client.clone());
+        context.set_timeout(PATIENCE);
+        Self { client, context, reconnects: connection.reconnects.clone() }
+    }
+
+    /// Follows every tenant's events from now on, by the server's republish after commit: at most once, so whoever
+    /// follows fills gaps from the log. (A subscription of the log's own subjects would also see what the stream
+    /// refused.)
+    pub async fn follow(&self) -> Result<impl Stream<Item = News> + Send + use<>, Error> {
+        let events = self.client.subscribe(subject::ALL_EVENTS).await.map_err(unavailable)?;
+        // The subscription must be with the server before anybody relies on it.
+        self.client.flush().await.map_err(unavailable)?;
+        Ok(stream::select(arrivals(events), reconnects(self.reconnects.clone())))
+    }
+
+    /// A request to the JetStream API, answered with JSON.
+    async fn api<T: for<'de> Deserialize<'de>>(
+        &self,
+        call: &str,
+        request: &serde_json::Value,
+    ) -> Result<Result<T, ApiError>, Error> {
+        #[derive(Deserialize)]
+        struct Failed {
+            error: ApiError,
+        }
+        let payload = Bytes::from(request.to_string());
+        let asked = self.client.request(format!("$JS.API.{call}"), payload);
+        let answer = tokio::time::timeout(PATIENCE, asked).await.map_err(unavailable)?.map_err(unavailable)?;
+        if let Ok(failed) = serde_json::from_slice::<Failed>(&answer.payload) {
+            return Ok(Err(failed.error));
+        }
+        serde_json::from_slice(&answer.payload).map(Ok).map_err(unavailable)
+    }
+
+    /// The record at a sequence, on the word of the stream's leader. `None` where there is none.
+    async fn stored(&self, tenant: TenantId, sequence: Sequence) -> Result<Option<Record>, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            message: Stored,
+        }
+        #[derive(Deserialize)]
+        struct Stored {
+            #[serde(default)]
+            hdrs: String,
+            #[serde(default)]
+            data: String,
+        }
+        let call = format!("STREAM.MSG.GET.{tenant}");
+        match self.api::<Answer>(&call, &json!({ "seq": sequence.0 })).await? {
+            Ok(Answer { message }) => {
+                let headers = BASE64_STANDARD.decode(message.hdrs).map_err(unavailable)?;
+                let payload = BASE64_STANDARD.decode(message.data).map_err(unavailable)?;
+                Ok(Some(Record { signature: raw_signature(&headers), payload: payload.into() }))
+            }
+            Err(error) if error.err_code == NO_MESSAGE_FOUND => Ok(None),
+            Err(error) => Err(error.for_tenant(tenant)),
+        }
+    }
+
+    /// Sends a batch without waiting: each record guarded by its sequence and, behind the first, by the message that must
+    /// stand before it. A sequence alone does not say whose record took the place before.
+    async fn send(&self, tenant: TenantId, head: Head, batch: &[Outgoing]) -> Vec<Option<PublishAckFuture>> {
+        let mut acks = Vec::with_capacity(batch.len());
+        let mut before = None;
+        for (place, Outgoing { event_type, record }) in batch.iter().enumerate() {
+            let hash = record.hash();
+            let mut message = PublishMessage::build()
+                .payload(record.payload.clone())
+                .header("Content-Type", CONTENT_TYPE)
+                .header(SIGNATURE, record.signature.as_str())
+                .message_id(hash.to_string())
+                .expected_last_sequence(head.sequence.0 + place as u64);
+            if let Some(before) = before.replace(hash) {
+                message = message.expected_last_message_id(before.to_string());
+            }
+            acks.push(self.context.send_publish(subject::log(tenant, *event_type), message).await.ok());
+        }
+        acks
+    }
+
+    /// Whether a record stands where it was sent to. An acknowledgement is not enough where it says `duplicate`; and a
+    /// refusal or silence may hide that it was stored.
+    async fn stands(
+        &self,
+        tenant: TenantId,
+        sequence: Sequence,
+        record: &Record,
+        ack: Option<PublishAckFuture>,
+    ) -> Result<Stands, Error> {
+        let refused = match ack {
+            None => false,
+            Some(ack) => match ack.await {
+                Ok(ack) if !ack.duplicate && ack.sequence == sequence.0 => return Ok(Stands::Here),
+                Ok(_) => true,
+                Err(error) => is_refusal(&error),
+            },
+        };
+        match self.stored(tenant, sequence).await? {
+            Some(stored) if stored == *record => Ok(Stands::Here),
+            Some(_) => Ok(Stands::Not),
+            // Refused, and nothing there: it will never stand. Not heard of: it may still arrive.
+            None if refused => Ok(Stands::Not),
+            None => Err(Error::Unavailable("no word on a record that was sent".into())),
+        }
+    }
+}
+
+enum Stands {
+    Here,
+    Not,
+}
+
+fn is_refusal(error: &async_nats::jetstream::context::PublishError) -> bool {
+    use async_nats::jetstream::context::PublishErrorKind as Kind;
+    match error.kind() {
+        Kind::WrongLastMessageId | Kind::WrongLastSequence | Kind::StreamNotFound => true,
+        Kind::TimedOut | Kind::BrokenPipe | Kind::MaxAckPending | Kind::MaxPayloadExceeded => false,
+        // The server's own refusals that the client has no name for, such as 10164 for a write in flight.
+        Kind::Other => true,
+    }
+}
+
+impl Journal for NatsJournal {
+    async fn last(&self, tenant: TenantId) -> Result<Sequence, Error> {
+        match self.api::<StreamInfo>(&format!("STREAM.INFO.{tenant}"), &json!({})).await? {
+            Ok(info) => Ok(Sequence(info.state.last_seq)),
+            Err(error) => Err(error.for_tenant(tenant)),
+        }
+    }
+
+    async fn tails(&self) -> Result<Vec<(TenantId, Sequence)>, Error> {
+        #[derive(Deserialize)]
+        struct Page {
+            total: usize,
+            #[serde(default)]
+            streams: Option<Vec<StreamInfo>>,
+        }
+        let (mut tails, mut offset) = (Vec::new(), 0);
+        loop {
+            let page = self.api::<Page>("STREAM.LIST", &json!({ "offset": offset })).await?;
+            let page = page.map_err(|error| unavailable(error.description))?;
+            let streams = page.streams.unwrap_or_default();
+            offset += streams.len();
+            let last = streams.is_empty() || offset >= page.total;
+            let tail = |info: StreamInfo| Some((info.config.name.parse().ok()?, Sequence(info.state.last_seq)));
+            tails.extend(streams.into_iter().filter_map(tail));
+            if last {
+                return Ok(tails);
+            }
+        }
+    }
+
+    /// One request, many answers (`DIRECT.GET` with `batch`): no consumer, hence no subject to which somebody could have
+    /// messages delivered.
+    async fn read(&self, tenant: TenantId, from: Sequence, max: usize) -> Result<Vec<Record>, Error> {
+        let inbox = self.client.new_inbox();
+        let mut answers = self.client.subscribe(inbox.clone()).await.map_err(unavailable)?;
+        let request = json!({ "seq": from.0, "batch": max, "max_bytes": READ_BYTES_MAX }).to_string();
+        let call = format!("$JS.API.DIRECT.GET.{tenant}");
+        self.client.publish_with_reply(call, inbox, request.into()).await.map_err(unavailable)?;
+        let mut records = Vec::new();
+        loop {
+            let answer = tokio::time::timeout(PATIENCE, answers.next()).await.map_err(unavailable)?;
+            let answer = answer.ok_or_else(|| unavailable("the connection closed"))?;
+            match answer.status.map_or(200, |status| status.as_u16()) {
+                200 => {}
+                END_OF_BATCH | NOT_FOUND => return Ok(records),
+                NO_RESPONDERS => return Err(Error::NoTenant(tenant)),
+                status => return Err(unavailable(format!("the server answers {status}"))),
+            }
+            let wanted = Sequence(from.0 + records.len() as u64);
+            if header_sequence(answer.headers.as_ref()) != Some(wanted) {
+                // What comes is further on: there is a hole. What came before it is good.
+                return if records.is_empty() { Err(Error::Hole(wanted)) } else { Ok(records) };
+            }
+            records.push(record(answer));
+            if records.len() >= max {
+                return Ok(records);
+            }
+        }
+    }
+
+    async fn append(&self, tenant: TenantId, head: Head, batch: &[Outgoing]) -> Result<Append, Error> {
+        let acks = self.send(tenant, head, batch).await;
+        for (place, (ack, outgoing)) in acks.into_iter().zip(batch).enumerate() {
+            let sequence = Sequence(head.sequence.0 + place as u64 + 1);
+            match self.stands(tenant, sequence, &outgoing.record, ack).await? {
+                Stands::Here => {}
+                Stands::Not => return Ok(Append::HeadMoved { recorded: place }),
+            }
+        }
+        Ok(Append::Recorded)
+    }
+}
+
+#[derive(Deserialize)]
+struct StreamInfo {
+    config: StreamConfig,
+    state: StreamState,
+}
+
+#[derive(Deserialize)]
+struct StreamConfig {
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct StreamState {
+    last_seq: u64,
+}
+
+#[derive(Deserialize)]
+struct ApiError {
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+impl ApiError {
+    fn for_tenant(self, tenant: TenantId) -> Error {
+        match self.err_code {
+            STREAM_NOT_FOUND => Error::NoTenant(tenant),
+            code => Error::Refused(format!("{} ({code})", self.description)),
+        }
+    }
+}
+
+fn unavailable(error: impl std::fmt::Display) -> Error {
+    Error::Unavailable(error.to_string())
+}
+
+/// A message as a record: the signature header's one value, or nothing.
+fn record(message: Message) -> Record {
+    let signature = message.headers.as_ref().map(signature).unwrap_or_default();
+    Record { signature, payload: message.payload }
+}
+
+/// The header's value; the empty string where it is missing or repeated.
+fn signature(headers: &HeaderMap) -> String {
+    let mut values = headers.get_all(SIGNATURE);
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.as_str().to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// The same, from a header block as it is stored.
+fn raw_signature(block: &[u8]) -> String {
+    let text = String::from_utf8_lossy(block);
+    let mut values = text.split("\r\n").filter_map(|line| line.strip_prefix(SIGNATURE)?.strip_prefix(':'));
+    match (values.next(), values.next()) {
+        (Some(value), None) => value.trim().to_owned(),
+        _ => String::new(),
+    }
+}
+
+fn header_sequence(headers: Option<&HeaderMap>) -> Option<Sequence> {
+    headers?.get("Nats-Sequence")?.as_str().parse().ok().map(Sequence)
+}
+
+fn arrivals(events: Subscriber) -> impl Stream<Item = News> + Send {
+    events.filter_map(|message| {
+        let tenant = subject::tenant_of(&message.subject).map(|(tenant, _)| tenant);
+        let sequence = header_sequence(message.headers.as_ref());
+        let arrived = tenant
+            .zip(sequence)
+            .map(|(tenant, sequence)| News::Event(Arrived { tenant, sequence, record: record(message) }));
+        std::future::ready(arrived)
+    })
+}
+
+fn reconnects(reconnects: watch::Receiver<u64>) -> impl Stream<Item = News> + Send {
+    stream::unfold(reconnects, |mut reconnects| async move {
+        reconnects.changed().await.ok()?;
+        Some((News::Reconnected, reconnects))
+    })
+}

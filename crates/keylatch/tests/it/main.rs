@@ -1,0 +1,6 @@
+//! The platform as a whole: a real server, real tenants, real keys.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(unreachable_pub, reason = "one binary of modules")]
+
+mod life;
+mod world;

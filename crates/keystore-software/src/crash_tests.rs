@@ -1,0 +1,339 @@
+//! Every change, cut short at every commit, before it and after it: what is then on the disk is the state before or the
+//! state after, nothing is lost, and doing it again gives the answer of an undisturbed run.
+
+use keystore::{Error as PortError, KeyStore, Material, Output, Permit, Use};
+use model::{Algorithm, Digest, KeyId, KeyState, TenantId};
+use tempfile::TempDir;
+
+use crate::nonces::BLOCKS_MAX;
+use crate::record;
+use crate::shelf::Shelf;
+use crate::writer::tests::Fault;
+use crate::{Error, SoftwareStore};
+
+/// A change that the matrix goes through: the key's way up to it, and the change.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    way: &'static [KeyState],
+    change: Change,
+    /// How many commits it takes, by shelf: pre-active, active.
+    commits: (u64, u64),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Generate,
+    Apply(KeyState),
+    Encrypt,
+}
+
+const fn case(way: &'static [KeyState], to: KeyState, commits: (u64, u64)) -> Case {
+    Case { way, change: Change::Apply(to), commits }
+}
+
+const CASES: [Case; 18] = {
+    use KeyState::{Active, Compromised, Deactivated, Destroyed, DestroyedCompromised, PreActive, Suspended};
+    [
+        Case { way: &[], change: Change::Generate, commits: (1, 0) },
+        Case { way: &[Active], change: Change::Encrypt, commits: (0, 1) },
+        case(&[], PreActive, (0, 0)),
+        case(&[], Active, (1, 1)),
+        case(&[], Compromised, (1, 0)),
+        case(&[], Destroyed, (1, 0)),
+        case(&[Compromised], DestroyedCompromised, (1, 0)),
+        case(&[Destroyed], DestroyedCompromised, (1, 0)),
+        case(&[Active], Suspended, (0, 1)),
+        case(&[Active], Deactivated, (0, 1)),
+        case(&[Active], Compromised, (0, 1)),
+        case(&[Active], Destroyed, (0, 1)),
+        case(&[Active, Suspended], Active, (0, 1)),
+        case(&[Active, Suspended], Destroyed, (0, 1)),
+        case(&[Active, Deactivated], Destroyed, (0, 1)),
+        case(&[Active, Compromised], DestroyedCompromised, (0, 1)),
+        case(&[Active, Destroyed], DestroyedCompromised, (0, 1)),
+        case(&[Active, Suspended], Compromised, (0, 1)),
+    ]
+};
+
+/// A store in a directory that goes with it.
+struct Bench {
+    directory: TempDir,
+    store: Option<SoftwareStore>,
+    keys: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SoftwareStore::create(&directory.path().join("store"), "software".parse().unwrap()).unwrap();
+        Self { directory, store: Some(store), keys: 0 }
+    }
+
+    fn store(&self) -> &SoftwareStore {
+        self.store.as_ref().unwrap()
+    }
+
+    /// What a crash leaves: what was committed.
+    fn restart(&mut self) {
+        self.store = None;
+        let path = self.directory.path().join("store");
+        self.store = Some(SoftwareStore::open(&path, "software".parse().unwrap()).unwrap());
+    }
+
+    fn unused_id(&mut self) -> KeyId {
+        self.keys += 1;
+        format!("01930000-0000-7000-8000-{:012x}", self.keys).parse().unwrap()
+    }
+
+    /// A key that stands before the case's change.
+    fn prepare(&mut self, case: Case) -> KeyId {
+        let key_id = self.unused_id();
+        if !matches!(case.change, Change::Generate) {
+            self.run(key_id, Change::Generate).unwrap();
+        }
+        for state in case.way {
+            self.run(key_id, Change::Apply(*state)).unwrap();
+        }
+        key_id
+    }
+
+    /// Makes the change; what it answers, as far as it does not depend on the key.
+    fn run(&self, key_id: KeyId, change: Change) -> Result<String, PortError> {
+        let store = self.store();
+        match change {
+            Change::Generate => store
+                .generate(tenant(), key_id, Algorithm::Aes256Gcm, Digest::of(b"command"))
+                .map(|generated| format!("{:?}", generated.wrapping_key)),
+            Change::Apply(state) => store.apply(tenant(), key_id, state).map(|applied| format!("{applied:?}")),
+            Change::Encrypt => {
+                let asked = Use::Encrypt { plaintext: b"hush", aad: b"" };
+                let output = store.perform(tenant(), key_id, &asked, Permit::WhileActive)?;
+                let Output::Ciphertext(ciphertext) = output else { panic!("no ciphertext") };
+                Ok(format!("{} bytes", ciphertext.len()))
+            }
+        }
+    }
+
+    /// State and place.
+    fn standing(&self, key_id: KeyId) -> Option<String> {
+        let held = self.store().get(tenant(), key_id).unwrap()?;
+        Some(format!("{} {:?}", held.state, held.place))
+    }
+
+    fn shelf(&self, active: bool) -> &Shelf {
+        if active { &self.store().active } else { &self.store().pre_active }
+    }
+}
+
+fn tenant() -> TenantId {
+    TenantId::from_bytes([7; 32])
+}
+
+#[track_caller]
+fn check_fault(bench: &mut Bench, case: Case, active: bool, fault: Fault, restart: bool) {
+    let control = bench.prepare(case);
+    let key_id = bench.prepare(case);
+    let (was, identity) =
+        (bench.standing(key_id), bench.store().get(tenant(), key_id).unwrap().map(|held| held.identity));
+    let answer = bench.run(control, case.change).unwrap();
+    let becomes = bench.standing(control);
+    let context = format!("{case:?}, active shelf: {active}, {fault:?}, restart: {restart}");
+
+    bench.shelf(active).writer.faults.set(Some(fault));
+    let outcome = bench.run(key_id, case.change);
+    assert!(matches!(outcome, Err(PortError::Storage(_))), "{context}: {outcome:?}");
+    if restart {
+        bench.restart();
+    }
+    let between = bench.standing(key_id);
+    assert!(between == was || between == becomes, "{context}: {between:?}");
+    bench.store().check().unwrap();
+
+    assert_eq!(bench.run(key_id, case.change).unwrap(), answer, "{context}: the same answer");
+    assert_eq!(bench.standing(key_id), becomes, "{context}");
+    let id = record::id(tenant(), key_id);
+    let shelves = usize::from(bench.shelf(false).has(&id).unwrap()) + usize::from(bench.shelf(true).has(&id).unwrap());
+    assert_eq!(shelves, 1, "{context}: in one inventory");
+    let held = bench.store().get(tenant(), key_id).unwrap().unwrap();
+    assert!(identity.is_none_or(|identity| identity == held.identity), "{context}: the same key");
+}
+
+#[test]
+fn every_change_survives_a_crash_at_every_commit() {
+    let bench = &mut Bench::new();
+    for case in CASES {
+        // How many commits it takes is part of what is tested: a fault that nothing strikes would prove nothing.
+        let key_id = bench.prepare(case);
+        let before = (bench.shelf(false).writer.commits(), bench.shelf(true).writer.commits());
+        bench.run(key_id, case.change).unwrap();
+        let commits = (bench.shelf(false).writer.commits() - before.0, bench.shelf(true).writer.commits() - before.1);
+        assert_eq!(commits, case.commits, "{case:?}");
+        for (active, commits) in [(false, commits.0), (true, commits.1)] {
+            for fault in [Fault::Failed, Fault::FailedButPersisted] {
+                for restart in [false, true] {
+                    if commits > 0 {
+                        check_fault(bench, case, active, fault, restart);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn one_fault_after_another_is_survived_too() {
+    let bench = &mut Bench::new();
+    let key_id = bench.prepare(CASES[3]);
+    for active in [true, false, true, false] {
+        for fault in [Fault::Failed, Fault::FailedButPersisted] {
+            bench.shelf(active).writer.faults.set(Some(fault));
+            let _ = bench.run(key_id, Change::Apply(KeyState::Active));
+            bench.shelf(active).writer.faults.set(None);
+        }
+    }
+    bench.run(key_id, Change::Apply(KeyState::Active)).unwrap();
+    assert!(!bench.shelf(false).has(&record::id(tenant(), key_id)).unwrap());
+    bench.run(key_id, Change::Encrypt).unwrap();
+}
+
+/// The move was cut short, and the key destroyed before anyone finished it: no inventory may keep the material.
+#[test]
+fn destruction_removes_a_remainder() {
+    let bench = &mut Bench::new();
+    let key_id = bench.prepare(CASES[3]);
+    let id = record::id(tenant(), key_id);
+    bench.shelf(false).writer.faults.set(Some(Fault::Failed));
+    bench.run(key_id, Change::Apply(KeyState::Active)).unwrap_err();
+    assert!(!bench.shelf(false).writer.faults.waiting());
+    assert!(bench.shelf(false).has(&id).unwrap() && bench.shelf(true).has(&id).unwrap(), "in both");
+    let listed = &mut 0;
+    let mut count = |_| {
+        *listed += 1;
+        std::ops::ControlFlow::Continue(())
+    };
+    bench.store().list(None, &mut count).unwrap();
+    assert_eq!(*listed, 1, "and still one key");
+
+    bench.run(key_id, Change::Apply(KeyState::Destroyed)).unwrap();
+    assert!(!bench.shelf(false).has(&id).unwrap());
+    assert!(bench.shelf(true).read(&id).unwrap().unwrap().1.is_none());
+}
+
+/// Opening finishes a move: a key that is active has no place among the pre-active ones.
+#[test]
+fn opening_removes_a_remainder() {
+    let bench = &mut Bench::new();
+    let key_id = bench.prepare(CASES[3]);
+    bench.shelf(false).writer.faults.set(Some(Fault::Failed));
+    bench.run(key_id, Change::Apply(KeyState::Active)).unwrap_err();
+    bench.restart();
+    assert!(!bench.shelf(false).has(&record::id(tenant(), key_id)).unwrap());
+    bench.run(key_id, Change::Encrypt).unwrap();
+}
+
+#[test]
+fn a_key_whose_nonces_are_used_up_encrypts_no_more() {
+    let bench = &mut Bench::new();
+    let key_id = bench.prepare(CASES[1]);
+    let id = record::id(tenant(), key_id);
+    let ciphertext = {
+        let asked = Use::Encrypt { plaintext: b"hush", aad: b"" };
+        let output = bench.store().perform(tenant(), key_id, &asked, Permit::WhileActive).unwrap();
+        let Output::Ciphertext(ciphertext) = output else { panic!("no ciphertext") };
+        ciphertext
+    };
+    let (mut record, secret) = bench.shelf(true).read(&id).unwrap().unwrap();
+    assert_eq!(record.blocks_reserved, 1, "one block for many encryptions");
+    record.blocks_reserved = BLOCKS_MAX;
+    bench.shelf(true).put(&id, &record, secret.as_ref()).unwrap();
+    bench.run(key_id, Change::Encrypt).unwrap();
+    bench.restart();
+    let refused = bench.run(key_id, Change::Encrypt);
+    assert!(matches!(refused, Err(PortError::Exhausted(id)) if id == key_id), "{refused:?}");
+    let wrap = bench.store().perform(tenant(), key_id, &Use::Wrap, Permit::WhileActive);
+    assert!(matches!(wrap, Err(PortError::Exhausted(_))));
+    let asked = Use::Decrypt { ciphertext: &ciphertext, aad: b"" };
+    bench.store().perform(tenant(), key_id, &asked, Permit::WhileActive).unwrap();
+}
+
+/// A second restart takes a second block.
+#[test]
+fn a_restart_never_gives_an_encryption_out_twice() {
+    let bench = &mut Bench::new();
+    let key_id = bench.prepare(CASES[1]);
+    for blocks in 1..4 {
+        bench.run(key_id, Change::Encrypt).unwrap();
+        bench.run(key_id, Change::Encrypt).unwrap();
+        let (record, _) = bench.shelf(true).read(&record::id(tenant(), key_id)).unwrap().unwrap();
+        assert_eq!(record.blocks_reserved, blocks);
+        bench.restart();
+    }
+}
+
+/// Neither the disk nor anything printable shows a key in the clear.
+#[test]
+fn no_key_shows_anywhere() {
+    let bench = &mut Bench::new();
+    let key_id = bench.prepare(CASES[3]);
+    let id = record::id(tenant(), key_id);
+    let (_, secret) = bench.shelf(false).read(&id).unwrap().unwrap();
+    let secret = secret.unwrap();
+    bench.run(key_id, Change::Apply(KeyState::Active)).unwrap();
+    let path = bench.directory.path().join("store");
+    for file in
+        ["pre-active/keys.redb", "active/keys.redb", "seal.key", "pre-active/wrapping.key", "active/wrapping.key"]
+    {
+        let bytes = std::fs::read(path.join(file)).unwrap();
+        assert!(!bytes.windows(16).any(|window| secret.windows(16).any(|part| part == window)), "{file}");
+    }
+    let (record, _) = bench.shelf(true).read(&id).unwrap().unwrap();
+    let material = Material::from_secret(Algorithm::Aes256Gcm, &secret).unwrap();
+    let damaged: PortError = bench.shelf(true).unseal(&id, b"nonsense").unwrap_err().into();
+    let shown = format!("{:?} {record:?} {material:?} {damaged:?} {damaged}", bench.store());
+    let forms = [data_encoding::HEXLOWER.encode(&secret[..8]), data_encoding::BASE64.encode(&secret[..9])];
+    assert!(forms.iter().all(|form| !shown.contains(form)), "{shown}");
+    assert!(!shown.contains(&format!("{:?}", &secret[..4]).replace(['[', ']'], "")), "{shown}");
+}
+
+/// Golden bytes: a store outlives the release that wrote it.
+#[test]
+fn a_record_is_these_bytes() {
+    use model::event::Inventory;
+    use model::key::KeyIdentity;
+    use model::text::Base64;
+    let record = record::Record {
+        algorithm: Algorithm::Aes256Gcm,
+        state: KeyState::Active,
+        before: Some((Inventory::PreActive, crate::wrapping::WrappingKeyId(*b"8 bytes."))),
+        born: crate::wrapping::WrappingKeyId(*b"at birth"),
+        command: Digest::new([0xcc; 32]),
+        blocks_reserved: 0x0102_0304,
+        identity: KeyIdentity::CheckValue(Base64(vec![1, 2, 3])),
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let key = crate::wrapping::WrappingKey::create(Inventory::Active, &directory.path().join("wrapping.key")).unwrap();
+    let id = record::id(tenant(), "01930000-0000-7000-8000-00000000000a".parse().unwrap());
+    let secret = zeroize::Zeroizing::new([9; 32]);
+    let bytes = record.seal(&key, Inventory::Active, &id, Some(&secret)).unwrap();
+    let wanted =
+        [&[1, 1, 1, 1][..], b"8 bytes.at birth", &[0xcc; 32], &[1, 2, 3, 4, 2, 3, 1, 2, 3], &key.id.0].concat();
+    assert_eq!(bytes[..wanted.len()], wanted);
+    assert_eq!(bytes.len(), wanted.len() + 12 + 32 + 16);
+    let (again, unwrapped) = record::Record::open(&key, Inventory::Active, &id, &bytes).unwrap();
+    assert_eq!((again, unwrapped.unwrap()), (record, secret));
+
+    for at in 0..bytes.len() {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        assert!(record::Record::open(&key, Inventory::Active, &id, &changed).is_err(), "byte {at}");
+        assert!(record::Record::open(&key, Inventory::Active, &id, &bytes[..at]).is_err(), "cut at {at}");
+    }
+    let mut elsewhere = id;
+    elsewhere[0] ^= 1;
+    assert!(record::Record::open(&key, Inventory::Active, &elsewhere, &bytes).is_err(), "another tenant");
+    let mut elsewhere = id;
+    elsewhere[47] ^= 1;
+    assert!(record::Record::open(&key, Inventory::Active, &elsewhere, &bytes).is_err(), "another key");
+    assert!(record::Record::open(&key, Inventory::PreActive, &id, &bytes).is_err(), "another inventory");
+    assert!(matches!(Error::damaged(directory.path(), "x"), Error::Damaged { .. }));
+}

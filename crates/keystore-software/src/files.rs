@@ -1,0 +1,203 @@
+//! Files and directories: their places, their modes, and that they are really on the disk.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use zeroize::Zeroizing;
+
+use crate::Error;
+
+pub(crate) const LOCK: &str = "store.lock";
+pub(crate) const SEAL_KEY: &str = "seal.key";
+pub(crate) const DATABASE: &str = "keys.redb";
+pub(crate) const WRAPPING_KEY: &str = "wrapping.key";
+
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
+const PERMISSIONS: u32 = 0o7777;
+
+/// A key file is shorter than this.
+const KEY_FILE_BYTES_MAX: usize = 512;
+
+// === Modes ===
+
+/// Refuses a file that is missing, is something else, or that others can reach.
+pub(crate) fn check_file(path: &Path, advice: &'static str) -> Result<(), Error> {
+    let metadata = fs::symlink_metadata(path).map_err(missing("read", path, advice))?;
+    if !metadata.is_file() {
+        return Err(Error::NotPlain { path: path.to_owned(), wanted: "file" });
+    }
+    check_mode(path, &metadata, FILE_MODE)
+}
+
+/// Refuses a directory that is missing, is something else, or that others can reach.
+pub(crate) fn check_directory(path: &Path, advice: &'static str) -> Result<(), Error> {
+    let metadata = fs::metadata(path).map_err(missing("read", path, advice))?;
+    if !metadata.is_dir() {
+        return Err(Error::NotPlain { path: path.to_owned(), wanted: "directory" });
+    }
+    check_mode(path, &metadata, DIRECTORY_MODE)
+}
+
+fn check_mode(path: &Path, metadata: &fs::Metadata, wanted: u32) -> Result<(), Error> {
+    let mode = metadata.permissions().mode() & PERMISSIONS;
+    if mode & !wanted != 0 {
+        return Err(Error::LooseMode { path: path.to_owned(), mode, wanted });
+    }
+    Ok(())
+}
+
+fn missing(action: &'static str, path: &Path, advice: &'static str) -> impl FnOnce(io::Error) -> Error {
+    move |source| match source.kind() {
+        io::ErrorKind::NotFound => Error::Missing { path: path.to_owned(), advice },
+        _ => Error::Io { action, path: path.to_owned(), source },
+    }
+}
+
+// === Making ===
+
+/// Makes a directory of the owner's alone. There must be none.
+pub(crate) fn create_directory(path: &Path) -> Result<(), Error> {
+    DirBuilder::new().mode(DIRECTORY_MODE).create(path).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => Error::Exists { path: path.to_owned() },
+        _ => Error::Io { action: "create", path: path.to_owned(), source },
+    })
+}
+
+/// Makes an empty file of the owner's alone. There must be none.
+pub(crate) fn create_file(path: &Path) -> Result<File, Error> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(FILE_MODE);
+    options.open(path).map_err(Error::io("create", path))
+}
+
+/// Waits until the directory's entries are on the disk.
+pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::io("sync", path))
+}
+
+/// Builds a directory under another name beside `path` and renames it into place when it is complete, so that what is
+/// at `path` is whole or not there at all.
+pub(crate) fn build_directory<T>(path: &Path, build: impl FnOnce(&Path) -> Result<T, Error>) -> Result<T, Error> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let empty = fs::read_dir(path).map(|mut entries| entries.next().is_none());
+    match empty {
+        Ok(true) => {}
+        Ok(false) => return Err(Error::Exists { path: path.to_owned() }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(source) => return Err(Error::Io { action: "look into", path: path.to_owned(), source }),
+    }
+    create_directory(&partial)?;
+    let built = build(&partial).and_then(|built| {
+        sync_directory(&partial)?;
+        fs::rename(&partial, path).map_err(Error::io("rename into place", path))?;
+        sync_directory(&parent(path))?;
+        Ok(built)
+    });
+    if built.is_err() {
+        // What was made here a moment ago and is of no use; where this fails too, the next attempt says so.
+        let _ = fs::remove_dir_all(&partial);
+    }
+    built
+}
+
+fn parent(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+// === The lock ===
+
+/// Takes the store's lock; it is let go when the file is closed, at the latest by the end of the process.
+pub(crate) fn lock(directory: &Path) -> Result<File, Error> {
+    let path = directory.join(LOCK);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
+    let file = options.open(&path).map_err(Error::io("open", &path))?;
+    check_file(&path, "open the store again")?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse { path: directory.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(Error::Io { action: "lock", path, source }),
+    }
+}
+
+// === Key files ===
+
+/// A key file: three lines, so that a person can tell what it is without being shown a key by accident.
+///
+/// ```text
+/// keylatch <kind> v1
+/// id <id>
+/// key <base64 of 32 bytes>
+/// ```
+pub(crate) struct KeyFile {
+    /// By what the key is known; computed from the key, so that a damaged file shows.
+    pub(crate) id: String,
+    pub(crate) key: Zeroizing<[u8; 32]>,
+}
+
+/// The kinds of key file.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    Wrapping,
+    Seal,
+}
+
+impl Kind {
+    fn title(self) -> &'static str {
+        match self {
+            Self::Wrapping => "keylatch wrapping key v1",
+            Self::Seal => "keylatch seal key v1",
+        }
+    }
+}
+
+impl KeyFile {
+    /// Writes it, to the disk. There must be none.
+    pub(crate) fn write(&self, kind: Kind, path: &Path) -> Result<(), Error> {
+        let encoded = Zeroizing::new(BASE64_STANDARD.encode(self.key.as_ref()));
+        let text = Zeroizing::new(format!("{}\nid {}\nkey {}\n", kind.title(), self.id, *encoded));
+        let mut file = create_file(path)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(Error::io("write", path))
+    }
+
+    /// Reads it.
+    pub(crate) fn read(kind: Kind, path: &Path, advice: &'static str) -> Result<Self, Error> {
+        check_file(path, advice)?;
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        // All the room at once: a buffer that grows leaves copies behind.
+        let mut text = Zeroizing::new(Vec::with_capacity(KEY_FILE_BYTES_MAX));
+        file.take(KEY_FILE_BYTES_MAX as u64).read_to_end(&mut text).map_err(Error::io("read", path))?;
+        Self::parse(kind, &text).ok_or_else(|| Error::damaged(path, format!("not a `{}` file", kind.title())))
+    }
+
+    fn parse(kind: Kind, text: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(text).ok()?.strip_suffix('\n')?;
+        let mut lines = text.split('\n');
+        let (title, id, key, rest) = (lines.next()?, lines.next()?, lines.next()?, lines.next());
+        let mut bytes = Zeroizing::new([0; 33]);
+        let length = BASE64_STANDARD.decode_slice(key.strip_prefix("key ")?, bytes.as_mut()).ok()?;
+        if title != kind.title() || rest.is_some() || length != 32 {
+            return None;
+        }
+        let key = Zeroizing::new(*bytes.first_chunk::<32>()?);
+        Some(Self { id: id.strip_prefix("id ")?.to_owned(), key })
+    }
+}
+
+/// Copies a key file as it is, to the disk. There must be none.
+pub(crate) fn copy_key_file(from: &Path, to: &Path) -> Result<(), Error> {
+    let mut text = Zeroizing::new(Vec::with_capacity(KEY_FILE_BYTES_MAX));
+    let file = File::open(from).map_err(Error::io("open", from))?;
+    file.take(KEY_FILE_BYTES_MAX as u64).read_to_end(&mut text).map_err(Error::io("read", from))?;
+    let mut file = create_file(to)?;
+    file.write_all(&text).and_then(|()| file.sync_all()).map_err(Error::io("write", to))
+}

@@ -1,0 +1,201 @@
+//! What an inventory has under a key: a record, authenticated as a whole, with the material wrapped in it.
+//!
+//! ```text
+//! offset  length
+//!      0       1  version, 0x01
+//!      1       1  algorithm: 1 aes-256-gcm, 2 ed25519, 3 ecdsa-p256
+//!      2       1  state: 0 pre-active, 1 active, 2 suspended, 3 deactivated, 4 compromised, 5 destroyed,
+//!                 6 destroyed-compromised
+//!      3       1  inventory before this state: 0 none, 1 pre-active, 2 active
+//!      4       8  wrapping key before this state; zeros where none
+//!     12       8  wrapping key at birth
+//!     20      32  SHA-256 of the payload of the command that asked for the key
+//!     52       4  blocks of encryptions reserved, big-endian
+//!     56       1  identity: 1 public key, 2 check value
+//!     57       1  its length, n
+//!     58       n  the identity
+//!   58+n       8  wrapping key of this record
+//!   66+n      12  nonce
+//!   78+n   0, 32  the material, AES-256-GCM; nothing once destroyed
+//!              16  tag
+//! ```
+//!
+//! The additional data is `"keylatch record v1"`, the inventory's code, tenant, key id and all bytes before the nonce.
+//! So a record can't be moved to another key, tenant or inventory, nor its state or identity be changed, by anyone who
+//! has no wrapping key. (It can be put back to what it was: see the limits in `docs/software-store.md`.)
+
+use keystore::transition;
+use model::event::{Inventory, Place};
+use model::key::KeyIdentity;
+use model::text::Base64;
+use model::{Algorithm, Digest, KeyId, KeyState, TenantId};
+use zeroize::Zeroizing;
+
+use crate::wrapping::{WrappingKey, WrappingKeyId};
+
+const VERSION: u8 = 1;
+const LABEL: &[u8] = b"keylatch record v1";
+
+/// Tenant and key id: the key of a record in its database.
+pub(crate) type Id = [u8; 48];
+
+/// A key's material, as it is wrapped.
+pub(crate) type Secret = Zeroizing<[u8; 32]>;
+
+/// The record key of a key.
+pub(crate) fn id(tenant: TenantId, key_id: KeyId) -> Id {
+    let mut id = [0; 48];
+    let (first, second) = id.split_at_mut(32);
+    first.copy_from_slice(tenant.as_bytes());
+    second.copy_from_slice(key_id.as_bytes());
+    id
+}
+
+/// Tenant and key id of a record key; `None` where it is none.
+pub(crate) fn parse_id(id: &[u8]) -> Option<(TenantId, KeyId)> {
+    let (tenant, key_id) = id.split_first_chunk::<32>()?;
+    Some((TenantId::from_bytes(*tenant), KeyId::from_bytes(key_id.try_into().ok()?)?))
+}
+
+/// The record, without the material.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) state: KeyState,
+    /// Where the key was before it came to this state. INVARIANT (same answer): written with the state, so that a
+    /// repeated `apply` can answer what the first did.
+    pub(crate) before: Option<(Inventory, WrappingKeyId)>,
+    pub(crate) born: WrappingKeyId,
+    pub(crate) command: Digest,
+    pub(crate) blocks_reserved: u32,
+    pub(crate) identity: KeyIdentity,
+}
+
+impl Record {
+    /// Where the key was before this state, in the port's words.
+    pub(crate) fn place_before(&self) -> Option<Place> {
+        self.before.and_then(|(inventory, key)| key.place(inventory))
+    }
+
+    /// Its bytes, with the material wrapped, or none once it is destroyed.
+    pub(crate) fn seal(
+        &self,
+        key: &WrappingKey,
+        inventory: Inventory,
+        id: &Id,
+        secret: Option<&Secret>,
+    ) -> Result<Vec<u8>, crate::Error> {
+        let mut bytes = self.header(key.id);
+        let aad = aad(inventory, id, &bytes);
+        let secret = secret.map_or(&[][..], |secret| &secret[..]);
+        bytes.extend_from_slice(&key.wrap(&aad, secret)?);
+        Ok(bytes)
+    }
+
+    /// Reads it. Says what is wrong otherwise.
+    pub(crate) fn open(
+        key: &WrappingKey,
+        inventory: Inventory,
+        id: &Id,
+        bytes: &[u8],
+    ) -> Result<(Self, Option<Secret>), &'static str> {
+        let (record, wrapping_key, wrapped) = Self::parse(bytes).ok_or("a record is in no known format")?;
+        if wrapping_key != key.id {
+            return Err("a record is under an unknown wrapping key");
+        }
+        let header = bytes.strip_suffix(wrapped).ok_or("a record is in no known format")?;
+        let secret = key.unwrap(&aad(inventory, id, header), wrapped).ok_or("a record does not authenticate")?;
+        let secret = match secret.as_slice() {
+            [] => None,
+            secret => Some(Zeroizing::new(<[u8; 32]>::try_from(secret).map_err(|_| "a key has a wrong length")?)),
+        };
+        if transition::is_destroyed(record.state) != secret.is_none() || !transition::fits(inventory, record.state) {
+            return Err("a record's state does not go with where it is");
+        }
+        Ok((record, secret))
+    }
+
+    fn header(&self, key: WrappingKeyId) -> Vec<u8> {
+        let (before, before_key) = match self.before {
+            Some((inventory, key)) => (inventory_code(inventory), key.0),
+            None => (0, [0; 8]),
+        };
+        let (kind, identity) = match &self.identity {
+            KeyIdentity::PublicKey(der) => (1, der),
+            KeyIdentity::CheckValue(value) => (2, value),
+        };
+        let length = u8::try_from(identity.0.len()).unwrap_or(u8::MAX);
+        let mut bytes = vec![VERSION, algorithm_code(self.algorithm), state_code(self.state), before];
+        bytes.extend_from_slice(&before_key);
+        bytes.extend_from_slice(&self.born.0);
+        bytes.extend_from_slice(self.command.as_bytes());
+        bytes.extend_from_slice(&self.blocks_reserved.to_be_bytes());
+        bytes.extend_from_slice(&[kind, length]);
+        bytes.extend(identity.0.iter().take(usize::from(length)));
+        bytes.extend_from_slice(&key.0);
+        bytes
+    }
+
+    /// The record, its wrapping key, and what is wrapped.
+    fn parse(bytes: &[u8]) -> Option<(Self, WrappingKeyId, &[u8])> {
+        let ([VERSION, algorithm, state, before], rest) = bytes.split_first_chunk()? else { return None };
+        let (before_key, rest) = rest.split_first_chunk()?;
+        let (born, rest) = rest.split_first_chunk()?;
+        let (command, rest) = rest.split_first_chunk()?;
+        let (blocks, rest) = rest.split_first_chunk()?;
+        let ([kind, length], rest) = rest.split_first_chunk()?;
+        let (identity, rest) = rest.split_at_checked(usize::from(*length))?;
+        let (key, wrapped) = rest.split_first_chunk()?;
+        let identity = Base64(identity.to_vec());
+        let record = Self {
+            algorithm: Algorithm::ALL.into_iter().find(|known| algorithm_code(*known) == *algorithm)?,
+            state: KeyState::ALL.into_iter().find(|known| state_code(*known) == *state)?,
+            before: match before {
+                0 => None,
+                1 => Some((Inventory::PreActive, WrappingKeyId(*before_key))),
+                2 => Some((Inventory::Active, WrappingKeyId(*before_key))),
+                _ => return None,
+            },
+            born: WrappingKeyId(*born),
+            command: Digest::new(*command),
+            blocks_reserved: u32::from_be_bytes(*blocks),
+            identity: match kind {
+                1 => KeyIdentity::PublicKey(identity),
+                2 => KeyIdentity::CheckValue(identity),
+                _ => return None,
+            },
+        };
+        Some((record, WrappingKeyId(*key), wrapped))
+    }
+}
+
+fn aad(inventory: Inventory, id: &Id, header: &[u8]) -> Vec<u8> {
+    [LABEL, &[inventory_code(inventory)], id, header].concat()
+}
+
+fn inventory_code(inventory: Inventory) -> u8 {
+    match inventory {
+        Inventory::PreActive => 1,
+        Inventory::Active => 2,
+    }
+}
+
+fn algorithm_code(algorithm: Algorithm) -> u8 {
+    match algorithm {
+        Algorithm::Aes256Gcm => 1,
+        Algorithm::Ed25519 => 2,
+        Algorithm::EcdsaP256 => 3,
+    }
+}
+
+fn state_code(state: KeyState) -> u8 {
+    match state {
+        KeyState::PreActive => 0,
+        KeyState::Active => 1,
+        KeyState::Suspended => 2,
+        KeyState::Deactivated => 3,
+        KeyState::Compromised => 4,
+        KeyState::Destroyed => 5,
+        KeyState::DestroyedCompromised => 6,
+    }
+}

@@ -1,0 +1,338 @@
+//! The store: the port over two shelves.
+
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use keystore::transition::{self, Step};
+use keystore::{
+    Applied, Entry, Generated, Held, KeyStore, Material, Output, Permit, Proof, Refused, Use, material, seal,
+};
+use model::command::Sealed;
+use model::event::{Inventory, Place};
+use model::key::Operation;
+use model::{Algorithm, Digest, KeyId, KeyState, Name, TenantId};
+use rand_core::{OsRng, RngCore as _};
+use zeroize::Zeroizing;
+
+use crate::files::{self, KeyFile, Kind, SEAL_KEY};
+use crate::nonces::{BLOCKS_MAX, Nonces};
+use crate::record::{self, Id, Record, Secret};
+use crate::shelf::{Shelf, StoreId};
+use crate::{Error, listing, wrapping};
+
+/// Locks among which keys are spread: changes of one key follow each other, those of different keys gather in commits.
+const STRIPES: usize = 256;
+
+/// A software key store, open. See the crate's documentation.
+pub struct SoftwareStore {
+    name: Name,
+    pub(crate) directory: PathBuf,
+    pub(crate) id: StoreId,
+    seal: seal::SecretKey,
+    pub(crate) pre_active: Shelf,
+    pub(crate) active: Shelf,
+    nonces: Nonces,
+    stripes: [Mutex<()>; STRIPES],
+    /// Held shared by every change, alone by whoever wants both inventories at one moment.
+    pub(crate) changes: RwLock<()>,
+    /// Last, so that it is let go when everything else is closed.
+    _lock: File,
+}
+
+impl std::fmt::Debug for SoftwareStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SoftwareStore({}, {})", self.name, self.directory.display())
+    }
+}
+
+/// A key that was found.
+struct Found<'a> {
+    shelf: &'a Shelf,
+    record: Record,
+    /// `None` once it is destroyed.
+    secret: Option<Secret>,
+    /// Whether the pre-active inventory has a remainder of it.
+    remainder: bool,
+}
+
+impl Found<'_> {
+    fn place(&self) -> Option<Place> {
+        self.secret.as_ref().and_then(|_| self.shelf.place())
+    }
+
+    fn held(&self) -> Held {
+        let Record { algorithm, state, ref identity, .. } = self.record;
+        Held { algorithm, identity: identity.clone(), state, place: self.place() }
+    }
+
+    /// The key, ready for use.
+    fn material(&self, id: &Id) -> Result<Material, Error> {
+        let material = self.secret.as_ref().and_then(|secret| Material::from_secret(self.record.algorithm, secret));
+        material.ok_or_else(|| self.shelf.damaged(id, "a key is none of its algorithm"))
+    }
+}
+
+impl SoftwareStore {
+    /// Makes an empty store in a directory that is empty or not there, and opens it.
+    ///
+    /// # Errors
+    /// [`Error::Exists`] where the directory has anything in it.
+    pub fn create(directory: &Path, name: Name) -> Result<Self, Error> {
+        files::build_directory(directory, |partial| {
+            let secret = seal::SecretKey::generate(&mut OsRng);
+            let id = BASE64_STANDARD.encode(secret.public());
+            KeyFile { id, key: secret.to_bytes() }.write(Kind::Seal, &partial.join(SEAL_KEY))?;
+            let mut store_id = StoreId::default();
+            OsRng.try_fill_bytes(&mut store_id).map_err(Error::Random)?;
+            Shelf::create(partial, Inventory::PreActive, &store_id)?;
+            Shelf::create(partial, Inventory::Active, &store_id)
+        })?;
+        Self::open(directory, name)
+    }
+
+    /// Opens a store, or a backup of one. Makes nothing that is missing; finishes activations that were cut short.
+    ///
+    /// Reads both databases once from end to end, to look at their checksums.
+    ///
+    /// # Errors
+    /// Every variant of [`Error`]: each names the file and what to do.
+    pub fn open(directory: &Path, name: Name) -> Result<Self, Error> {
+        files::check_directory(directory, "create the store first, or restore it from a backup")?;
+        let lock = files::lock(directory)?;
+        let path = directory.join(SEAL_KEY);
+        let file = KeyFile::read(Kind::Seal, &path, "put it back from a backup; commands are sealed to it")?;
+        let seal = seal::SecretKey::from_bytes(&file.key)
+            .filter(|secret| BASE64_STANDARD.encode(secret.public()) == file.id)
+            .ok_or_else(|| Error::damaged(&path, "the key does not go with its id"))?;
+        let (pre_active, id) = Shelf::open(directory, Inventory::PreActive)?;
+        let (active, other) = Shelf::open(directory, Inventory::Active)?;
+        if id != other {
+            return Err(Error::misplaced(active.path(), "the two inventories are of different stores"));
+        }
+        let store = Self {
+            name,
+            directory: directory.to_owned(),
+            id,
+            seal,
+            pre_active,
+            active,
+            nonces: Nonces::default(),
+            stripes: std::array::from_fn(|_| Mutex::new(())),
+            changes: RwLock::new(()),
+            _lock: lock,
+        };
+        store.finish_moves()?;
+        Ok(store)
+    }
+
+    /// How many commits both databases have made since the store was opened.
+    pub fn commits(&self) -> u64 {
+        self.pre_active.writer.commits() + self.active.writer.commits()
+    }
+
+    /// Removes what activations that were cut short have left in the pre-active inventory.
+    fn finish_moves(&self) -> Result<(), Error> {
+        let mut remainders = Vec::new();
+        listing::ids(&self.pre_active, |id| {
+            if self.active.has(id)? {
+                remainders.push(*id);
+            }
+            Ok(())
+        })?;
+        remainders.iter().try_for_each(|id| self.pre_active.remove(id))
+    }
+
+    /// The key, by the rule that active wins.
+    fn find(&self, id: &Id) -> Result<Option<Found<'_>>, Error> {
+        self.find_with(id, || {})
+    }
+
+    /// With what others do between the two looks, for tests.
+    fn find_with(&self, id: &Id, between: impl FnOnce()) -> Result<Option<Found<'_>>, Error> {
+        // In this order: see the crate's documentation.
+        let pre_active = self.pre_active.read(id)?;
+        between();
+        let remainder = pre_active.is_some();
+        if let Some((record, secret)) = self.active.read(id)? {
+            return Ok(Some(Found { shelf: &self.active, record, secret, remainder }));
+        }
+        let found = |(record, secret)| Found { shelf: &self.pre_active, record, secret, remainder: false };
+        Ok(pre_active.map(found))
+    }
+
+    fn known(&self, tenant: TenantId, key_id: KeyId) -> Result<Found<'_>, keystore::Error> {
+        self.find(&record::id(tenant, key_id))?.ok_or(keystore::Error::NotFound(key_id))
+    }
+
+    /// The lock under which one key is changed. What it guards is on the disk, so a panic leaves nothing half done here.
+    fn key_lock(&self, id: &Id) -> MutexGuard<'_, ()> {
+        // The last bytes of a UUIDv7 are random.
+        let stripe = id.last().map_or(0, |byte| usize::from(*byte)) % STRIPES;
+        let stripe = self.stripes.get(stripe).unwrap_or(&self.stripes[0]);
+        stripe.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts an encryption before it is done.
+    fn count_encryption(&self, tenant: TenantId, key_id: KeyId) -> Result<(), keystore::Error> {
+        let id = record::id(tenant, key_id);
+        if self.nonces.take(&id) {
+            return Ok(());
+        }
+        let _changes = self.changes.read().unwrap_or_else(PoisonError::into_inner);
+        let _key = self.key_lock(&id);
+        // Another thread may have reserved meanwhile.
+        if self.nonces.take(&id) {
+            return Ok(());
+        }
+        let Found { shelf, mut record, secret, .. } = self.known(tenant, key_id)?;
+        transition::check_use(key_id, record.state, Operation::Encrypt, Permit::WhileActive)?;
+        if record.blocks_reserved >= BLOCKS_MAX {
+            return Err(keystore::Error::Exhausted(key_id));
+        }
+        record.blocks_reserved += 1;
+        shelf.put(&id, &record, secret.as_ref())?;
+        self.nonces.add(id);
+        if self.nonces.take(&id) { Ok(()) } else { Err(keystore::Error::Exhausted(key_id)) }
+    }
+}
+
+impl KeyStore for SoftwareStore {
+    fn name(&self) -> &Name {
+        &self.name
+    }
+
+    fn seal_key(&self) -> [u8; 32] {
+        self.seal.public()
+    }
+
+    fn generate(
+        &self,
+        tenant: TenantId,
+        key_id: KeyId,
+        algorithm: Algorithm,
+        command: Digest,
+    ) -> Result<Generated, keystore::Error> {
+        let id = record::id(tenant, key_id);
+        let _changes = self.changes.read().unwrap_or_else(PoisonError::into_inner);
+        let _key = self.key_lock(&id);
+        let record = match self.find(&id)? {
+            Some(Found { record, .. }) if (record.algorithm, record.command) != (algorithm, command) => {
+                return Err(keystore::Error::Exists(key_id));
+            }
+            Some(Found { record, secret: None, .. }) => {
+                return Err(keystore::Error::State { key_id, state: record.state, refused: Refused::Generation });
+            }
+            Some(Found { record, .. }) => record,
+            None => {
+                let material = Material::generate(algorithm, &mut OsRng)?;
+                let record = Record {
+                    algorithm,
+                    state: KeyState::PreActive,
+                    before: None,
+                    born: self.pre_active.key.id,
+                    command,
+                    blocks_reserved: 0,
+                    identity: material.identity(),
+                };
+                self.pre_active.put(&id, &record, Some(&material.secret()))?;
+                record
+            }
+        };
+        let wrapping_key = wrapping_key_name(record.born)?;
+        Ok(Generated { identity: record.identity, wrapping_key })
+    }
+
+    fn get(&self, tenant: TenantId, key_id: KeyId) -> Result<Option<Held>, keystore::Error> {
+        Ok(self.find(&record::id(tenant, key_id))?.map(|found| found.held()))
+    }
+
+    fn apply(&self, tenant: TenantId, key_id: KeyId, state: KeyState) -> Result<Applied, keystore::Error> {
+        let id = record::id(tenant, key_id);
+        let _changes = self.changes.read().unwrap_or_else(PoisonError::into_inner);
+        let _key = self.key_lock(&id);
+        let mut found = self.known(tenant, key_id)?;
+        let step = transition::check_step(key_id, found.record.state, state)?;
+        if step != Step::Stay {
+            found.record.state = state;
+            found.record.before = found.secret.as_ref().map(|_| (found.shelf.inventory, found.shelf.key.id));
+        }
+        match step {
+            Step::Stay => {}
+            Step::Mark => found.shelf.put(&id, &found.record, found.secret.as_ref())?,
+            Step::Move => {
+                self.active.put(&id, &found.record, found.secret.as_ref())?;
+                // From here on the key is active, whatever happens; what the pre-active inventory has is a remainder.
+                found.shelf = &self.active;
+                found.remainder = true;
+            }
+            Step::Erase => {
+                found.secret = None;
+                found.shelf.put(&id, &found.record, None)?;
+            }
+        }
+        if found.remainder {
+            self.pre_active.remove(&id)?;
+        }
+        Ok(Applied { before: found.record.place_before(), after: found.place() })
+    }
+
+    fn perform(
+        &self,
+        tenant: TenantId,
+        key_id: KeyId,
+        asked: &Use<'_>,
+        permit: Permit,
+    ) -> Result<Output, keystore::Error> {
+        let found = self.known(tenant, key_id)?;
+        transition::check_use(key_id, found.record.state, asked.operation(), permit)?;
+        material::check_operation(found.record.algorithm, asked.operation())?;
+        if matches!(asked, Use::Encrypt { .. } | Use::Wrap) {
+            self.count_encryption(tenant, key_id)?;
+        }
+        found.material(&record::id(tenant, key_id))?.perform(tenant, key_id, asked, &mut OsRng)
+    }
+
+    fn prove(&self, tenant: TenantId, key_id: KeyId, challenge: &[u8]) -> Result<Proof, keystore::Error> {
+        let found = self.known(tenant, key_id)?;
+        transition::check_proof(key_id, found.record.state)?;
+        Proof::make(&found.material(&record::id(tenant, key_id))?, tenant, key_id, challenge)
+    }
+
+    fn open(&self, sealed: &Sealed, info: &[u8]) -> Result<Zeroizing<Vec<u8>>, keystore::Error> {
+        seal::open(&self.seal, info, &[], sealed)
+    }
+
+    fn list(
+        &self,
+        tenant: Option<TenantId>,
+        visit: &mut dyn FnMut(Entry) -> ControlFlow<()>,
+    ) -> Result<(), keystore::Error> {
+        listing::list(self, tenant, visit)?;
+        Ok(())
+    }
+}
+
+fn wrapping_key_name(born: wrapping::WrappingKeyId) -> Result<Name, keystore::Error> {
+    born.name(Inventory::PreActive).ok_or_else(|| keystore::Error::Storage("a wrapping key has no name".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// INVARIANT (active wins): whenever the move falls, before, between or after the looks, the key is found.
+    #[test]
+    fn a_key_that_moves_between_the_two_looks_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SoftwareStore::create(&directory.path().join("store"), "software".parse().unwrap()).unwrap();
+        let (tenant, key_id) = (TenantId::from_bytes([7; 32]), "01930000-0000-7000-8000-000000000001".parse().unwrap());
+        store.generate(tenant, key_id, Algorithm::Ed25519, Digest::of(b"command")).unwrap();
+        let id = record::id(tenant, key_id);
+        let between = || drop(store.apply(tenant, key_id, KeyState::Active).unwrap());
+        let found = store.find_with(&id, between).unwrap().expect("out of sight");
+        assert_eq!((found.record.state, found.shelf.inventory), (KeyState::Active, Inventory::Active));
+    }
+}

@@ -1,0 +1,24 @@
+//! The key-store port: what every key store does for the custodian, and what it refuses by itself.
+//!
+//! [`KeyStore`] is the interface, its contract is the prose on it, and `conformance` (feature of the same name) is the
+//! suite that every backend passes. The rest is what backends and their callers share and must not write twice: which
+//! steps SP 800-57 allows ([`transition`]), what a key computes when the store holds its bytes ([`material`]), the
+//! format of ciphertexts ([`ciphertext`]), proofs of possession ([`possession`]) and HPKE ([`seal`]).
+//!
+//! Pure: no clock, no file, no random source. Randomness is an argument.
+
+pub mod ciphertext;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod error;
+pub mod material;
+pub mod memory;
+mod port;
+pub mod possession;
+pub mod seal;
+pub mod transition;
+
+pub use error::{Error, Refused};
+pub use material::Material;
+pub use port::{Applied, Entry, Generated, Held, KeyStore, Output, Permit, Use};
+pub use possession::Proof;

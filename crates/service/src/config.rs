@@ -1,0 +1,52 @@
+//! A service's configuration: one TOML file.
+
+use std::path::{Path, PathBuf};
+
+use model::{Fingerprint, Name};
+use serde::Deserialize;
+
+use crate::Error;
+
+/// What a service must be told. Paths are relative to the file's folder.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The pinned root's fingerprint, `SHA256:…`.
+    pub root: Fingerprint,
+    /// The bus, `nats://host:port`.
+    pub url: String,
+    /// The bus credentials of this role.
+    pub credentials: PathBuf,
+    /// The Ed25519 key of this role, in OpenSSH's format.
+    pub key: PathBuf,
+    /// A name for this instance, which its events carry.
+    pub instance: Name,
+    /// The folder for the replica (and, of the exporter, the archive; of the custodian, the key store).
+    pub state: PathBuf,
+}
+
+impl Config {
+    /// Reads the file. An error names the file, the line and the mend.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let wrong = |error: String| Error::File { path: path.to_owned(), error };
+        let text =
+            std::fs::read_to_string(path).map_err(|error| wrong(format!("{error}; name the file with --config")))?;
+        let config: Self = toml::from_str(&text).map_err(|error| wrong(explain(&text, &error)))?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        Ok(Self {
+            credentials: folder.join(config.credentials),
+            key: folder.join(config.key),
+            state: folder.join(config.state),
+            ..config
+        })
+    }
+}
+
+/// A TOML error with its line, as `line 3: …`.
+pub fn explain(text: &str, error: &toml::de::Error) -> String {
+    let line = error.span().and_then(|span| text.get(..span.start)).map(|before| before.matches('\n').count() + 1);
+    match line {
+        Some(line) => format!("line {line}: {}", error.message()),
+        None => error.message().to_owned(),
+    }
+}

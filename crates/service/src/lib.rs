@@ -1,0 +1,48 @@
+//! What every process does, whatever its role: follow the log and verify it, keep a replica, decide and append, answer
+//! commands, do what is due.
+//!
+//! A process is made of a [`Node`] (its replica, its lanes into the log) and, for each role it plays, an endpoint for
+//! commands and a loop over what is due. [`Node::record`] is the only place where a decision meets the journal.
+
+mod archiver;
+pub mod clock;
+pub mod config;
+pub mod duty;
+pub mod endpoint;
+mod follow;
+mod lane;
+mod node;
+mod overlay;
+pub mod process;
+pub mod replay;
+pub mod secret;
+
+pub use clock::Clock;
+pub use config::Config;
+pub use node::{Node, NodeConfig, Recorded, Wanted};
+pub use process::{Ports, Shutdown, Stopper};
+
+/// Why a process can't go on as it is. Refusals are not errors: those are [`lifecycle::Rejection`].
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The replica's store.
+    #[error("the replica: {0}")]
+    Replica(#[from] journal_sled::Error),
+    /// The log.
+    #[error(transparent)]
+    Journal(#[from] journal::Error),
+    /// The bus.
+    #[error("the bus: {0}")]
+    Bus(String),
+    /// A file.
+    #[error("{path}: {error}")]
+    File {
+        /// Which.
+        path: std::path::PathBuf,
+        /// What was wrong with it, and what would be right.
+        error: String,
+    },
+    /// Something that must not be: a mistake in this program. Nothing was written.
+    #[error("internal: {0}")]
+    Internal(String),
+}

@@ -1,0 +1,369 @@
+//! A process's share of the system: its replica of every tenant, and its lanes into the log.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use journal::{Journal, Record, ServiceKey};
+use journal_sled::{Alarm, AlarmKind, Archive, Change, Replica};
+use lifecycle::{Input, Rejection, View};
+use model::{EventHash, Fingerprint, ProblemType, Sequence, ServiceRole, TenantId};
+use tokio::sync::{oneshot, watch};
+use tracing::{error, info, warn};
+
+use crate::Error;
+use crate::archiver::Archiver;
+use crate::clock::Clock;
+use crate::lane::{Job, Lane};
+use crate::replay::{Replay, replay};
+
+/// How many records are read from the log at once while catching up.
+const PAGE: usize = 512;
+/// How long the log may go without being compared before writing stops.
+const STALE_AFTER: Duration = Duration::from_secs(60);
+
+/// What a node is made of.
+pub struct NodeConfig<J> {
+    /// The log.
+    pub journal: J,
+    /// The verified state.
+    pub replica: Replica,
+    /// The bytes of every event, where this process keeps them.
+    pub archive: Option<Archive>,
+    /// The keys of the roles that this process plays.
+    pub keys: Vec<ServiceKey>,
+    /// The pinned root.
+    pub root: Fingerprint,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// What is to be recorded.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// The answer to this input.
+    Input(Input),
+    /// A checkpoint over everything before it.
+    Checkpoint,
+}
+
+impl From<Input> for Wanted {
+    fn from(input: Input) -> Self {
+        Self::Input(input)
+    }
+}
+
+/// Where something was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// Its place.
+    pub sequence: Sequence,
+    /// Its hash.
+    pub hash: EventHash,
+}
+
+/// A process's share of the system. Cheap to clone.
+pub struct Node<J>(Arc<Inner<J>>);
+
+impl<J> Clone for Node<J> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// A node that is held for as long as others hold it.
+pub struct WeakNode<J>(Weak<Inner<J>>);
+
+impl<J> WeakNode<J> {
+    /// The node, where it is still there.
+    pub fn upgrade(&self) -> Option<Node<J>> {
+        self.0.upgrade().map(Node)
+    }
+}
+
+struct Inner<J> {
+    journal: J,
+    replica: Arc<Replica>,
+    archiver: Option<Archiver>,
+    keys: BTreeMap<ServiceRole, ServiceKey>,
+    root: Fingerprint,
+    clock: Clock,
+    lanes: Mutex<HashMap<TenantId, Arc<Lane>>>,
+    /// When the log was last compared with our replicas.
+    heard: Mutex<tokio::time::Instant>,
+    /// Counts commits: whoever waits for something to change waits for this.
+    commits: watch::Sender<u64>,
+}
+
+impl<J: Journal> Node<J> {
+    /// A node over these parts. It knows what its replica knows; [`Node::catch_up`] brings it on. To be called in a
+    /// runtime.
+    pub fn new(config: NodeConfig<J>) -> Self {
+        let keys = config.keys.into_iter().map(|key| (key.role(), key)).collect();
+        Self(Arc::new(Inner {
+            journal: config.journal,
+            replica: Arc::new(config.replica),
+            archiver: config.archive.map(Archiver::start),
+            keys,
+            root: config.root,
+            clock: config.clock,
+            lanes: Mutex::new(HashMap::new()),
+            heard: Mutex::new(tokio::time::Instant::now()),
+            commits: watch::Sender::new(0),
+        }))
+    }
+
+    /// A reference that keeps nothing open.
+    pub fn downgrade(&self) -> WeakNode<J> {
+        WeakNode(Arc::downgrade(&self.0))
+    }
+
+    /// The log.
+    pub fn journal(&self) -> &J {
+        &self.0.journal
+    }
+
+    /// The verified state.
+    pub fn replica(&self) -> &Arc<Replica> {
+        &self.0.replica
+    }
+
+    /// The archive, where this process keeps one.
+    pub fn archive(&self) -> Option<&Arc<Archive>> {
+        self.0.archiver.as_ref().map(Archiver::archive)
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// The pinned root.
+    pub fn root(&self) -> Fingerprint {
+        self.0.root
+    }
+
+    /// The key of a role, where this process plays it.
+    pub fn key(&self, role: ServiceRole) -> Result<&ServiceKey, Error> {
+        self.0.keys.get(&role).ok_or_else(|| Error::Internal(format!("this process has no key of the {role}")))
+    }
+
+    /// Moves with every commit.
+    pub fn commits(&self) -> watch::Receiver<u64> {
+        self.0.commits.subscribe()
+    }
+
+    /// What a decision sees now. Nothing that is on its way is in it.
+    pub fn view(&self, tenant: TenantId, footprint: lifecycle::Footprint) -> Result<View, Error> {
+        Ok(self.0.replica.view(tenant, footprint)?)
+    }
+
+    /// Checks something against the replica, as a decision would be: a refusal is only given once the replica is known to
+    /// be at the end of the log.
+    pub async fn check<T>(
+        &self,
+        tenant: TenantId,
+        footprint: lifecycle::Footprint,
+        check: impl Fn(&View) -> Result<T, Rejection>,
+    ) -> Result<T, Rejection> {
+        let look = || self.view(tenant, footprint).map_err(unavailable);
+        let view = look()?;
+        let refused = match check(&view) {
+            Ok(passed) => return Ok(passed),
+            Err(rejection) => rejection,
+        };
+        let behind = self.0.journal.last(tenant).await.is_ok_and(|last| last > view.chain.head().sequence);
+        if !behind {
+            return Err(refused);
+        }
+        self.catch_up(tenant).await.map_err(unavailable)?;
+        check(&look()?)
+    }
+
+    /// Decides, signs as this role, appends, applies. The answer comes when the log has acknowledged and the replica has
+    /// it: then it is durable. The same command gives the same answer again.
+    pub async fn record(
+        &self,
+        tenant: TenantId,
+        role: ServiceRole,
+        wanted: impl Into<Wanted>,
+    ) -> Result<Recorded, Rejection> {
+        let (answer, answered) = oneshot::channel();
+        let job = Job { role, wanted: wanted.into(), answer, attempts: 0 };
+        let lane = self.lane(tenant);
+        if lane.push(job) {
+            let (node, lane) = (self.clone(), lane.clone());
+            tokio::spawn(async move { lane.drive(&node, tenant).await });
+        }
+        answered.await.unwrap_or_else(|_| unavailable("the lane was stopped").err())
+    }
+
+    /// The lane of a tenant.
+    pub(crate) fn lane(&self, tenant: TenantId) -> Arc<Lane> {
+        lock(&self.0.lanes).entry(tenant).or_default().clone()
+    }
+
+    /// Takes the tenant's lock and brings its replica to the end of the log.
+    pub async fn catch_up(&self, tenant: TenantId) -> Result<(), Error> {
+        let lane = self.lane(tenant);
+        let _held = lane.hold().await;
+        self.catch_up_held(tenant).await
+    }
+
+    /// The same, where the caller holds the tenant's lock.
+    pub(crate) async fn catch_up_held(&self, tenant: TenantId) -> Result<(), Error> {
+        loop {
+            let head = self.0.replica.head(tenant)?.sequence;
+            let from = self.first_missing(tenant, head)?;
+            let records = self.0.journal.read(tenant, from, PAGE).await?;
+            if records.is_empty() {
+                return Ok(());
+            }
+            let read = records.len();
+            self.absorb(tenant, from, records).await?;
+            let moved = self.0.replica.head(tenant)?.sequence;
+            if moved == head && read < PAGE {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The first sequence that replica or archive lack.
+    fn first_missing(&self, tenant: TenantId, head: Sequence) -> Result<Sequence, Error> {
+        match &self.0.archiver {
+            Some(archiver) => Ok(archiver.last(tenant)?.min(head).next()),
+            None => Ok(head.next()),
+        }
+    }
+
+    /// Takes records from `from` on into replica and archive, where the caller holds the tenant's lock. Those that are
+    /// there already are passed over; those beyond a gap are left for [`Node::catch_up`].
+    pub(crate) async fn absorb(&self, tenant: TenantId, from: Sequence, records: Vec<Record>) -> Result<(), Error> {
+        let head = self.0.replica.head(tenant)?.sequence;
+        if from > self.first_missing(tenant, head)? || self.0.replica.alarm(tenant).is_some() {
+            return Ok(());
+        }
+        let known = usize::try_from(head.next().0.saturating_sub(from.0)).unwrap_or(usize::MAX);
+        let new: Vec<Record> = records.iter().skip(known).cloned().collect();
+        let (replica, root) = (self.0.replica.clone(), self.0.root);
+        let replayed = tokio::task::spawn_blocking(move || {
+            let replayed = replay(&replica, root, tenant, new)?;
+            replica.apply(&replayed.changes)?;
+            Ok::<Replay, Error>(replayed)
+        });
+        let replayed = replayed.await.map_err(|error| Error::Internal(error.to_string()))??;
+        self.0.commits.send_modify(|commits| *commits += 1);
+        self.note(tenant, &replayed);
+        if let Some(archiver) = &self.0.archiver {
+            archiver.take(tenant, from, &records).await?;
+        }
+        Ok(())
+    }
+
+    /// Raises the alarms that reading on gave cause for.
+    fn note(&self, tenant: TenantId, replayed: &Replay) {
+        if let Some((sequence, hash)) = replayed.fork {
+            self.raise(tenant, AlarmKind::Fork, sequence, format!("event {hash} is authentic and has the wrong link"));
+        }
+        if let Some(unknown) = replayed.stopped {
+            let sequence = self.0.replica.head(tenant).map_or(Sequence::NONE, |head| head.sequence.next());
+            self.raise(tenant, AlarmKind::UnknownRules, sequence, unknown.to_string());
+        }
+    }
+
+    /// Applies changes that this process made itself, where the caller holds the tenant's lock.
+    pub(crate) async fn apply(&self, changes: Vec<Change>) -> Result<(), Error> {
+        let replica = self.0.replica.clone();
+        let applied = tokio::task::spawn_blocking(move || replica.apply(&changes).map(|()| changes));
+        let changes = applied.await.map_err(|error| Error::Internal(error.to_string()))??;
+        self.0.commits.send_modify(|commits| *commits += 1);
+        if let Some(archiver) = &self.0.archiver {
+            for change in changes {
+                archiver.take(change.tenant(), change.after.chain.head().sequence, &[change.record]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until the archive has everything that the replica has, on the disk.
+    pub(crate) async fn flush_archive(&self) -> Result<(), Error> {
+        match &self.0.archiver {
+            Some(archiver) => archiver.flush().await,
+            None => Err(Error::Internal("this process keeps no archive".into())),
+        }
+    }
+
+    /// Waits until replica and archive are on the disk: at the end, and now and then before.
+    pub async fn sync(&self) {
+        let replica = self.0.replica.clone();
+        match tokio::task::spawn_blocking(move || replica.sync()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "the replica is not on the disk yet"),
+            Err(error) => warn!(%error, "the replica is not on the disk yet"),
+        }
+        if self.0.archiver.is_some()
+            && let Err(error) = self.flush_archive().await
+        {
+            warn!(%error, "the archive is not on the disk yet");
+        }
+    }
+
+    /// Brings everything to the disk and lets go of the archive: the end.
+    pub async fn close(&self) {
+        self.sync().await;
+        if let Some(archiver) = &self.0.archiver {
+            archiver.close().await;
+        }
+    }
+
+    /// Raises an alarm: nothing more is written for this tenant until somebody has looked.
+    pub fn raise(&self, tenant: TenantId, kind: AlarmKind, sequence: Sequence, seen: String) {
+        error!(%tenant, ?kind, sequence = sequence.0, seen, "ALARM: writing is stopped for this tenant");
+        let alarm = Alarm { kind, sequence, seen, since: self.0.clock.now() };
+        if let Err(error) = self.0.replica.raise(tenant, alarm) {
+            error!(%tenant, %error, "the alarm could not be kept");
+        }
+    }
+
+    /// The log was compared with our replicas.
+    pub(crate) fn heard(&self) {
+        *lock(&self.0.heard) = tokio::time::Instant::now();
+    }
+
+    /// How long ago the log was last compared, where that is too long: the *stale* alarm, of all tenants at once. It
+    /// passes by itself.
+    pub fn stale(&self) -> Option<Duration> {
+        Some(lock(&self.0.heard).elapsed()).filter(|age| *age > STALE_AFTER)
+    }
+
+    /// Refuses where an alarm stands.
+    pub fn check_alarm(&self, tenant: TenantId) -> Result<(), Rejection> {
+        if let Some(age) = self.stale() {
+            let detail = format!("stale: the log could not be compared for {} s", age.as_secs());
+            return Rejection::new(ProblemType::Stopped, detail).err();
+        }
+        match self.0.replica.alarm(tenant) {
+            None => Ok(()),
+            Some(alarm) => {
+                let detail = format!("{:?} at {}: {}", alarm.kind, alarm.sequence.0, alarm.seen);
+                Rejection::new(ProblemType::Stopped, detail).err()
+            }
+        }
+    }
+
+    /// Says once, at start, what this process is.
+    pub fn announce(&self) {
+        let roles: Vec<&str> = self.0.keys.keys().map(|role| role.name()).collect();
+        info!(roles = roles.join(","), root = %self.0.root, "ready");
+    }
+}
+
+/// The part of the platform that does not answer, as a refusal: the same command may be sent again.
+pub(crate) fn unavailable(what: impl std::fmt::Display) -> Rejection {
+    Rejection::new(ProblemType::Unavailable, what)
+}
+
+/// A lock whose holder panicked guards data that is still whole: every change to it is one step.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

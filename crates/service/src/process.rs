@@ -1,0 +1,290 @@
+//! A role as a process: what they all have in common.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use clap::Parser;
+use journal::command::SignedCommand;
+use journal::{Journal, ServiceKey};
+use journal_nats::log::NatsJournal;
+use journal_nats::permission;
+use journal_sled::archive::{self, Archive};
+use journal_sled::replica::{Opened, Replica, Start};
+use lifecycle::{Duty, Input, Rejection};
+use model::{Fingerprint, Problem, ServiceRole, TenantId, subject};
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::endpoint::{self, Answer};
+use crate::node::{Node, NodeConfig, Recorded, Wanted};
+use crate::{Clock, Config, Error, duty, secret};
+
+/// What a role works with.
+pub struct Ports<J> {
+    /// Its share of the system.
+    pub node: Node<J>,
+    /// The bus, as this role's user.
+    pub client: async_nats::Client,
+    /// Counts the roles of this process that answer.
+    pub ready: Arc<watch::Sender<usize>>,
+}
+
+impl<J> Clone for Ports<J> {
+    fn clone(&self) -> Self {
+        Self { node: self.node.clone(), client: self.client.clone(), ready: self.ready.clone() }
+    }
+}
+
+/// The wish that everything should stop. Cheap to clone; once wished, for good.
+#[derive(Clone, Debug)]
+pub struct Shutdown(watch::Receiver<bool>);
+
+/// Who can wish it.
+#[derive(Debug)]
+pub struct Stopper(watch::Sender<bool>);
+
+impl Shutdown {
+    /// A wish, and who can make it. Dropping the stopper makes it too.
+    pub fn new() -> (Stopper, Self) {
+        let (sender, receiver) = watch::channel(false);
+        (Stopper(sender), Self(receiver))
+    }
+
+    /// Waits for it.
+    pub async fn wished(mut self) {
+        // An error means that the stopper is gone, which is a wish as well.
+        let _ = self.0.wait_for(|stop| *stop).await;
+    }
+}
+
+impl Stopper {
+    /// Makes the wish.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+/// The subjects of a role's commands, in every tenant.
+pub fn command_subjects(role: ServiceRole) -> Vec<String> {
+    permission::commands(role).iter().map(|command| subject::every_tenant("cmd", command)).collect()
+}
+
+/// Runs a role that records what it is asked and what is due, and nothing else.
+pub async fn run_recording<J: Journal>(ports: Ports<J>, role: ServiceRole, shutdown: Shutdown) -> Result<(), Error> {
+    let node = ports.node.clone();
+    let handle = move |tenant, signed| {
+        let node = node.clone();
+        async move { answered(node.record(tenant, role, Input::Command(signed)).await) }
+    };
+    let node = ports.node.clone();
+    let perform = move |tenant, duty: Duty| {
+        let node = node.clone();
+        async move { node.record(tenant, role, Wanted::Input(Input::Due(duty))).await }
+    };
+    run(ports, role, handle, perform, shutdown).await
+}
+
+/// Runs a role: its commands go to `handle`, what is due to it goes to `perform`.
+pub async fn run<J, H, HF, P, PF>(
+    ports: Ports<J>,
+    role: ServiceRole,
+    handle: H,
+    perform: P,
+    shutdown: Shutdown,
+) -> Result<(), Error>
+where
+    J: Journal,
+    H: Fn(TenantId, Arc<SignedCommand>) -> HF + Clone + Send + 'static,
+    HF: Future<Output = Answer> + Send + 'static,
+    P: Fn(TenantId, Duty) -> PF,
+    PF: Future<Output = Result<Recorded, Rejection>> + Send + 'static,
+{
+    let service = endpoint::announce(&ports.node, &ports.client, role).await?;
+    let on_command = move |tenant, rest, payload: Bytes| {
+        let handle = handle.clone();
+        endpoint::command(tenant, rest, payload, move |signed| handle(tenant, signed))
+    };
+    let subjects = command_subjects(role);
+    let commands = endpoint::serve(&ports, service, role, &subjects, on_command, shutdown.clone().wished());
+    let duties = duty::run(ports.node.clone(), role, perform, shutdown.wished());
+    tokio::try_join!(commands, duties)?;
+    Ok(())
+}
+
+/// The answer to something that was recorded or refused.
+pub fn answered(outcome: Result<Recorded, Rejection>) -> Answer {
+    outcome.map(endpoint::recorded).map_err(Problem::from)
+}
+
+// === Starting ===
+
+/// What a service's command line takes.
+#[derive(Parser)]
+struct Arguments {
+    /// The service's configuration: a TOML file with root, url, credentials, key, instance and state.
+    #[arg(long, env = "KEYLATCH_CONFIG")]
+    config: PathBuf,
+}
+
+/// The whole of a service's `main`: reads the configuration, opens the ports, follows the log, runs, and stops cleanly on
+/// SIGINT or SIGTERM. Exit code 2 for a configuration that won't do, 1 for a failure later.
+pub fn main<F, Fut>(role: ServiceRole, keeps_archive: bool, run: F) -> ExitCode
+where
+    F: FnOnce(Ports<NatsJournal>, Config, Shutdown) -> Fut,
+    Fut: Future<Output = Result<(), Error>>,
+{
+    let arguments = Arguments::parse();
+    init_tracing();
+    let config = match Config::load(&arguments.config) {
+        Ok(config) => config,
+        Err(error) => {
+            error!(%error, "the configuration won't do");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            error!(%error, "no runtime");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(serve(role, keeps_archive, config, run)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!(%error, "the {role} stops");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Logs as lines for people, or as JSON with `KEYLATCH_LOG_FORMAT=json`; what is logged, by `KEYLATCH_LOG`.
+pub fn init_tracing() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("KEYLATCH_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::env::var("KEYLATCH_LOG_FORMAT").is_ok_and(|format| format == "json") {
+        lines.json().init();
+    } else {
+        lines.init();
+    }
+}
+
+async fn serve<F, Fut>(role: ServiceRole, keeps_archive: bool, config: Config, run: F) -> Result<(), Error>
+where
+    F: FnOnce(Ports<NatsJournal>, Config, Shutdown) -> Fut,
+    Fut: Future<Output = Result<(), Error>>,
+{
+    let (stopper, shutdown) = Shutdown::new();
+    let stopper = Arc::new(stopper);
+    let on_signal = stopper.clone();
+    let signals = tokio::spawn(async move {
+        stop_signal().await;
+        info!("stopping");
+        on_signal.stop();
+    });
+    let key = ServiceKey::new(secret::read_key(&config.key)?, role, &config.instance);
+    let name = format!("keylatch-{role}-{}", config.instance);
+    let bus = |error: journal_nats::connect::Error| Error::Bus(error.to_string());
+    let connection = journal_nats::connect::watched(&config.url, &config.credentials, &name).await.map_err(bus)?;
+    let parts = Parts {
+        connection,
+        keys: vec![key],
+        root: config.root,
+        state: config.state.clone(),
+        keeps_archive,
+        clock: Clock::default(),
+    };
+    let (ports, following) = start(parts, shutdown.clone()).await?;
+    let node = ports.node.clone();
+    let outcome = run(ports, config, shutdown).await;
+    stopper.stop();
+    let _ = following.await;
+    node.close().await;
+    signals.abort();
+    outcome
+}
+
+/// What a process is started from.
+pub struct Parts {
+    /// The bus.
+    pub connection: journal_nats::connect::Connection,
+    /// The keys of the roles that it plays.
+    pub keys: Vec<ServiceKey>,
+    /// The pinned root.
+    pub root: Fingerprint,
+    /// The folder for replica and archive.
+    pub state: PathBuf,
+    /// Whether it keeps every event's bytes: the exporter's part.
+    pub keeps_archive: bool,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// Opens replica and archive, brings them to the end of the log and goes on following, in a task that ends with
+/// `shutdown`.
+pub async fn start(
+    parts: Parts,
+    shutdown: Shutdown,
+) -> Result<(Ports<NatsJournal>, tokio::task::JoinHandle<()>), Error> {
+    let journal = NatsJournal::new(&parts.connection);
+    // Subscribed before the first comparison, so that nothing falls between.
+    let news = journal.follow().await?;
+    let (state, root, keeps_archive) = (parts.state.clone(), parts.root, parts.keeps_archive);
+    let opened = tokio::task::spawn_blocking(move || open_stores(&state, root, keeps_archive)).await;
+    let (replica, archive) = opened.map_err(|error| Error::Internal(error.to_string()))??;
+    let Parts { keys, root, clock, connection, .. } = parts;
+    let node = Node::new(NodeConfig { journal, replica, archive, keys, root, clock });
+    node.synchronise().await?;
+    node.announce();
+    let following = {
+        let node = node.clone();
+        tokio::spawn(async move { node.follow(news, shutdown.wished()).await })
+    };
+    Ok((Ports { node, client: connection.client, ready: Arc::default() }, following))
+}
+
+fn open_stores(
+    state: &std::path::Path,
+    root: Fingerprint,
+    keeps_archive: bool,
+) -> Result<(Replica, Option<Archive>), Error> {
+    let Opened { replica, start } = Replica::open(&state.join("replica"), root)?;
+    match start {
+        Start::New => info!("the replica is new; it is built from the log"),
+        Start::Kept => {}
+        Start::SetAside { to, why } => {
+            warn!(why, moved_to = %to.display(), "the replica was set aside; it is rebuilt from the log");
+        }
+    }
+    let archive = if keeps_archive { Some(open_archive(&state.join("archive"))?) } else { None };
+    Ok((replica, archive))
+}
+
+fn open_archive(path: &std::path::Path) -> Result<Archive, Error> {
+    let progress = |read: archive::Progress| info!(segment = read.segment, of = read.of, "reading the archive");
+    let archive::Opened { archive, cut, reindexed } = Archive::open(path, archive::Options::default(), progress)?;
+    if let Some(cut) = cut {
+        warn!(file = %cut.file.display(), bytes = cut.bytes, why = cut.why, "an append that was cut short was removed");
+    }
+    if let Some(why) = reindexed {
+        warn!(why, "the archive's index was made anew");
+    }
+    Ok(archive)
+}
+
+/// Waits for SIGINT or SIGTERM.
+pub async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        error!("no signals can be had; stop with SIGKILL, nothing is lost by it");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}

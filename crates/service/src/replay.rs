@@ -1,0 +1,78 @@
+//! From bytes to changes: signatures in parallel, judgement in order. Blocking; call it off the async threads.
+
+use journal::{Record, Ring};
+use journal_sled::{Change, Replica};
+use lifecycle::judge::UnknownRules;
+use lifecycle::{Judgement, Prepared, Void, judge, prepare};
+use model::{EventHash, Fingerprint, Sequence, TenantId};
+use rayon::prelude::*;
+use tracing::{debug, warn};
+
+use crate::Error;
+use crate::overlay::Overlay;
+
+/// What reading on came to.
+pub struct Replay {
+    /// What to commit, in order.
+    pub changes: Vec<Change>,
+    /// An authentic event in the wrong place: somebody who may sign wrote two histories.
+    pub fork: Option<(Sequence, EventHash)>,
+    /// Why reading stopped before the end.
+    pub stopped: Option<UnknownRules>,
+}
+
+/// Judges records that follow the replica's head.
+pub fn replay(replica: &Replica, root: Fingerprint, tenant: TenantId, records: Vec<Record>) -> Result<Replay, Error> {
+    let mut overlay = Overlay::new(replica, tenant);
+    let mut replay = Replay { changes: Vec::with_capacity(records.len()), fork: None, stopped: None };
+    let mut rest = records.as_slice();
+    while !rest.is_empty() {
+        let ring = ring(&overlay)?;
+        let prepared: Vec<Prepared> = rest.par_iter().map(|record| prepare(record.clone(), &ring, root)).collect();
+        // Where the keys in force change, what follows is checked again under the new ones.
+        let last = prepared.iter().position(Prepared::changes_ring).map_or(prepared.len(), |place| place + 1);
+        for prepared in prepared.into_iter().take(last) {
+            match take(&mut overlay, tenant, prepared, &mut replay)? {
+                Ok(()) => {}
+                Err(stopped) => {
+                    replay.stopped = Some(stopped);
+                    return Ok(replay);
+                }
+            }
+        }
+        rest = rest.get(last..).unwrap_or_default();
+    }
+    Ok(replay)
+}
+
+fn ring(overlay: &Overlay<'_>) -> Result<Ring, Error> {
+    let view = overlay.view(lifecycle::Footprint::default())?;
+    Ok(view.governance.map(|governance| governance.authority.ring.clone()).unwrap_or_default())
+}
+
+fn take(
+    overlay: &mut Overlay<'_>,
+    tenant: TenantId,
+    prepared: Prepared,
+    replay: &mut Replay,
+) -> Result<Result<(), UnknownRules>, Error> {
+    let before = overlay.view(prepared.footprint())?;
+    let mut after = before.clone();
+    let judgement = match judge(&mut after, &prepared) {
+        Ok(judgement) => judgement,
+        Err(unknown) => return Ok(Err(unknown)),
+    };
+    let head = after.chain.head();
+    match &judgement {
+        Judgement::Lawful => debug!(%tenant, sequence = head.sequence.0, "event stands"),
+        Judgement::Void(void) => {
+            warn!(%tenant, sequence = head.sequence.0, hash = %head.hash, %void, "void event");
+            if matches!(void, Void::Form(form) if form.is_fork()) {
+                replay.fork.get_or_insert((head.sequence, head.hash));
+            }
+        }
+    }
+    overlay.put(&after);
+    replay.changes.push(Change { before, after, record: prepared.record });
+    Ok(Ok(()))
+}

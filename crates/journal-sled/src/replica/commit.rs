@@ -48,7 +48,7 @@ impl Replica {
     /// before the sync, all of it or nothing; once this has returned, all of it. What a crash takes away is read from the
     /// log again. A failure after the transaction leaves the group visible and not known to be durable.
     ///
-    /// It costs two waits for the disk, whatever the size of the group: gather what is there.
+    /// It costs about what two synced writes cost, whatever is in the group: gather what is there.
     ///
     /// # Errors
     /// [`Error::Moved`] where a change does not begin at the head that stands: nothing of the group is taken in.

@@ -258,8 +258,8 @@ impl Archive {
     /// One event that is known to be there.
     fn one(&self, tenant: TenantId, sequence: Sequence) -> Result<Record, Error> {
         let place = self.index.place(tenant, sequence)?;
-        let missing = || self.index.broken(&format!("event {} of tenant {tenant} is not in it", sequence.0));
-        self.at(tenant, sequence, place.ok_or_else(missing)?)
+        let place = place.ok_or_else(|| self.index.missing(tenant, sequence))?;
+        self.at(tenant, sequence, place)
     }
 
     fn at(&self, tenant: TenantId, sequence: Sequence, place: Place) -> Result<Record, Error> {

@@ -18,6 +18,7 @@
 mod commit;
 mod due;
 mod open;
+mod receipts;
 mod rows;
 
 use std::collections::HashMap;
@@ -108,7 +109,7 @@ impl Replica {
         let key = footprint.key.map(|key| self.key_row(tenant, key)).transpose()?.flatten();
         let request = footprint.request.or(key.as_ref().and_then(|key| key.open_request));
         let request = request.map(|request| self.request_row(tenant, request)).transpose()?.flatten();
-        let receipt = footprint.command.map(|id| Ok((id, self.receipt_row(tenant, id)?))).transpose()?;
+        let receipt = footprint.command.map(|id| Ok((id, self.find_receipt(tenant, id)?))).transpose()?;
         let receipt = receipt.and_then(|(id, receipt)| Some((id, receipt?)));
         let Standing { chain, progress, .. } = standing;
         Ok(View { chain, progress, governance, key, request, receipt })
@@ -152,7 +153,7 @@ impl Replica {
 
     /// What a command led to.
     pub fn receipt(&self, tenant: TenantId, command: CommandId) -> Result<Option<Receipt>, Error> {
-        self.receipt_row(tenant, command)
+        self.find_receipt(tenant, command)
     }
 
     /// The raw events that are kept, from `from` on, at most `max`: in order and without a gap between them. The first
@@ -240,11 +241,6 @@ impl Replica {
     fn request_row(&self, tenant: TenantId, request: EventHash) -> Result<Option<Request>, Error> {
         let row = self.store.get(&self.trees.requests, &rows::request(tenant, request))?;
         row.map(|row| self.read_json(Table::Requests, &row)).transpose()
-    }
-
-    fn receipt_row(&self, tenant: TenantId, command: CommandId) -> Result<Option<Receipt>, Error> {
-        let row = self.store.get(&self.trees.commands, &rows::command(tenant, command))?;
-        row.map(|row| rows::read_receipt(&row).ok_or_else(|| self.unreadable(Table::Commands))).transpose()
     }
 
     fn read_json<T: DeserializeOwned>(&self, table: Table, row: &[u8]) -> Result<T, Error> {

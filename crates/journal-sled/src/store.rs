@@ -82,9 +82,9 @@ impl Store {
         self.guard(|| tree.range::<&[u8], _>((from, until)).take(limit).collect())
     }
 
-    /// The last key with this prefix.
-    pub(crate) fn last(&self, tree: &Tree, prefix: &[u8]) -> Result<Option<IVec>, Error> {
-        self.guard(|| tree.scan_prefix(prefix).next_back().map(|row| row.map(|(key, _)| key)).transpose())
+    /// The last row between.
+    pub(crate) fn last_in(&self, tree: &Tree, from: Bound<&[u8]>, until: Bound<&[u8]>) -> Result<Option<Row>, Error> {
+        self.guard(|| tree.range::<&[u8], _>((from, until)).next_back().transpose())
     }
 
     /// Every row of a tree, one after the other.

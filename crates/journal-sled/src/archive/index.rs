@@ -1,5 +1,9 @@
 //! Where in the segments each event is. Only an index: it is never ahead of what is synced, and can be made anew.
+//!
+//! The places of [`ROW_MAX`] events in a row are one row: sled keeps something in memory for each of its pages, and a page
+//! has at most sixteen rows, so that a row an event would make memory grow with the number of events.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Bound;
 use std::path::Path;
@@ -12,12 +16,16 @@ use crate::store::Store;
 
 /// Memory for sled's pages, in bytes.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+/// So many places are in a row.
+const ROW_MAX: usize = 64;
+/// The bytes of a place.
+const PLACE: usize = 16;
 /// The key of the one row in `mark`.
 const MARK: &[u8] = b"mark";
 
 pub(super) struct Index {
     store: Store,
-    /// tenant, sequence: segment, offset, length.
+    /// tenant, number of the row: segment, offset, length of each event.
     events: Tree,
     /// tenant: the last sequence.
     heads: Tree,
@@ -59,13 +67,18 @@ impl Index {
     fn check(&self) -> Result<(), Error> {
         let mut after = None;
         while let Some((tenant, last)) = self.tenants(after, 1)?.pop() {
-            let found = self.store.last(&self.events, tenant.as_bytes())?;
-            if found.as_deref() != Some(event(tenant, last).as_slice()) {
-                return Err(self.broken(&format!("event {} of tenant {tenant} is not in it", last.0)));
+            let (number, slot) = row_of(last);
+            let row = self.row(tenant, number)?;
+            if row.len() != (slot + 1) * PLACE {
+                return Err(self.missing(tenant, last));
             }
             after = Some(tenant);
         }
         Ok(())
+    }
+
+    pub(super) fn missing(&self, tenant: TenantId, sequence: Sequence) -> Error {
+        self.broken(&format!("event {} of tenant {tenant} is not in it", sequence.0))
     }
 
     pub(super) fn broken(&self, why: &str) -> Error {
@@ -98,35 +111,57 @@ impl Index {
     }
 
     pub(super) fn place(&self, tenant: TenantId, sequence: Sequence) -> Result<Option<Place>, Error> {
-        let row = self.store.get(&self.events, &event(tenant, sequence))?;
-        row.map(|row| read_place(&row).ok_or_else(|| self.broken("a place can't be read"))).transpose()
+        let (number, slot) = row_of(sequence);
+        let row = self.row(tenant, number)?;
+        Ok(row.chunks_exact(PLACE).nth(slot).and_then(read_place))
     }
 
     /// The places of a tenant's events from this one on, at most `limit`, none left out.
     pub(super) fn places(&self, tenant: TenantId, from: Sequence, limit: usize) -> Result<Vec<Place>, Error> {
-        let (first, end) = (event(tenant, from), event(tenant, Sequence(u64::MAX)));
-        let page = self.store.page(&self.events, Bound::Included(&first), Bound::Included(&end), limit)?;
-        let mut expected = from;
-        let mut places = Vec::with_capacity(page.len());
-        for (key, value) in &page {
-            if **key != *event(tenant, expected) {
-                return Err(self.broken(&format!("event {} of tenant {tenant} is not in it", expected.0)));
+        let left = self.last(tenant)?.0.saturating_sub(from.0.saturating_sub(1));
+        let limit = usize::try_from(left).unwrap_or(usize::MAX).min(limit);
+        let (number, slot) = row_of(from);
+        let (first, end) = (key(tenant, number), key(tenant, u64::MAX));
+        let rows = (slot + limit).div_ceil(ROW_MAX);
+        let page = self.store.page(&self.events, Bound::Included(&first), Bound::Included(&end), rows)?;
+        let mut places = Vec::with_capacity(limit);
+        for ((found, row), number) in page.iter().zip(number..) {
+            if **found != *key(tenant, number) {
+                break;
             }
-            places.push(read_place(value).ok_or_else(|| self.broken("a place can't be read"))?);
-            expected = expected.next();
+            places.extend(row.chunks_exact(PLACE).filter_map(read_place));
         }
-        Ok(places)
+        let places: Vec<Place> = places.into_iter().skip(slot).take(limit).collect();
+        let found = Sequence(from.0.saturating_add(places.len() as u64));
+        if places.len() == limit { Ok(places) } else { Err(self.missing(tenant, found)) }
     }
 
-    /// Adds events and moves the mark, in one transaction. Not synced: what is lost is found again in the segments.
+    /// Adds events, each tenant's behind those that it has, and moves the mark, in one transaction. Not synced: what is
+    /// lost is found again in the segments.
     pub(super) fn add(&self, entries: &[(TenantId, Sequence, Place)], mark: Mark) -> Result<(), Error> {
         let (mut events, mut heads, mut marks) = (Batch::default(), Batch::default(), Batch::default());
+        let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
         for (tenant, sequence, place) in entries {
-            events.insert(event(*tenant, *sequence), place_row(*place));
+            let (number, slot) = row_of(*sequence);
+            let at = key(*tenant, number);
+            if !rows.contains_key(&at) {
+                rows.insert(at.clone(), self.row(*tenant, number)?);
+            }
+            let row = rows.entry(at).or_default();
+            if row.len() != slot * PLACE {
+                return Err(self.missing(*tenant, *sequence));
+            }
+            row.extend(place_row(*place));
             heads.insert(tenant.as_bytes(), &sequence.0.to_be_bytes());
         }
+        rows.into_iter().for_each(|(key, row)| events.insert(key, row));
         marks.insert(MARK, [mark.segment.to_be_bytes().as_slice(), &mark.offset.to_be_bytes()].concat());
         self.store.write(&[(&self.events, events), (&self.heads, heads), (&self.mark, marks)])
+    }
+
+    fn row(&self, tenant: TenantId, number: u64) -> Result<Vec<u8>, Error> {
+        let row = self.store.get(&self.events, &key(tenant, number))?;
+        Ok(row.map(|row| row.to_vec()).unwrap_or_default())
     }
 
     fn read_last(&self, row: &[u8]) -> Result<Sequence, Error> {
@@ -135,8 +170,14 @@ impl Index {
     }
 }
 
-fn event(tenant: TenantId, sequence: Sequence) -> Vec<u8> {
-    [tenant.as_bytes().as_slice(), &sequence.0.to_be_bytes()].concat()
+fn key(tenant: TenantId, number: u64) -> Vec<u8> {
+    [tenant.as_bytes().as_slice(), &number.to_be_bytes()].concat()
+}
+
+/// In which row an event's place is, and where in it.
+fn row_of(sequence: Sequence) -> (u64, usize) {
+    let before = sequence.0.saturating_sub(1);
+    (before / ROW_MAX as u64, (before % ROW_MAX as u64) as usize)
 }
 
 fn place_row(place: Place) -> Vec<u8> {

@@ -10,6 +10,7 @@ use serde::Serialize;
 use sled::{Batch, IVec};
 
 use super::Replica;
+use super::receipts;
 use super::rows::{self, Standing, Sum, Table, Total};
 use crate::Error;
 
@@ -47,7 +48,7 @@ impl Replica {
     /// before the sync, all of it or nothing; once this has returned, all of it. What a crash takes away is read from the
     /// log again. A failure after the transaction leaves the group visible and not known to be durable.
     ///
-    /// It costs two waits for the disk, whatever the size of the group: gather what is there.
+    /// It costs about what two synced writes cost, whatever is in the group: gather what is there.
     ///
     /// # Errors
     /// [`Error::Moved`] where a change does not begin at the head that stands: nothing of the group is taken in.
@@ -60,9 +61,15 @@ impl Replica {
     /// ones first.
     pub fn apply(&self, changes: &[Change]) -> Result<(), Error> {
         let mut total = self.total.write().unwrap_or_else(PoisonError::into_inner);
-        let mut group = Group { replica: self, standings: HashMap::new(), rows: BTreeMap::new() };
+        let mut group = Group {
+            replica: self,
+            standings: HashMap::new(),
+            receipts: receipts::Changed::default(),
+            rows: BTreeMap::new(),
+        };
         changes.iter().try_for_each(|change| group.take(change))?;
-        let Group { standings, mut rows, .. } = group;
+        let Group { standings, receipts, mut rows, .. } = group;
+        rows.extend(receipts.into_rows().map(|(key, row)| ((Table::Commands, key), Some(row))));
         for (tenant, (standing, _)) in &standings {
             rows.insert((Table::Tenants, tenant.as_bytes().to_vec()), Some(self.json(Table::Tenants, standing)?));
         }
@@ -169,6 +176,7 @@ pub(super) type Rows = BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>;
 struct Group<'a> {
     replica: &'a Replica,
     standings: HashMap<TenantId, (Standing, Option<Arc<Governance>>)>,
+    receipts: receipts::Changed,
     rows: Rows,
 }
 
@@ -210,7 +218,7 @@ impl Group<'_> {
             self.rows.insert((Table::Requests, rows::request(tenant, request.hash)), Some(row));
         }
         if let Some((command, receipt)) = after.receipt.filter(|receipt| before.receipt != Some(*receipt)) {
-            self.rows.insert((Table::Commands, rows::command(tenant, command)), Some(rows::receipt(&receipt)));
+            self.receipts.add(self.replica, tenant, command, receipt)?;
         }
         Ok(())
     }
@@ -254,4 +262,46 @@ fn check(standing: &Standing, change: &Change) -> Result<(), Error> {
         && after.sequence == given.sequence.next()
         && after.hash == change.record.hash();
     if fits { Ok(()) } else { Err(Error::Misfit { tenant, sequence: after.sequence }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use journal::{Chain, Head};
+    use lifecycle::Footprint;
+    use model::Fingerprint;
+
+    use super::*;
+
+    #[test]
+    fn a_crash_while_forgetting_is_finished_by_the_next_open() {
+        let (dir, root) = (tempfile::tempdir().unwrap(), Fingerprint::of_blob(b"root"));
+        let tenants = [1, 2].map(|number| TenantId::from_bytes([number; 32]));
+        let replica = Replica::open(dir.path(), root).unwrap().replica;
+        for tenant in tenants {
+            replica.commit(&[void(&View::empty(tenant))]).unwrap();
+        }
+        // The first step of `forget`, and some of the rest.
+        let rows = [
+            ((Table::Meta, forgetting(tenants[0])), Some(Vec::new())),
+            ((Table::Tail, rows::event(tenants[0], 1)), None),
+        ];
+        let total = *replica.total.read().unwrap();
+        replica.write(total, Rows::from(rows)).unwrap();
+        replica.sync().unwrap();
+        drop(replica);
+
+        let replica = Replica::open(dir.path(), root).unwrap().replica;
+        assert_eq!(replica.head(tenants[0]).unwrap(), Head::EMPTY);
+        assert_eq!(replica.head(tenants[1]).unwrap().sequence.0, 1);
+        assert_eq!(replica.view(tenants[0], Footprint::default()).unwrap(), View::empty(tenants[0]));
+        replica.commit(&[void(&View::empty(tenants[0]))]).unwrap();
+    }
+
+    /// A void event, which changes the chain and nothing else.
+    fn void(before: &View) -> Change {
+        let record = Record { signature: String::new(), payload: vec![1].into() };
+        let mut chain: Chain = before.chain.clone();
+        chain.admit(&record, Err(&journal::Void::Header)).unwrap_err();
+        Change { before: before.clone(), after: View { chain, ..before.clone() }, record }
+    }
 }

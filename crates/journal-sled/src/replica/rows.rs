@@ -3,8 +3,8 @@
 
 use journal::{Chain, Record};
 use lifecycle::state::Progress;
-use lifecycle::{Due, Duty, Receipt};
-use model::{CommandId, Digest, EventHash, KeyId, Sequence, ServiceRole, TenantId, Timestamp};
+use lifecycle::{Due, Duty};
+use model::{EventHash, KeyId, Sequence, ServiceRole, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -19,7 +19,7 @@ pub(super) enum Table {
     Keys,
     /// tenant, hash: a request.
     Requests,
-    /// tenant, command id: what it led to.
+    /// tenant, command id: what this command and those up to the next row led to.
     Commands,
     /// role, time, tenant, duty, key id: nothing. What is due, in order of time.
     Due,
@@ -79,21 +79,6 @@ impl Standing {
     }
 }
 
-pub(super) fn receipt(receipt: &Receipt) -> Vec<u8> {
-    let mut row = Vec::with_capacity(72);
-    row.extend_from_slice(receipt.digest.as_bytes());
-    row.extend_from_slice(receipt.hash.as_bytes());
-    row.extend_from_slice(&receipt.sequence.0.to_be_bytes());
-    row
-}
-
-pub(super) fn read_receipt(mut row: &[u8]) -> Option<Receipt> {
-    let digest = Digest::new(take(&mut row)?);
-    let hash = EventHash::new(take(&mut row)?);
-    let sequence = Sequence(u64::from_be_bytes(take(&mut row)?));
-    row.is_empty().then_some(Receipt { digest, hash, sequence })
-}
-
 /// The length of the signature header (4 bytes), the header, the payload.
 pub(super) fn record(record: &Record) -> Vec<u8> {
     let signature = record.signature.as_bytes();
@@ -116,10 +101,6 @@ pub(super) fn key(tenant: TenantId, key: KeyId) -> Vec<u8> {
 
 pub(super) fn request(tenant: TenantId, request: EventHash) -> Vec<u8> {
     [tenant.as_bytes().as_slice(), request.as_bytes()].concat()
-}
-
-pub(super) fn command(tenant: TenantId, command: CommandId) -> Vec<u8> {
-    [tenant.as_bytes().as_slice(), command.as_bytes()].concat()
 }
 
 pub(super) fn event(tenant: TenantId, sequence: u64) -> Vec<u8> {
@@ -229,7 +210,7 @@ fn duty_of(number: u8, key: Option<KeyId>) -> Option<Duty> {
 }
 
 /// Takes so many bytes off the front.
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+pub(super) fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (taken, left) = rest.split_first_chunk::<N>()?;
     *rest = left;
     Some(*taken)

@@ -99,7 +99,7 @@ fn damaged(
     [kept, aside, by_digest]
 }
 
-fn flip(bytes: &mut Vec<u8>, place: usize) {
+fn flip(bytes: &mut [u8], place: usize) {
     if let Some(byte) = bytes.get_mut(place) {
         *byte ^= 0x41;
     }
@@ -108,13 +108,14 @@ fn flip(bytes: &mut Vec<u8>, place: usize) {
 /// sled takes a message that it can't read for the end of a segment, and goes on behind it. This is what the digest is for.
 #[test]
 fn what_recovery_leaves_out_in_silence_is_noticed() {
-    let [_, aside, by_digest] = damaged(written_long, flip, |file| file.ends_with("db"), 40);
+    let [_, aside, by_digest] =
+        damaged(written_long, |bytes, place| flip(bytes, place), |file| file.ends_with("db"), 40);
     assert!(aside + by_digest > 0);
 }
 
 #[test]
 fn a_flipped_byte_is_noticed_or_harmless() {
-    let [kept, aside, by_digest] = damaged(written, flip, |_| true, 120);
+    let [kept, aside, by_digest] = damaged(written, |bytes, place| flip(bytes, place), |_| true, 120);
     assert!(kept > 0 && aside + by_digest > 0);
 }
 

@@ -198,7 +198,7 @@ fn decide_one<J: Journal>(node: &Node<J>, overlay: &Overlay<'_>, job: &Job) -> R
     };
     let before = overlay.view(footprint)?;
     let input = match &job.wanted {
-        Wanted::Input(input) => input.clone(),
+        Wanted::Input(input) => (**input).clone(),
         Wanted::Checkpoint => checkpoint(node, &before)?,
     };
     if let Some(recorded) = recorded_before(&before, &input) {

@@ -42,14 +42,14 @@ pub struct NodeConfig<J> {
 #[derive(Clone, Debug)]
 pub enum Wanted {
     /// The answer to this input.
-    Input(Input),
+    Input(Box<Input>),
     /// A checkpoint over everything before it.
     Checkpoint,
 }
 
 impl From<Input> for Wanted {
     fn from(input: Input) -> Self {
-        Self::Input(input)
+        Self::Input(Box::new(input))
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::endpoint::{self, Answer};
-use crate::node::{Node, NodeConfig, Recorded, Wanted};
+use crate::node::{Node, NodeConfig, Recorded};
 use crate::{Clock, Config, Error, duty, secret};
 
 /// What a role works with.
@@ -81,7 +81,7 @@ pub async fn run_recording<J: Journal>(ports: Ports<J>, role: ServiceRole, shutd
     let node = ports.node.clone();
     let perform = move |tenant, duty: Duty| {
         let node = node.clone();
-        async move { node.record(tenant, role, Wanted::Input(Input::Due(duty))).await }
+        async move { node.record(tenant, role, Input::Due(duty)).await }
     };
     run(ports, role, handle, perform, shutdown).await
 }

@@ -58,7 +58,7 @@ pub async fn create(deployment: &Deployment, signed: Arc<SignedCommand>) -> Resu
     let credentials = deployment.operator.credentials_path(PlatformUser::PROVISIONER);
     let connection = connect::watched(&url, &credentials, "keylatch registrar").await?;
     let journal = NatsJournal::new(&connection);
-    for record in journal.read(id, Sequence(1), 1).await? {
+    if let Some(record) = journal.read(id, Sequence(1), 1).await?.into_iter().next() {
         return already(&mut state, record, &signed);
     }
     let now = Clock::default().now();

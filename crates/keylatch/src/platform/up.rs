@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use journal_nats::NatsJournal;
 use journal_nats::connect;
 use journal_nats::permission::PlatformUser;
 use journal_nats::server::{Server, Settings, SyncInterval, find};
+use journal_nats::stream::Replicas;
+use journal_nats::{NatsJournal, Provisioner};
 use model::ServiceRole;
 use service::process::{Parts, start};
 use service::{Clock, Error, Ports, Shutdown, Stopper};
@@ -46,6 +47,7 @@ impl Platform {
             deployment.dir().join("root/key").display()
         );
         let server = start_server(&deployment, &options).await?;
+        provision(&deployment, &server).await?;
         let (stopper, shutdown) = Shutdown::new();
         let credentials = deployment.operator.credentials_path(PlatformUser::AllInOne);
         let connection = connect::watched(&server.url(), &credentials, "keylatch up")
@@ -137,6 +139,17 @@ async fn start_server(deployment: &Deployment, options: &Options) -> Result<Serv
         );
     }
     Server::start(settings).await.map_err(|error| Error::Bus(error.to_string()))
+}
+
+/// Brings every tenant's account and stream to the server, which does not sync what it was told of accounts.
+async fn provision(deployment: &Deployment, server: &Server) -> Result<(), Error> {
+    let wrong = |error: &dyn std::fmt::Display| Error::Bus(error.to_string());
+    let provisioner = Provisioner::connect(&deployment.operator, &server.url()).await.map_err(|error| wrong(&error))?;
+    for id in deployment.operator.tenants().map_err(|error| wrong(&error))? {
+        let tenant = deployment.operator.tenant(id).map_err(|error| wrong(&error))?;
+        provisioner.provision(&tenant, Replicas::One).await.map_err(|error| wrong(&error))?;
+    }
+    Ok(())
 }
 
 /// Starts the six roles. The key store is opened first: without it nothing runs.

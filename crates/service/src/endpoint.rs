@@ -13,7 +13,7 @@ use model::{Envelope, Problem, ProblemType, ServiceRole, TenantId, subject};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use crate::node::{Node, Recorded};
 use crate::{Error, Ports};
@@ -79,6 +79,7 @@ where
     // The subscriptions are with the server before anybody is told that this role answers.
     ports.client.flush().await.map_err(|error| Error::Bus(error.to_string()))?;
     ports.ready.send_modify(|ready| *ready += 1);
+    info!(%role, "answering");
     let mut requests = futures_util::stream::select_all(endpoints);
     let mut shutdown = std::pin::pin!(shutdown);
     let (places, mut tasks) = (Arc::new(Semaphore::new(AT_ONCE)), JoinSet::new());

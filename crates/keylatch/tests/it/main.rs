@@ -4,4 +4,5 @@
 
 mod bad_input;
 mod life;
+mod processes;
 mod world;

@@ -34,8 +34,9 @@ pub fn options(dir: &Path) -> Options {
 }
 
 /// Where the test command keeps what it has downloaded.
-fn cache() -> Option<std::path::PathBuf> {
-    std::env::var_os("KEYLATCH_CACHE").map(Into::into)
+pub fn cache() -> Option<std::path::PathBuf> {
+    let named = std::env::var_os("KEYLATCH_CACHE").map(std::path::PathBuf::from);
+    Some(named.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache")))
 }
 
 impl World {
@@ -54,30 +55,33 @@ impl World {
 
     /// A new tenant with the scenario's people and policy, and a connection as one of its members.
     pub async fn tenant(&self, name: &str) -> Member {
-        let deployment = self.platform.deployment();
-        let id = registrar::reserve(deployment, &name.parse().unwrap()).unwrap();
-        let action = command::TenantCreate {
-            name: name.parse().unwrap(),
-            class: TenantClass::Ap,
-            admins: ["ann", "bob"].map(|who| principal(who, "admin")).to_vec(),
-            admin_quorum: 2,
-        };
-        let founding = signed(id, Action::TenantCreate(action), None, "ann,bob");
-        let hash = registrar::create(deployment, founding.clone()).await.unwrap();
-        assert_eq!(registrar::create(deployment, founding).await.unwrap(), hash, "founding can be repeated");
-        let mut member = Member::connect(deployment, id, &self.platform.url()).await;
-        for (who, roles) in
-            [("rae", "owner"), ("sam", "security"), ("lou", "privacy"), ("opa", "operator"), ("app", "app")]
-        {
-            let against = member.governance().await;
-            let action = command::PrincipalEnroll { against, principal: principal(who, roles) };
-            member.done(Action::PrincipalEnroll(action), None, "ann,bob").await;
-        }
-        let against = member.governance().await;
-        let policy = lifecycle::scenario::policy();
-        member.done(Action::PolicyAdopt(command::PolicyAdopt { against, policy }), None, "ann,bob").await;
-        member
+        founded(self.platform.deployment(), &self.platform.url(), name).await
     }
+}
+
+/// A new tenant with the scenario's people and policy, and a connection as one of its members.
+pub async fn founded(deployment: &Deployment, url: &str, name: &str) -> Member {
+    let id = registrar::reserve(deployment, &name.parse().unwrap()).unwrap();
+    let action = command::TenantCreate {
+        name: name.parse().unwrap(),
+        class: TenantClass::Ap,
+        admins: ["ann", "bob"].map(|who| principal(who, "admin")).to_vec(),
+        admin_quorum: 2,
+    };
+    let founding = signed(id, Action::TenantCreate(action), None, "ann,bob");
+    let hash = registrar::create(deployment, founding.clone()).await.unwrap();
+    assert_eq!(registrar::create(deployment, founding).await.unwrap(), hash, "founding can be repeated");
+    let mut member = Member::connect(deployment, id, url).await;
+    for (who, roles) in [("rae", "owner"), ("sam", "security"), ("lou", "privacy"), ("opa", "operator"), ("app", "app")]
+    {
+        let against = member.governance().await;
+        let action = command::PrincipalEnroll { against, principal: principal(who, roles) };
+        member.done(Action::PrincipalEnroll(action), None, "ann,bob").await;
+    }
+    let against = member.governance().await;
+    let policy = lifecycle::scenario::policy();
+    member.done(Action::PolicyAdopt(command::PolicyAdopt { against, policy }), None, "ann,bob").await;
+    member
 }
 
 pub fn key_of(name: &str) -> SigningKey {
@@ -171,6 +175,18 @@ impl Member {
     pub async fn history(&self, from: u64, max: u32) -> HistoryAnswer {
         let request = serde_json::to_vec(&HistoryRequest { from, max }).unwrap();
         serde_json::from_value(self.ask("keylatch.hist.get", request).await).unwrap()
+    }
+
+    /// Every event, in order.
+    pub async fn whole_history(&self) -> Vec<model::history::HistoryEvent> {
+        let mut events = Vec::new();
+        loop {
+            let answer = self.history(events.len() as u64 + 1, 1000).await;
+            if answer.events.is_empty() {
+                return events;
+            }
+            events.extend(answer.events);
+        }
     }
 
     async fn catch_up(&mut self) {

@@ -1,6 +1,5 @@
 //! The store: the port over two shelves.
 
-use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -17,7 +16,7 @@ use model::{Algorithm, Digest, KeyId, KeyState, Name, TenantId};
 use rand_core::{OsRng, RngCore as _};
 use zeroize::Zeroizing;
 
-use crate::files::{self, KeyFile, Kind, SEAL_KEY};
+use crate::files::{self, KeyFile, Kind, Lock, SEAL_KEY};
 use crate::nonces::{BLOCKS_MAX, Nonces};
 use crate::record::{self, Id, Record, Secret};
 use crate::shelf::{Shelf, StoreId};
@@ -39,7 +38,7 @@ pub struct SoftwareStore {
     /// Held shared by every change, alone by whoever wants both inventories at one moment.
     pub(crate) changes: RwLock<()>,
     /// Last, so that it is let go when everything else is closed.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl std::fmt::Debug for SoftwareStore {

@@ -5,4 +5,5 @@
 mod bad_input;
 mod life;
 mod processes;
+mod subscriber;
 mod world;

@@ -29,7 +29,7 @@ enum Task {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
-    /// Write the JSON Schemas in `schemas/` from the types
+    /// Write the JSON Schemas in `schemas/` and the page of problems from the types
     Schemas,
     /// Print the path of a nats-server that will do; fetch one where there is none
     NatsServer,
@@ -42,7 +42,7 @@ fn main() -> ExitCode {
         Task::Test { arguments } => test(&arguments),
         Task::Demo { arguments } => demo(&arguments),
         Task::Vectors { files } => vectors::judge(&files).map_err(Into::into),
-        Task::Schemas => schemas::write(&checkout().join("schemas")).map(|()| true).map_err(Into::into),
+        Task::Schemas => schemas::write(&checkout()).map(|()| true).map_err(Into::into),
         Task::NatsServer => print_nats_server(),
     };
     match done {

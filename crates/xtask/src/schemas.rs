@@ -35,8 +35,25 @@ pub fn all() -> BTreeMap<PathBuf, String> {
     files
 }
 
-/// Writes them.
-pub fn write(folder: &Path) -> std::io::Result<()> {
+/// `docs/problems.md`: every refusal there is, for people.
+pub fn problems_page() -> String {
+    let mut page = String::from(
+        "# Problems\n\nEvery refusal there is (RFC 9457). The type is `urn:keylatch:problem:` and the name here; names are \
+         stable. A problem document has `ok` (false), `type`, `title`, `status`, `detail` (what was wrong this time), \
+         `advice` (what would be right), and members that name what is missing. Nothing was written.\n\n\
+         | name | status | what | what to do |\n|---|---|---|---|\n",
+    );
+    for problem in ProblemType::ALL {
+        let (name, status) = (problem.name(), problem.status());
+        page += &format!("| {name} | {status} | {} | {} |\n", problem.title(), problem.advice());
+    }
+    page
+}
+
+/// Writes them, and the page of problems.
+pub fn write(checkout: &Path) -> std::io::Result<()> {
+    let folder = checkout.join("schemas");
+    std::fs::write(checkout.join("docs/problems.md"), problems_page())?;
     for (path, text) in all() {
         let path = folder.join(path);
         std::fs::create_dir_all(path.parent().unwrap_or(folder))?;

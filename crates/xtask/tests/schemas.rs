@@ -26,3 +26,9 @@ fn the_published_schemas_are_those_of_the_types() {
         assert!(files.get(&path) == Some(&text), "{} differs: run `cargo xtask schemas`", path.display());
     }
 }
+
+#[test]
+fn the_page_of_problems_is_that_of_the_types() {
+    let page = std::fs::read_to_string(xtask::checkout().join("docs/problems.md")).unwrap();
+    assert!(page == xtask::schemas::problems_page(), "docs/problems.md differs: run `cargo xtask schemas`");
+}

@@ -56,7 +56,7 @@ pub fn write(checkout: &Path) -> std::io::Result<()> {
     std::fs::write(checkout.join("docs/problems.md"), problems_page())?;
     for (path, text) in all() {
         let path = folder.join(path);
-        std::fs::create_dir_all(path.parent().unwrap_or(folder))?;
+        std::fs::create_dir_all(path.parent().unwrap_or(&folder))?;
         std::fs::write(path, text)?;
     }
     Ok(())

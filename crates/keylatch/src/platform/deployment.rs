@@ -67,7 +67,8 @@ impl Deployment {
 
     /// The key of a role.
     pub fn service_key(&self, role: ServiceRole) -> Result<ServiceKey, Error> {
-        let instance: Name = "1".parse().map_err(|error: model::id::Malformed| Error::Internal(error.to_string()))?;
+        let instance: Name =
+            "all-in-one".parse().map_err(|error: model::id::Malformed| Error::Internal(error.to_string()))?;
         let path = match role {
             ServiceRole::Registrar => self.dir.join("registrar/key"),
             role => service_key_path(&self.dir, role),

@@ -316,7 +316,7 @@ fn unavailable(error: impl std::fmt::Display) -> Error {
 }
 
 /// A message as a record: the signature header's one value, or nothing.
-fn record(message: Message) -> Record {
+pub fn record(message: Message) -> Record {
     let signature = message.headers.as_ref().map(signature).unwrap_or_default();
     Record { signature, payload: message.payload }
 }
@@ -340,7 +340,8 @@ fn raw_signature(block: &[u8]) -> String {
     }
 }
 
-fn header_sequence(headers: Option<&HeaderMap>) -> Option<Sequence> {
+/// The place in its stream that a message read from it, or republished by it, names.
+pub fn header_sequence(headers: Option<&HeaderMap>) -> Option<Sequence> {
     headers?.get("Nats-Sequence")?.as_str().parse().ok().map(Sequence)
 }
 

@@ -1,0 +1,284 @@
+//! The command line: what there is to say, and which function it calls.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use model::Name;
+
+use crate::command::{
+    approve, context, doctor, export, history, key, policy, principal, request, requests, sign, submit, tenant, up,
+    usage, verify, watch,
+};
+use crate::context::{Context, Contexts};
+use crate::demo;
+use crate::error::{Error, Exit};
+use crate::identity::Identity;
+use crate::screen::{Screen, Shown};
+use crate::session::{Session, SharedHand};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  refused by the platform, declined, or checked and found false
+  2  the command line, a file or the configuration won't do
+  3  the platform does not answer
+
+Output:
+  Results go to stdout, everything else to stderr. With --json, stdout is one JSON document (a problem document where
+  something went wrong), or JSON lines where it streams (history, watch, request --wait). No colour where no terminal is,
+  or NO_COLOR is set.
+
+Environment:
+  KEYLATCH_CONTEXT, KEYLATCH_IDENTITY   as --context and --identity
+  KEYLATCH_CONFIG_HOME                  the folder with the contexts; else ~/.config/keylatch
+  KEYLATCH_SSH_KEYGEN                   the ssh-keygen to sign with; else the one on the path
+  KEYLATCH_LOG                          what is logged to stderr, such as `debug`";
+
+/// Keylatch: the gate between a key that was generated and a key that may be used.
+///
+/// Keys are born pre-active: nobody can use them until the people whom the tenant's policy names have signed for it. Every
+/// step is an event in a signed, hash-chained history. This program signs what you ask for with your own SSH key, and
+/// verifies everything it is told against that history, under the root that your context pins.
+///
+/// A first walk:
+///   keylatch context add prod --url nats://HOST:4222 --credentials me.creds --root SHA256:… --identity ~/.ssh/id_ed25519
+///   keylatch doctor
+///   keylatch key generate my-key --workload general --responsibility application --jurisdiction EU
+///            --classification internal --environment production
+///   keylatch request my-key --reason-kind new-service --reason 'why' --wait
+///   keylatch approve my-key          (somebody else)
+#[derive(Parser, Debug)]
+#[command(name = "keylatch", version, verbatim_doc_comment, after_long_help = EXIT_CODES, max_term_width = 120)]
+pub struct Cli {
+    #[command(flatten)]
+    /// What every command takes.
+    pub global: Global,
+    #[command(subcommand)]
+    /// What to do.
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Global {
+    /// The context to work with; left out, the one in use (`keylatch context use`).
+    #[arg(long, global = true, env = "KEYLATCH_CONTEXT", value_name = "NAME", help_heading = "Everywhere")]
+    pub context: Option<Name>,
+    /// The SSH key that signs, in place of the context's: a private key, or a public one whose private half your agent or
+    /// token has.
+    #[arg(long, global = true, env = "KEYLATCH_IDENTITY", value_name = "FILE", help_heading = "Everywhere")]
+    pub identity: Option<PathBuf>,
+    /// Results for programs: JSON on stdout.
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the whole platform on this machine: a NATS server and all six roles, in one folder.
+    #[command(
+        after_long_help = "Example:\n  keylatch up --dir my-platform\n\nEverything is kept in the folder, and goes on from there after a stop or a kill. Stop with Ctrl-C or SIGTERM."
+    )]
+    Up(up::UpArgs),
+    /// Make tenants, and users of theirs: for whoever runs the platform.
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
+    /// Watch the main job run, on a platform of its own that is gone afterwards.
+    Demo(demo::DemoArgs),
+    /// Contexts: which platform, which tenant, under which root, as whom.
+    #[command(subcommand)]
+    Context(context::ContextCommand),
+    /// Keys: generate, list, show, prove, suspend, resume, deactivate, destroy.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Ask for a key's activation.
+    #[command(
+        after_long_help = "Example:\n  keylatch request weights-2026 --reason-kind new-service --reason 'release 4 goes live' \\\n    --change-ref CHG-1042 --legal-basis 'GDPR art. 32(1)(a)' --system 'inference endpoint EU' \\\n    --not-before 2026-12-01T08:00Z --until +365d --wait\n\nReasons, changes, provisions and systems are recorded for good, and are what the approvers sign for."
+    )]
+    Request(request::RequestArgs),
+    /// List the open requests: who asks, what is missing, when they lapse.
+    Requests,
+    /// Approve a request. Shows exactly what you sign, and asks.
+    #[command(
+        after_long_help = "Your approval names the hash of the request: any change to what is asked is another request, and voids it. Who asks\ndoes not approve; one person is one vote, whatever keys and roles.\n\nExample:\n  keylatch requests\n  keylatch approve weights-2026 --note 'ticket checked'"
+    )]
+    Approve(approve::ApproveArgs),
+    /// Reject a request, which closes it. Shows exactly what you sign, and asks.
+    Reject(approve::RefuseArgs),
+    /// Take a request back: who asked, or an admin. Shows exactly what you sign, and asks.
+    Cancel(approve::RefuseArgs),
+    /// People and workloads: enroll, change, revoke, list, show.
+    #[command(subcommand)]
+    Principal(principal::PrincipalCommand),
+    /// The policy: check a file, show the one in force, adopt one.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Add your signature to a command that somebody else made (--out). Shows exactly what you sign, and asks.
+    #[command(after_long_help = "Example:\n  keylatch sign enroll.json\n  keylatch submit enroll.json")]
+    Sign(sign::SignArgs),
+    /// Send a signed command from a file. Sent again, it gets the same answer.
+    Submit(submit::SubmitArgs),
+    /// Use an active key: encrypt and decrypt files, sign and verify.
+    #[command(subcommand)]
+    Use(usage::UseCommand),
+    /// Follow the events as they come, each verified.
+    #[command(
+        after_long_help = "Void events (which break a rule, and change nothing) are shown with the reason.\n\nExample:\n  keylatch watch --key weights-2026\n  keylatch --json watch | jq -r 'select(.void) | .sequence'"
+    )]
+    Watch(watch::WatchArgs),
+    /// Show what has happened, verified from the first event on.
+    #[command(
+        after_long_help = "Example:\n  keylatch history --key weights-2026\n  keylatch history --from 1 --max 20"
+    )]
+    History(history::HistoryArgs),
+    /// Export the whole history for an auditor, with how to check it.
+    #[command(
+        after_long_help = "Example:\n  keylatch export evidence-2026-q4\n  keylatch verify evidence-2026-q4 --root SHA256:Lh3dROe7Nd1LdqHkUIaKfHPHm9H6u0lNtGPoa4Cc1+w"
+    )]
+    Export(export::ExportArgs),
+    /// Check an export, offline, under a root that you know.
+    #[command(
+        after_long_help = "Every signature and link is checked, and every decision is decided again. Exit code 1 where anything does not hold;\nthe first event that does not stand is named.\n\nExample:\n  keylatch verify evidence-2026-q4 --root SHA256:Lh3dROe7Nd1LdqHkUIaKfHPHm9H6u0lNtGPoa4Cc1+w"
+    )]
+    Verify(verify::VerifyArgs),
+    /// Say what is well and what is not, from here to the platform.
+    Doctor,
+}
+
+/// The whole of `main`.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    init_log(&cli.command);
+    let mut screen = Screen::terminal(cli.global.json);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return end(Err(Error::Output(error)), &mut screen),
+    };
+    let done = runtime.block_on(run(cli, &mut screen));
+    end(done, &mut screen)
+}
+
+/// Logs where `KEYLATCH_LOG` asks for it; the platform always says how it is.
+fn init_log(command: &Command) {
+    let otherwise = match command {
+        Command::Up(_) => Some(tracing_subscriber::EnvFilter::new("info")),
+        _ => None,
+    };
+    if let Some(filter) = tracing_subscriber::EnvFilter::try_from_env("KEYLATCH_LOG").ok().or(otherwise) {
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+    }
+}
+
+fn end(done: Result<Exit, Error>, screen: &mut Screen) -> ExitCode {
+    let error = match done {
+        Ok(exit) => return ExitCode::from(exit as u8),
+        // Whoever read the output has gone, as `head` does.
+        Err(Error::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        Err(error) => error,
+    };
+    if screen.is_json() {
+        let json = serde_json::to_value(error.to_problem()).unwrap_or_default();
+        // There is nobody left to tell.
+        let _ = screen.show(&Shown { json, people: String::new() });
+    } else {
+        screen.review(&error.to_people());
+    }
+    ExitCode::from(error.exit() as u8)
+}
+
+/// Does what the command line says.
+pub async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Error> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Up(args) => up::run(args, screen).await?,
+        Command::Tenant(command) => tenant::run(command, &global, screen).await?,
+        Command::Demo(args) => demo::run(args, screen).await?,
+        Command::Context(command) => {
+            let contexts = Contexts::from_environment()?;
+            context::run(command, &contexts, global.context.as_ref(), global.identity, screen)?;
+        }
+        Command::Policy(policy::PolicyCommand::Check { file }) => return policy::run_check(&file, screen),
+        Command::Verify(args) => return verify::run(args, screen),
+        Command::Doctor => {
+            let contexts = Contexts::from_environment()?;
+            return doctor::run(global.context(&contexts), &contexts, screen).await;
+        }
+        Command::Sign(args) if args.offline => sign_offline(&args, &global, screen)?,
+        command => {
+            let mut session = global.session().await?;
+            return with_session(command, &mut session, screen).await;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// The commands that need the platform.
+async fn with_session(command: Command, session: &mut Session, screen: &mut Screen) -> Result<Exit, Error> {
+    match command {
+        Command::Key(command) => key::run(command, session, screen).await?,
+        Command::Request(args) => return request::run(args, session, screen).await,
+        Command::Requests => requests::run(session, screen).await?,
+        Command::Approve(args) => approve::run_approve(args, session, screen).await?,
+        Command::Reject(args) => approve::run_reject(args, session, screen).await?,
+        Command::Cancel(args) => approve::run_cancel(args, session, screen).await?,
+        Command::Principal(command) => principal::run(command, session, screen).await?,
+        Command::Policy(command) => return policy::run(command, session, screen).await,
+        Command::Sign(args) => sign::run(args, session, screen).await?,
+        Command::Submit(args) => submit::run(args, session, screen).await?,
+        Command::Use(command) => return usage::run(command, session, screen).await,
+        Command::Watch(args) => watch::run(args, session, screen).await?,
+        Command::History(args) => history::run(args, session, screen).await?,
+        Command::Export(args) => export::run(args, session, screen).await?,
+        Command::Up(_)
+        | Command::Tenant(_)
+        | Command::Demo(_)
+        | Command::Context(_)
+        | Command::Verify(_)
+        | Command::Doctor => {
+            return Err(Error::usage("this command needs no session", "tell the authors"));
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn sign_offline(args: &sign::SignArgs, global: &Global, screen: &mut Screen) -> Result<(), Error> {
+    let hand = global.offline_hand()?;
+    let outcome = sign::sign(&args.file, &*hand, None, args.yes, screen, crate::Clock::default().now())?;
+    screen.show(&outcome)
+}
+
+impl Global {
+    /// The context that is meant, with the identity that is meant.
+    pub fn context(&self, contexts: &Contexts) -> Result<Context, Error> {
+        let name = contexts.choose(self.context.as_ref())?;
+        let context = contexts.load(&name)?;
+        Ok(match &self.identity {
+            Some(identity) => Context { identity: Some(identity.clone()), ..context },
+            None => context,
+        })
+    }
+
+    /// A session in the context that is meant.
+    pub async fn session(&self) -> Result<Session, Error> {
+        let contexts = Contexts::from_environment()?;
+        let session = Session::connect(&self.context(&contexts)?).await?;
+        Ok(session.keeping_unanswered_in(contexts.home().join("unanswered")))
+    }
+
+    /// Who signs, without a platform.
+    fn offline_hand(&self) -> Result<SharedHand, Error> {
+        let path = match &self.identity {
+            Some(path) => path.clone(),
+            None => {
+                let named = self.context(&Contexts::from_environment()?)?.identity;
+                named.ok_or_else(|| {
+                    Error::usage("nobody is named who signs", "name your SSH key with --identity FILE")
+                })?
+            }
+        };
+        Ok(std::sync::Arc::new(Identity::load(&path)?))
+    }
+}

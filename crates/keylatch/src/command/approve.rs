@@ -1,0 +1,98 @@
+//! `keylatch approve`, `reject`, `cancel`: what people say to a request. Each shows exactly what it signs, and asks.
+
+use clap::Args;
+use model::command::{ActivationApprove, ActivationCancel, ActivationReject, LIFETIME_MAX};
+use model::key::Reason;
+use model::{Action, Text};
+
+use crate::command::{ConsentArgs, ReasonArgs};
+use crate::error::Error;
+use crate::lookup;
+use crate::screen::Screen;
+use crate::session::Session;
+use crate::submit::{Needs, Outcome, Signing};
+
+/// Which request, and a word on it.
+#[derive(Args, Clone, Debug)]
+pub struct ApproveArgs {
+    /// The request: the beginning of its hash, or its key's label or id.
+    #[arg(value_name = "KEY|REQUEST")]
+    pub request: String,
+    /// What you say beyond yes. It is recorded for good: no personal data.
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<Text>,
+    #[command(flatten)]
+    /// Whether to ask.
+    pub consent: ConsentArgs,
+}
+
+/// Which request, and why not.
+#[derive(Args, Clone, Debug)]
+pub struct RefuseArgs {
+    /// The request: the beginning of its hash, or its key's label or id.
+    #[arg(value_name = "KEY|REQUEST")]
+    pub request: String,
+    #[command(flatten)]
+    /// Why.
+    pub reason: ReasonArgs,
+    #[command(flatten)]
+    /// Whether to ask.
+    pub consent: ConsentArgs,
+}
+
+/// What somebody says to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// Yes, and what else there is to say.
+    Approve(Option<Text>),
+    /// No, because.
+    Reject(Reason),
+    /// No longer, because.
+    Cancel(Reason),
+}
+
+/// Runs `keylatch approve`.
+pub async fn run_approve(args: ApproveArgs, session: &mut Session, screen: &mut Screen) -> Result<(), Error> {
+    run(&args.request, Word::Approve(args.note), args.consent, session, screen).await
+}
+
+/// Runs `keylatch reject`.
+pub async fn run_reject(args: RefuseArgs, session: &mut Session, screen: &mut Screen) -> Result<(), Error> {
+    run(&args.request, Word::Reject(args.reason.into()), args.consent, session, screen).await
+}
+
+/// Runs `keylatch cancel`.
+pub async fn run_cancel(args: RefuseArgs, session: &mut Session, screen: &mut Screen) -> Result<(), Error> {
+    run(&args.request, Word::Cancel(args.reason.into()), args.consent, session, screen).await
+}
+
+async fn run(
+    named: &str,
+    word: Word,
+    consent: ConsentArgs,
+    session: &mut Session,
+    screen: &mut Screen,
+) -> Result<(), Error> {
+    session.refresh(screen).await?;
+    let outcome = say(session, screen, named, word, &consent.into()).await?;
+    screen.show(&outcome)
+}
+
+/// Says it to the open request that is named.
+pub async fn say(
+    session: &mut Session,
+    screen: &mut Screen,
+    named: &str,
+    word: Word,
+    signing: &Signing,
+) -> Result<Outcome, Error> {
+    let (key, request) = lookup::open_request(session.state(), named)?;
+    let (key_id, request) = (key.id, request.hash);
+    let action = match word {
+        Word::Approve(note) => Action::ActivationApprove(ActivationApprove { request, note }),
+        Word::Reject(reason) => Action::ActivationReject(ActivationReject { request, reason }),
+        Word::Cancel(reason) => Action::ActivationCancel(ActivationCancel { request, reason }),
+    };
+    let command = session.command(action, Some(key_id), LIFETIME_MAX);
+    session.carry_out(screen, &command, signing, Needs { signatures: 1, review: true }).await
+}

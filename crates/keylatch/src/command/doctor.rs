@@ -1,0 +1,224 @@
+//! `keylatch doctor`: what is well and what is not, from here to the platform.
+
+use model::{Sequence, Span};
+use serde_json::{Value, json};
+
+use crate::context::Contexts;
+use crate::error::{Error, Exit};
+use crate::layout::{BOLD, DIM, GREEN, RED, YELLOW, relative, safe};
+use crate::lookup;
+use crate::screen::{Screen, Show};
+use crate::session::Session;
+
+/// How far the log may be ahead of the clock here.
+const AHEAD_MAX: Span = Span::from_secs(5);
+
+/// How something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// Well.
+    Good,
+    /// Worth a look.
+    Doubtful,
+    /// Not well.
+    Bad,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What.
+    pub name: &'static str,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What was found.
+    pub found: String,
+    /// What to do; empty where nothing is to be done.
+    pub advice: String,
+}
+
+impl Check {
+    /// Well.
+    pub fn good(name: &'static str, found: impl Into<String>) -> Self {
+        Self { name, verdict: Verdict::Good, found: found.into(), advice: String::new() }
+    }
+
+    /// Worth a look.
+    pub fn doubtful(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { name, verdict: Verdict::Doubtful, found: found.into(), advice: advice.into() }
+    }
+
+    /// Not well.
+    pub fn bad(name: &'static str, found: impl Into<String>, advice: impl Into<String>) -> Self {
+        Self { name, verdict: Verdict::Bad, found: found.into(), advice: advice.into() }
+    }
+
+    /// What an error says.
+    pub fn of_error(name: &'static str, error: &Error) -> Self {
+        Self::bad(name, error.to_string(), error.advice())
+    }
+}
+
+/// Everything that was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Diagnosis {
+    /// In order.
+    pub checks: Vec<Check>,
+    /// Whether the platform could not be reached.
+    pub unreachable: bool,
+}
+
+impl Diagnosis {
+    /// How it ends the program.
+    pub fn exit(&self) -> Exit {
+        let worst = self.checks.iter().map(|check| check.verdict).max();
+        match (self.unreachable, worst) {
+            (true, _) => Exit::Unreachable,
+            (false, Some(Verdict::Bad)) => Exit::Refused,
+            _ => Exit::Ok,
+        }
+    }
+
+    fn add_error(&mut self, name: &'static str, error: &Error) {
+        self.unreachable |= error.exit() == Exit::Unreachable;
+        self.checks.push(Check::of_error(name, error));
+    }
+}
+
+impl Show for Diagnosis {
+    fn to_json(&self) -> Value {
+        let check = |check: &Check| {
+            let verdict = match check.verdict {
+                Verdict::Good => "good",
+                Verdict::Doubtful => "doubtful",
+                Verdict::Bad => "bad",
+            };
+            json!({ "check": check.name, "verdict": verdict, "found": check.found, "advice": check.advice })
+        };
+        json!({ "ok": self.exit() == Exit::Ok, "checks": self.checks.iter().map(check).collect::<Vec<_>>() })
+    }
+
+    fn to_people(&self) -> String {
+        let width = self.checks.iter().map(|check| check.name.len()).max().unwrap_or_default();
+        let line = |check: &Check| {
+            let mark = match check.verdict {
+                Verdict::Good => format!("{GREEN}good{GREEN:#}    "),
+                Verdict::Doubtful => format!("{YELLOW}doubtful{YELLOW:#}"),
+                Verdict::Bad => format!("{RED}bad{RED:#}     "),
+            };
+            let mut line = format!("{mark}  {BOLD}{:<width$}{BOLD:#}  {}\n", check.name, safe(&check.found));
+            if !check.advice.is_empty() {
+                line.push_str(&format!("{:>indent$}{DIM}→{DIM:#} {}\n", "", safe(&check.advice), indent = width + 12));
+            }
+            line
+        };
+        self.checks.iter().map(line).collect()
+    }
+}
+
+/// Runs `keylatch doctor`: the context, the connection, and what is behind it.
+pub async fn run(
+    context: Result<crate::Context, Error>,
+    contexts: &Contexts,
+    screen: &mut Screen,
+) -> Result<Exit, Error> {
+    let mut diagnosis = Diagnosis::default();
+    match context {
+        Err(error) => diagnosis.add_error("context", &error),
+        Ok(context) => {
+            let home = contexts.home().display();
+            diagnosis.checks.push(Check::good("context", format!("tenant {} ({home})", context.tenant)));
+            match Session::connect(&context).await {
+                Err(error) => diagnosis.add_error("connection", &error),
+                Ok(mut session) => {
+                    diagnosis.checks.push(Check::good("connection", context.url.clone()));
+                    examine(&mut session, screen, &mut diagnosis).await;
+                }
+            }
+        }
+    }
+    screen.show(&diagnosis)?;
+    Ok(diagnosis.exit())
+}
+
+/// Looks at what is behind a connection.
+pub async fn examine(session: &mut Session, screen: &mut Screen, diagnosis: &mut Diagnosis) {
+    if let Err(error) = session.reader_mut().listen().await {
+        diagnosis.add_error("live events", &error);
+    }
+    match session.refresh(screen).await {
+        Err(error) => diagnosis.add_error("history", &error),
+        Ok(()) => {
+            diagnosis.checks.push(history(session));
+            diagnosis.checks.push(head(session));
+            diagnosis.checks.push(freshness(session));
+            diagnosis.checks.push(policy(session));
+        }
+    }
+    diagnosis.checks.push(identity(session));
+}
+
+fn history(session: &Session) -> Check {
+    let report = session.known().verifier().report();
+    let found = format!("{} events verified under {}, {} void", report.events, report.root, report.void);
+    match report.first_bad() {
+        None if report.events == 0 => {
+            let advice = "see that the tenant was founded, and that the root is the right one";
+            Check::bad("history", "there is no event that stands", advice)
+        }
+        None => Check::good("history", found),
+        Some(first) => {
+            let found = format!("{found}; the first: event {}: {}", first.sequence, first.reason);
+            Check::doubtful("history", found, "find out who wrote them: `keylatch history --from`; they change nothing")
+        }
+    }
+}
+
+/// Whether everybody who spoke of the head speaks of the same.
+fn head(session: &Session) -> Check {
+    let (head, heard_of): (Sequence, Sequence) = (session.reader().head(), session.reader().heard_of());
+    let hash = session.state().chain.head().hash;
+    if heard_of > head {
+        let found = format!("the history gives {} events, and {} were spoken of", head.0, heard_of.0);
+        return Check::doubtful("head", found, "try again in a moment; if it lasts, the history service is behind");
+    }
+    Check::good("head", format!("event {} {}", head.0, lookup::short(hash)))
+}
+
+fn freshness(session: &Session) -> Check {
+    let (last, now) = (session.state().chain.time(), session.now());
+    let found = format!("the last event is from {}", relative(last, now));
+    if last - now > AHEAD_MAX {
+        return Check::doubtful("clock", format!("the log is ahead: {found}"), "set this machine's clock right");
+    }
+    Check::good("clock", found)
+}
+
+fn policy(session: &Session) -> Check {
+    let held = session.state().governance.as_ref().and_then(|governance| governance.policy.as_ref());
+    match held {
+        Some(held) => Check::good("policy", format!("`{}`, version {}", held.policy.name, held.version)),
+        None => Check::doubtful("policy", "none was adopted", "adopt one: `keylatch policy adopt --help`"),
+    }
+}
+
+/// Whether whoever signs here is enrolled.
+fn identity(session: &Session) -> Check {
+    let hand = match session.hand() {
+        Ok(hand) => hand,
+        Err(error) => return Check::doubtful("identity", error.to_string(), error.advice()),
+    };
+    let who = hand.public_key().fingerprint();
+    let Some(governance) = session.state().governance.as_ref() else {
+        return Check::doubtful("identity", format!("{who}, not looked up"), "see the history first");
+    };
+    match governance.member(who) {
+        Ok(principal) => {
+            let roles: Vec<String> = principal.roles.iter().map(ToString::to_string).collect();
+            Check::good("identity", format!("`{}` ({}), {who}", principal.label, roles.join(", ")))
+        }
+        Err(rejection) => {
+            Check::doubtful("identity", rejection.detail, "have an admin quorum enrol it: `keylatch principal enroll`")
+        }
+    }
+}

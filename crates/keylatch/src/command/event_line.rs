@@ -1,0 +1,153 @@
+//! One event in one line.
+
+use lifecycle::{Judgement, Tenant};
+use model::event::ActivationMode;
+use model::{Event, Timestamp};
+use serde_json::{Value, json};
+
+use crate::layout::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, safe, styled, time};
+use crate::lookup;
+use crate::reader::{Known, Seen};
+use crate::screen::Shown;
+use crate::words::name_of;
+
+/// The line of an event, with the names that the state has for what it is about.
+pub fn event_line(seen: &Seen, known: &Known) -> Shown {
+    let state = known.state();
+    Shown { json: to_json(seen, state), people: to_people(seen, state) }
+}
+
+/// Who is behind an event: those who signed its command, or the service that recorded it by itself.
+fn who(seen: &Seen, state: &Tenant) -> Vec<String> {
+    match (seen.prepared.command(), seen.prepared.body()) {
+        (Some(signed), _) => {
+            signed.signers.iter().map(|signer| lookup::name(state, signer.key.fingerprint())).collect()
+        }
+        (None, Some(body)) => vec![format!("the {}", body.source_role())],
+        (None, None) => vec!["nobody known".to_owned()],
+    }
+}
+
+fn type_name(seen: &Seen) -> String {
+    let body = seen.prepared.body();
+    let name = body.map(|body| body.event_type.trim_start_matches("dev.keylatch.").trim_end_matches(".v1").to_owned());
+    name.unwrap_or_else(|| "unreadable".to_owned())
+}
+
+fn label(seen: &Seen, state: &Tenant) -> Option<String> {
+    let key = seen.key_id()?;
+    Some(state.keys.get(&key).map_or_else(|| key.to_string(), |key| key.spec.label.to_string()))
+}
+
+fn void_reason(seen: &Seen) -> Option<String> {
+    match &seen.judgement {
+        Judgement::Lawful => None,
+        Judgement::Void(void) => Some(void.to_string()),
+    }
+}
+
+fn to_json(seen: &Seen, state: &Tenant) -> Value {
+    let data = seen.prepared.body().and_then(|body| serde_json::from_str::<Value>(&body.data).ok());
+    json!({
+        "sequence": seen.sequence.0,
+        "hash": seen.prepared.hash,
+        "time": seen.time(),
+        "type": type_name(seen),
+        "key_id": seen.key_id(),
+        "key": label(seen, state),
+        "by": who(seen, state),
+        "void": void_reason(seen),
+        "data": data,
+    })
+}
+
+fn to_people(seen: &Seen, state: &Tenant) -> String {
+    let at = seen.time().map_or_else(|| "at no known time   ".to_owned(), time);
+    let name = type_name(seen);
+    let about = label(seen, state).map(|label| format!("  {BOLD}{}{BOLD:#}", safe(&label))).unwrap_or_default();
+    let by = safe(&who(seen, state).join(", "));
+    let number = seen.sequence.0;
+    match void_reason(seen) {
+        Some(reason) => format!(
+            "{DIM}{number:>6}{DIM:#} {at} {RED}VOID {}{RED:#}{about}  {DIM}by{DIM:#} {by}  {RED}{}{RED:#}\n",
+            safe(&name),
+            safe(&reason)
+        ),
+        None => {
+            let detail = seen.event().map(|event| detail(event, state)).unwrap_or_default();
+            let detail = if detail.is_empty() { detail } else { format!("  {DIM}{}{DIM:#}", safe(&detail)) };
+            let name = styled(style(seen.event()), &format!("{name:<22}"));
+            format!("{DIM}{number:>6}{DIM:#} {at} {name}{about}  {DIM}by{DIM:#} {by}{detail}\n")
+        }
+    }
+}
+
+fn style(event: Option<&Event>) -> anstyle::Style {
+    match event {
+        Some(Event::KeyActivated(_) | Event::KeyResumed(_) | Event::ActivationAuthorized(_)) => GREEN,
+        Some(Event::KeyCompromised(_) | Event::ActivationRejected(_)) => RED,
+        Some(Event::KeySuspended(_) | Event::KeyExpired(_) | Event::ActivationLapsed(_) | Event::CustodyRefused(_)) => {
+            YELLOW
+        }
+        Some(Event::CheckpointSigned(_) | Event::CustodyApplied(_) | Event::CustodyUsed(_)) => DIM,
+        _ => CYAN,
+    }
+}
+
+/// What is worth saying of it beyond its type, its key and who did it.
+fn detail(event: &Event, state: &Tenant) -> String {
+    let until = |at: Timestamp| format!("until {}", time(at));
+    match event {
+        Event::TenantCreated(data) => format!("`{}`, {} admins of {}", data.name, data.admin_quorum, data.admins.len()),
+        Event::AuthorityChanged(data) => format!("epoch {}", data.epoch),
+        Event::PrincipalEnrolled(data) => format!("{}: {}", data.principal.label, roles(&data.principal.roles)),
+        Event::PrincipalChanged(data) => format!("{}: {}", lookup::name(state, data.principal), roles(&data.roles)),
+        Event::PrincipalRevoked(data) => format!("{}: {}", lookup::name(state, data.principal), data.reason.text),
+        Event::PolicyAdopted(data) => format!("{}, version {}", data.name, data.version),
+        Event::KeyGenerated(data) => {
+            format!("{}, pre-active {}", data.spec.algorithm, until(data.pre_active_until))
+        }
+        Event::KeyActivated(data) => {
+            let mode = if data.mode == ActivationMode::Manual { "on command" } else { "by itself" };
+            format!("{mode}, {} approvals, {}", data.approvals.len(), until(data.deactivate_at))
+        }
+        Event::KeySuspended(data) => data.reason.text.to_string(),
+        Event::KeyResumed(data) => data.reason.text.to_string(),
+        Event::KeyCompromised(data) => format!("was {}: {}", data.was, data.reason.text),
+        Event::KeyDeactivated(data) => reason(data.reason.as_ref(), "its time was over"),
+        Event::KeyDestroyed(data) => reason(data.reason.as_ref(), "it had expired"),
+        Event::KeyExpired(_) => "never activated in time".to_owned(),
+        Event::ActivationRequested(data) => format!("{} ({})", data.reason.text, name_of(&data.reason.kind)),
+        Event::ActivationApproved(data) => format!("good {}", until(data.expires_at)),
+        Event::ActivationRejected(data) => data.reason.text.to_string(),
+        Event::ActivationCancelled(data) => data.reason.text.to_string(),
+        Event::ActivationAuthorized(data) => format!("{} approvals", data.approvals.len()),
+        Event::ActivationLapsed(data) => {
+            if data.approval.is_some() { "an approval ran out" } else { "the request ran out" }.to_owned()
+        }
+        Event::CustodyApplied(data) => format!("the store `{}` has it {}", data.store, data.state),
+        Event::CustodyUsed(data) => counts(&data.uses),
+        Event::CustodyRefused(data) => format!("{}: {}", data.reason, counts(&data.refusals)),
+        Event::CheckpointSigned(data) => format!("over {} events", data.size),
+    }
+}
+
+fn roles(roles: &std::collections::BTreeSet<model::Role>) -> String {
+    roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn reason(reason: Option<&model::key::Reason>, otherwise: &str) -> String {
+    reason.map_or_else(|| otherwise.to_owned(), |reason| reason.text.to_string())
+}
+
+fn counts(counts: &std::collections::BTreeMap<model::key::Operation, u64>) -> String {
+    counts.iter().map(|(operation, count)| format!("{count} × {operation}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether an event is about the key that is meant: by its id, the beginning of it, or its label.
+pub fn is_about(seen: &Seen, known: &Known, named: &str) -> bool {
+    let Some(key_id) = seen.key_id() else { return false };
+    let id = key_id.to_string();
+    let labelled = known.state().keys.get(&key_id).is_some_and(|key| key.spec.label.as_str() == named);
+    labelled || id == named || (named.len() >= 8 && id.starts_with(named))
+}

@@ -1,0 +1,83 @@
+//! `keylatch key`: keys from their birth, pre-active, to their end.
+
+pub mod generate;
+pub mod list;
+pub mod operate;
+pub mod prove;
+pub mod show;
+
+use clap::Subcommand;
+
+use crate::error::Error;
+use crate::screen::Screen;
+use crate::session::Session;
+
+/// What to do with keys.
+#[derive(Subcommand, Debug)]
+pub enum KeyCommand {
+    /// Have a key generated. It is born pre-active: nobody can use it before its activation is approved.
+    #[command(
+        after_long_help = "Example:\n  keylatch key generate weights-2026 --workload model-storage --responsibility model \\\n    --jurisdiction EU --classification secret --environment production \\\n    --asset 'weights of model M, release 4'\n\nThen: keylatch request weights-2026 --reason-kind new-service --reason 'release 4' --wait"
+    )]
+    Generate(generate::GenerateArgs),
+    /// List keys.
+    List(list::ListArgs),
+    /// Show a key: its state, who made it, its open request and what that is missing, its custody.
+    #[command(
+        after_long_help = "A key is named by its label, its id, or the beginning of its id.\n\nExample:\n  keylatch key show weights-2026"
+    )]
+    Show {
+        /// The key: label, id, or the beginning of an id.
+        key: String,
+    },
+    /// Have the custodian prove that it has a key: the one thing that a pre-active key can be asked.
+    ///
+    /// The challenge is random. A key pair's answer is a signature, which is verified here against the public key in the
+    /// verified history. A secret key's answer can be checked by its holder only; its check value is compared.
+    Prove {
+        /// The key: label, id, or the beginning of an id.
+        key: String,
+    },
+    /// Activate what is authorised, now. The platform does it by itself when the time comes.
+    Activate(operate::ActivateArgs),
+    /// Halt a key's use for the time being. Takes effect at once.
+    #[command(
+        after_long_help = "Example:\n  keylatch key suspend weights-2026 --reason-kind investigation --reason 'unusual reads'"
+    )]
+    Suspend(operate::OperateArgs),
+    /// Lift a suspension.
+    Resume(operate::OperateArgs),
+    /// End a key's use for good. Old data can still be decrypted where the policy says so.
+    Deactivate(operate::OperateArgs),
+    /// Report that a key is or may be known to others. It can't be taken back.
+    Compromise(operate::OperateArgs),
+    /// Destroy a key. It can't be taken back.
+    #[command(
+        after_long_help = "Where the policy asks for several people:\n  keylatch key destroy old-key --reason-kind superseded --reason 'replaced' --out destroy.json\n  keylatch sign destroy.json       (somebody else)\n  keylatch submit destroy.json"
+    )]
+    Destroy(operate::OperateArgs),
+}
+
+/// Runs `keylatch key`.
+pub async fn run(command: KeyCommand, session: &mut Session, screen: &mut Screen) -> Result<(), Error> {
+    use operate::Operation;
+    session.refresh(screen).await?;
+    match command {
+        KeyCommand::Generate(args) => {
+            let generated = generate::generate(session, screen, args.into()).await?;
+            screen.show(&generated)
+        }
+        KeyCommand::List(args) => screen.show(&list::list(session.known(), &args, session.now())),
+        KeyCommand::Show { key } => screen.show(&show::show(session.known(), &key, session.now())?),
+        KeyCommand::Prove { key } => {
+            let proved = prove::prove(session, &key).await?;
+            screen.show(&proved)
+        }
+        KeyCommand::Activate(args) => operate::run_activate(session, screen, args).await,
+        KeyCommand::Suspend(args) => operate::run(session, screen, Operation::Suspend, args).await,
+        KeyCommand::Resume(args) => operate::run(session, screen, Operation::Resume, args).await,
+        KeyCommand::Deactivate(args) => operate::run(session, screen, Operation::Deactivate, args).await,
+        KeyCommand::Compromise(args) => operate::run(session, screen, Operation::Compromise, args).await,
+        KeyCommand::Destroy(args) => operate::run(session, screen, Operation::Destroy, args).await,
+    }
+}

@@ -1,0 +1,229 @@
+//! What is about to be signed, shown whole: what it means here, every parameter, and the exact bytes.
+//!
+//! The parameters are read from the payload itself, one by one, so that nothing can be signed that is not shown. What
+//! they refer to (a key, a request, the governance) comes from the verified history.
+
+use journal::sshsig::Signed;
+use lifecycle::state::Request;
+use lifecycle::{Key, Tenant};
+use model::{Action, Command, Digest, EventHash, Timestamp};
+use serde_json::Value;
+
+use crate::layout::{BOLD, CYAN, DIM, Fields, GREEN, RED, YELLOW, relative, safe, styled, time_from};
+use crate::lookup;
+use crate::reader::{Asked, Known};
+
+/// The text of a review. `known` is left out where the history could not be read.
+pub fn review(command: &Command, payload: &[u8], signers: &[Signed], known: Option<&Known>, now: Timestamp) -> String {
+    let mut text = format!("\n{BOLD}To be signed:{BOLD:#} {CYAN}{}{CYAN:#}\n", command.action.name());
+    text.push_str(&envelope(command, signers, known, now).to_people(2));
+    let state = known.map(Known::state);
+    if let Some(key) = command.key_id.zip(state).and_then(|(id, state)| state.keys.get(&id)) {
+        text.push_str(&section("the key", &of_key(key)));
+    }
+    if let Some(request) = request_named(&command.action).zip(known) {
+        text.push_str(&of_request(request.0, request.1, now));
+    }
+    text.push_str(&section("what it says", &parameters(command, payload)));
+    text.push_str(&bound(command, state));
+    let shown = safe(&String::from_utf8_lossy(payload));
+    let digest = Digest::of(payload);
+    text.push_str(&format!("  {DIM}the exact bytes ({} bytes, SHA-256 {digest}){DIM:#}\n", payload.len()));
+    text.push_str(&format!("    {shown}\n\n"));
+    text
+}
+
+fn section(heading: &str, fields: &Fields) -> String {
+    format!("  {DIM}{heading}{DIM:#}\n{}", fields.to_people(4))
+}
+
+fn envelope(command: &Command, signers: &[Signed], known: Option<&Known>, now: Timestamp) -> Fields {
+    let state = known.map(Known::state);
+    let governance = state.and_then(|state| state.governance.as_ref());
+    let tenant = governance.map_or(String::new(), |governance| format!("{} ", governance.name));
+    let mut fields = Fields::default();
+    fields.text("tenant", format!("{tenant}{}", command.tenant));
+    fields.text("command", command.id.to_string());
+    fields.add("issued", time_from(command.issued_at, now));
+    let expires = time_from(command.expires_at, now);
+    fields.add("good until", if command.expires_at <= now { styled(RED, &expires) } else { expires });
+    if !signers.is_empty() {
+        let name = |signed: &Signed| {
+            let who = signed.key.fingerprint();
+            state.map_or_else(|| who.to_string(), |state| format!("{} ({who})", lookup::name(state, who)))
+        };
+        fields.text("signed by", signers.iter().map(name).collect::<Vec<_>>().join("\n"));
+    }
+    fields
+}
+
+fn of_key(key: &Key) -> Fields {
+    let spec = &key.spec;
+    let mut fields = Fields::default();
+    fields.add("key", format!("{BOLD}{}{BOLD:#} {}", spec.label, key.id));
+    fields.text("identity", key.identity.to_string());
+    fields.text("algorithm", spec.algorithm.name());
+    fields.text("for", format!("{}, {}, {}", spec.workload, spec.environment, spec.responsibility));
+    fields.text("data", format!("{}, {}", spec.jurisdiction, spec.classification));
+    fields.text("store", key.store.as_str());
+    if let Some(asset) = &spec.asset {
+        fields.text("protects", asset.as_str());
+    }
+    fields.text("state", key.state.name());
+    fields
+}
+
+/// The request that an action is about.
+fn request_named(action: &Action) -> Option<EventHash> {
+    match action {
+        Action::ActivationApprove(params) => Some(params.request),
+        Action::ActivationReject(params) => Some(params.request),
+        Action::ActivationCancel(params) => Some(params.request),
+        _ => None,
+    }
+}
+
+fn of_request(hash: EventHash, known: &Known, now: Timestamp) -> String {
+    let state = known.state();
+    let Some(request) = state.requests.get(&hash) else {
+        return format!("  {RED}there is no request {hash} in the verified history{RED:#}\n");
+    };
+    let heading = format!("the request {}", lookup::short(hash));
+    section(&heading, &request_fields(request, known.asked(hash), state, now))
+}
+
+/// A request in fields: who asks for what and why, what was approved, what is missing.
+pub fn request_fields(request: &Request, asked: Option<&Asked>, state: &Tenant, now: Timestamp) -> Fields {
+    let mut fields = Fields::default();
+    fields.text("asked by", lookup::name(state, request.requested_by));
+    fields.add("asked", time_from(request.requested_at, now));
+    if let Some(asked) = asked {
+        fields.text("reason", format!("{} ({})", asked.reason.text, crate::words::name_of(&asked.reason.kind)));
+    }
+    fields.text("change", request.change_ref.as_ref().map_or("none given", |change| change.as_str()));
+    fields.text("legal basis", lines(&request.legal_basis));
+    fields.text("systems", lines(&request.affected_systems));
+    let start = if request.not_before <= request.requested_at {
+        "as soon as it is authorised".to_owned()
+    } else {
+        time_from(request.not_before, now)
+    };
+    fields.add("active from", start);
+    let end = request.deactivate_at.map(|end| time_from(end, now));
+    fields.add("active until", end.unwrap_or_else(|| "the end of the crypto period".to_owned()));
+    if request.authorized.is_none() {
+        fields.add("lapses", time_from(request.expires_at, now));
+    }
+    if let Some((governance, rule)) = lookup::rule_of(state, request) {
+        let version = governance.policy.as_ref().map_or(0, |policy| policy.version);
+        fields.text("policy", format!("version {version}, rule {}", rule.name));
+        let stage = |stage: &model::policy::Stage| format!("{} of `{}`", stage.quorum, stage.role);
+        fields.text("takes", rule.stages.iter().map(stage).collect::<Vec<_>>().join(", "));
+    }
+    fields.add("approved by", approvals(request, asked, state, now));
+    fields.add("missing", missing(request, state, now));
+    fields
+}
+
+fn lines(texts: &[model::Text]) -> String {
+    if texts.is_empty() {
+        return "none given".to_owned();
+    }
+    texts.iter().map(model::Text::as_str).collect::<Vec<_>>().join("\n")
+}
+
+fn approvals(request: &Request, asked: Option<&Asked>, state: &Tenant, now: Timestamp) -> String {
+    if request.approvals.is_empty() {
+        return "nobody yet".to_owned();
+    }
+    let line = |approval: &lifecycle::state::Approval| {
+        let said = asked.and_then(|asked| asked.approvals.iter().find(|said| said.hash == approval.hash));
+        let roles = lookup::principal_of(state, approval.by).map_or(String::new(), |principal| {
+            format!(" ({})", principal.roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+        });
+        let at = said.map_or(String::new(), |said| format!(" {}", relative(said.at, now)));
+        let note =
+            said.and_then(|said| said.note.as_ref()).map_or(String::new(), |note| format!(": {}", note.as_str()));
+        safe(&format!(
+            "{}{roles}{at}, good for {}{note}",
+            lookup::name(state, approval.by),
+            relative(approval.expires_at, now).trim_start_matches("in ")
+        ))
+    };
+    request.approvals.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn missing(request: &Request, state: &Tenant, now: Timestamp) -> String {
+    let missing = lookup::missing(state, request, now);
+    match (request.authorized, missing.is_empty()) {
+        (Some(_), true) => styled(GREEN, "nothing: it is authorised"),
+        (None, true) => styled(GREEN, "nothing: the quorum is complete"),
+        _ => styled(YELLOW, &safe(&missing.join(", "))),
+    }
+}
+
+/// Every parameter, as it stands in the payload. A policy is shown as the TOML that people write.
+fn parameters(command: &Command, payload: &[u8]) -> Fields {
+    let mut fields = Fields::default();
+    let payload: Value = serde_json::from_slice(payload).unwrap_or_default();
+    let Some(Value::Object(params)) = payload.get("params") else { return fields };
+    for (name, value) in params {
+        match &command.action {
+            Action::PolicyAdopt(adopt) if name == "policy" => {
+                fields.text("policy", toml::to_string(&adopt.policy).unwrap_or_else(|_| value.to_string()));
+            }
+            _ => add(&mut fields, name, value),
+        }
+    }
+    if params.is_empty() {
+        fields.add("nothing", "further");
+    }
+    fields
+}
+
+/// Adds a value under its path.
+fn add(fields: &mut Fields, path: &str, value: &Value) {
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            members.iter().for_each(|(name, value)| add(fields, &format!("{path}.{name}"), value));
+        }
+        Value::Array(items) if items.iter().all(Value::is_string) && !items.is_empty() => {
+            let items: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
+            fields.text(path, items.join("\n"));
+        }
+        Value::String(text) => fields.text(path, text),
+        other => fields.text(path, other.to_string()),
+    }
+}
+
+/// What state the command is bound to, and whether things still stand so.
+fn bound(command: &Command, state: Option<&Tenant>) -> String {
+    let governs = match &command.action {
+        Action::PrincipalEnroll(params) => Some(params.against),
+        Action::PrincipalChange(params) => Some(params.against),
+        Action::PrincipalRevoke(params) => Some(params.against),
+        Action::PolicyAdopt(params) => Some(params.against),
+        _ => None,
+    };
+    let of_key = match &command.action {
+        Action::KeyActivate(params) => Some(params.against),
+        Action::KeyResume(params) => Some(params.against),
+        Action::KeyDeactivate(params) => Some(params.against),
+        Action::KeyDestroy(params) => Some(params.against),
+        _ => None,
+    };
+    let Some(against) = governs.or(of_key) else { return String::new() };
+    let (what, head) = match governs {
+        Some(_) => ("governance", state.and_then(|state| Some(state.governance.as_ref()?.head))),
+        None => ("key", state.and_then(|state| Some(state.keys.get(&command.key_id?)?.head))),
+    };
+    let verdict = match head {
+        None => styled(YELLOW, "whether things still stand so is not known"),
+        Some(head) if head == against => styled(GREEN, "things still stand so"),
+        Some(head) => {
+            let since = format!("things have changed since (now {}): it will be refused", lookup::short(head));
+            styled(RED, &since)
+        }
+    };
+    format!("  {DIM}bound to the {what}'s last event{DIM:#} {} {verdict}\n", lookup::short(against))
+}

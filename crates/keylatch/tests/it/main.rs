@@ -6,4 +6,5 @@ mod bad_input;
 mod life;
 mod processes;
 mod subscriber;
+mod up;
 mod world;

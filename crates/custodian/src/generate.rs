@@ -30,7 +30,8 @@ where
     node.check_alarm(tenant)?;
     node.check(tenant, footprint, |view| decide::may_generate(view, signed, node.clock().now())).await?;
     if params.spec.backend != *custodian.store.name() {
-        let detail = format!("this custodian keeps keys in `{}`, not in `{}`", custodian.store.name(), params.spec.backend);
+        let detail =
+            format!("this custodian keeps keys in `{}`, not in `{}`", custodian.store.name(), params.spec.backend);
         return Err(Problem::new(ProblemType::NotSupported, detail));
     }
     let (store, algorithm, digest) = (custodian.store.clone(), params.spec.algorithm, signed.digest);

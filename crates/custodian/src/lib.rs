@@ -47,8 +47,7 @@ pub fn open_software_store(folder: &Path) -> Result<Arc<SoftwareStore>, Error> {
     if let Some(parent) = folder.parent() {
         service::secret::ensure_folder(parent)?;
     }
-    let store =
-        if is_new { SoftwareStore::create(folder, name) } else { SoftwareStore::open(folder, name) };
+    let store = if is_new { SoftwareStore::create(folder, name) } else { SoftwareStore::open(folder, name) };
     store.map(Arc::new).map_err(|error| wrong(error.to_string()))
 }
 
@@ -66,7 +65,7 @@ where
     let handle = move |tenant, rest: String, payload: Bytes| answer(answering.clone(), tenant, rest, payload);
     let mut subjects = process::command_subjects(ROLE);
     subjects.push(subject::every_tenant("custody", "generate"));
-    let asked = endpoint::serve(&service, ROLE, &subjects, handle, shutdown.clone().wished());
+    let asked = endpoint::serve(&ports, service, ROLE, &subjects, handle, shutdown.clone().wished());
     let applying = custodian.clone();
     let perform = move |tenant, duty| {
         let custodian = applying.clone();
@@ -77,7 +76,7 @@ where
             }
         }
     };
-    let due = duty::run(ports.node, ROLE, perform, shutdown.clone().wished());
+    let due = duty::run(ports.node.clone(), ROLE, perform, shutdown.clone().wished());
     let reporting = tally::report(&custodian, shutdown.wished());
     let reporting = async {
         reporting.await;
@@ -104,7 +103,9 @@ where
 }
 
 /// Runs something that blocks on the store off the async threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, keystore::Error> + Send + 'static) -> Result<T, Problem> {
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, keystore::Error> + Send + 'static,
+) -> Result<T, Problem> {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done.map_err(|error| problem(&error)),
         Err(error) => Err(Problem::new(ProblemType::Unavailable, error)),

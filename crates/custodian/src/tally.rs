@@ -66,13 +66,7 @@ type Subject = (TenantId, KeyId, Kind);
 
 impl Tally {
     /// Counts a use.
-    pub(crate) fn used(
-        &self,
-        tenant: TenantId,
-        permit: &Allowed,
-        activation: EventHash,
-        now: Timestamp,
-    ) {
+    pub(crate) fn used(&self, tenant: TenantId, permit: &Allowed, activation: EventHash, now: Timestamp) {
         self.count((tenant, permit.key, Kind::Used { activation }), permit.operation, [permit.by], None, now);
     }
 
@@ -118,8 +112,11 @@ impl Tally {
     /// The first counts of their kinds.
     fn first(&self) -> Vec<(Subject, Count)> {
         let mut open = self.lock();
-        let fresh = open.iter_mut().filter(|(_, entry)| std::mem::take(&mut entry.fresh));
-        fresh.filter_map(|(subject, entry)| Some((subject.clone(), entry.count.take()?))).collect()
+        let take = |(subject, entry): (&Subject, &mut Entry)| {
+            let fresh = std::mem::take(&mut entry.fresh);
+            fresh.then(|| Some((subject.clone(), entry.count.take()?))).flatten()
+        };
+        open.iter_mut().filter_map(take).collect()
     }
 
     /// Every count. Kinds of which nothing came since the last time are forgotten: their next is a first again.
@@ -174,7 +171,17 @@ async fn record<J: Journal>(node: &Node<J>, (tenant, key_id, kind): Subject, cou
             let (state, cause) = (key.state, key.head);
             let first_command = first_command.unwrap_or(Digest::new([0; 32]));
             let refusals = operations;
-            Input::Refused(CustodyRefused { key_id, reason, state, refusals, asked_by: who, first_command, from, to, cause })
+            Input::Refused(CustodyRefused {
+                key_id,
+                reason,
+                state,
+                refusals,
+                asked_by: who,
+                first_command,
+                from,
+                to,
+                cause,
+            })
         }
     };
     if let Err(rejection) = node.record(tenant, ROLE, input).await {

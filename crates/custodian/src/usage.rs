@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use journal::Journal;
 use journal::command::SignedCommand;
-use keystore::port::{Output, Permit as StorePermit, Use};
 use keystore::seal::{self, Purpose};
-use keystore::{KeyStore, Proof};
+use keystore::{KeyStore, Output, Permit as StorePermit, Proof, Use};
 use lifecycle::decide::usage::{Permit, may_prove, may_use};
 use lifecycle::state::Activation;
 use lifecycle::{Footprint, Input, Rejection};
@@ -170,7 +169,8 @@ where
     let identity = node.check(tenant, footprint, check).await?;
     let (store, challenge) = (custodian.store.clone(), params.challenge.clone());
     let proof = tokio::task::spawn_blocking(move || store.prove(tenant, key_id, &challenge.0)).await;
-    let proof = proof.map_err(|error| Problem::new(ProblemType::Unavailable, error))?.map_err(|error| problem(&error))?;
+    let proof =
+        proof.map_err(|error| Problem::new(ProblemType::Unavailable, error))?.map_err(|error| problem(&error))?;
     let proof = match proof {
         Proof::Signature(signature) => json!({ "signature": Base64(signature) }),
         Proof::Mac { mac, check_value } => {

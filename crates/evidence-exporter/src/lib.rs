@@ -28,7 +28,7 @@ pub async fn run<J: Journal>(ports: Ports<J>, shutdown: Shutdown) -> Result<(), 
         async move { endpoint::to_bytes(answer(&node, tenant, &rest, &payload).await) }
     };
     let subjects = [subject::every_tenant("hist", "get"), subject::every_tenant("lease", "get")];
-    let asked = endpoint::serve(&service, ROLE, &subjects, handle, shutdown.clone().wished());
+    let asked = endpoint::serve(&ports, service, ROLE, &subjects, handle, shutdown.clone().wished());
     let node = ports.node.clone();
     let perform = move |tenant, duty: Duty| {
         let node = node.clone();
@@ -39,7 +39,7 @@ pub async fn run<J: Journal>(ports: Ports<J>, shutdown: Shutdown) -> Result<(), 
             }
         }
     };
-    let due = duty::run(ports.node, ROLE, perform, shutdown.wished());
+    let due = duty::run(ports.node.clone(), ROLE, perform, shutdown.wished());
     tokio::try_join!(asked, due)?;
     Ok(())
 }
@@ -70,10 +70,17 @@ fn history<J: Journal>(node: &Node<J>, tenant: TenantId, request: &HistoryReques
     }
     let archive = archive(node)?;
     let max = usize::try_from(request.max).unwrap_or(EVENTS_MAX).min(EVENTS_MAX);
-    let records = archive
-        .read(tenant, Sequence(request.from), max, ANSWER_BYTES_MAX)
-        .map_err(|error| failed(&error))?;
-    let last = archive.last(tenant).map_err(|error| failed(&error))?;
+    let from = Sequence(request.from);
+    let mut records = archive.read(tenant, from, max, ANSWER_BYTES_MAX).map_err(|error| failed(&error))?;
+    // What is on its way into the archive stands in the replica's tail: nobody who was just told of an event is told
+    // that there is none.
+    let next = Sequence(from.0 + records.len() as u64);
+    let tail = node.replica().tail(tenant, next, max - records.len()).map_err(|error| failed(&error))?;
+    records.extend(
+        (next.0..).zip(tail).take_while(|(wanted, (place, _))| *wanted == place.0).map(|(_, (_, record))| record),
+    );
+    let head = node.replica().head(tenant).map_err(|error| failed(&error))?;
+    let last = archive.last(tenant).map_err(|error| failed(&error))?.max(head.sequence);
     let checkpoint = newest_checkpoint(node, archive, tenant)?;
     let answer = HistoryAnswer { events: fitting(request.from, records), last: last.0, checkpoint };
     serde_json::to_value(answer).map_err(|error| failed(&error))

@@ -82,11 +82,7 @@ enum Custody {
     Refused(Problem),
 }
 
-async fn ask_custodian<J>(
-    ports: &Ports<J>,
-    tenant: TenantId,
-    signed: &SignedCommand,
-) -> Result<Envelope, Refusal> {
+async fn ask_custodian<J>(ports: &Ports<J>, tenant: TenantId, signed: &SignedCommand) -> Result<Envelope, Refusal> {
     let unavailable = |what: &dyn std::fmt::Display| {
         Rejection::new(ProblemType::Unavailable, format!("the custodian does not answer: {what}"))
     };

@@ -136,3 +136,36 @@ fn block<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     lines.find(|line| line.trim_matches('-').strip_prefix("BEGIN ") == Some(name))?;
     lines.find(|line| !line.is_empty()).filter(|line| !line.starts_with('-'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some(key: &KeyPair) -> Credentials {
+        let account = KeyPair::new_account();
+        let claims = crate::jwt::user("someone", &key.public_key(), &account.public_key());
+        Credentials::new(&crate::jwt::sign(&claims, &KeyPair::new_account()).unwrap(), key).unwrap()
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let written = some(&KeyPair::new_user());
+        let read = Credentials::parse(&written.to_text()).unwrap();
+        assert_eq!((read.user(), read.account(), read.jwt()), (written.user(), written.account(), written.jwt()));
+        assert_eq!(*read.to_text(), *written.to_text());
+        assert_eq!(read.inbox_prefix(), format!("_INBOX.{}", written.user()));
+        assert!(!format!("{read:?}").contains(&*written.seed), "a secret in a log");
+    }
+
+    #[test]
+    fn rejects_what_is_not_whole_or_does_not_belong_together() {
+        let (mine, other) = (some(&KeyPair::new_user()), some(&KeyPair::new_user()));
+        let text = mine.to_text();
+        let mixed = text.replace(&*mine.seed, &other.seed);
+        let short = text.replace(&mine.jwt, "eyJ0eXAiOiJKV1QifQ.eyJz");
+        let half: String = text.chars().take(text.len() / 2).collect();
+        for bad in ["", &half, &mixed, &short, &text.replace(&*mine.seed, "SUAnot")] {
+            assert!(matches!(Credentials::parse(bad), Err(Error::Malformed(_))), "{bad}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! The log on JetStream: one stream a tenant, appended to by compare-and-swap, read by sequence, followed by one
 //! subscription for all tenants.
 
+use std::future::IntoFuture as _;
 use std::time::Duration;
 
 use async_nats::jetstream::context::{Context, PublishAckFuture};
@@ -15,6 +16,7 @@ use model::{Sequence, TenantId, subject};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::connect::Connection;
 
@@ -135,23 +137,51 @@ impl NatsJournal {
         tenant: TenantId,
         sequence: Sequence,
         record: &Record,
-        ack: Option<PublishAckFuture>,
+        heard: Heard,
     ) -> Result<Stands, Error> {
-        let refused = match ack {
-            None => false,
-            Some(ack) => match ack.await {
-                Ok(ack) if !ack.duplicate && ack.sequence == sequence.0 => return Ok(Stands::Here),
-                Ok(_) => true,
-                Err(error) => is_refusal(&error),
-            },
-        };
+        if heard == Heard::At(sequence) {
+            return Ok(Stands::Here);
+        }
         match self.stored(tenant, sequence).await? {
             Some(stored) if stored == *record => Ok(Stands::Here),
             Some(_) => Ok(Stands::Not),
             // Refused, and nothing there: it will never stand. Not heard of: it may still arrive.
-            None if refused => Ok(Stands::Not),
-            None => Err(Error::Unavailable("no word on a record that was sent".into())),
+            None if heard == Heard::Nothing => Err(Error::Unavailable("no word on a record that was sent".into())),
+            None => Ok(Stands::Not),
         }
+    }
+}
+
+/// What the server said of a record that was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// It stands here.
+    At(Sequence),
+    /// It does not, or stands already.
+    No,
+    /// Nothing.
+    Nothing,
+}
+
+/// Waits for the server's word on a record, but not past the deadline, nor once the connection on which it was sent is
+/// gone: then no word will come.
+async fn hear(ack: Option<PublishAckFuture>, lost: &mut watch::Receiver<u64>, deadline: Instant) -> Heard {
+    let Some(ack) = ack else { return Heard::Nothing };
+    let answer = tokio::select! {
+        // Answers that have come are taken before anything else.
+        biased;
+        answer = ack.into_future() => answer,
+        _ = lost.changed() => {
+            lost.mark_changed();
+            return Heard::Nothing;
+        }
+        () = tokio::time::sleep_until(deadline) => return Heard::Nothing,
+    };
+    match answer {
+        Ok(ack) if ack.duplicate => Heard::No,
+        Ok(ack) => Heard::At(Sequence(ack.sequence)),
+        Err(error) if is_refusal(&error) => Heard::No,
+        Err(_) => Heard::Nothing,
     }
 }
 
@@ -203,6 +233,7 @@ impl Journal for NatsJournal {
     /// One request, many answers (`DIRECT.GET` with `batch`): no consumer, hence no subject to which somebody could have
     /// messages delivered.
     async fn read(&self, tenant: TenantId, from: Sequence, max: usize) -> Result<Vec<Record>, Error> {
+        let from = from.max(Sequence(1));
         let inbox = self.client.new_inbox();
         let mut answers = self.client.subscribe(inbox.clone()).await.map_err(unavailable)?;
         let request = json!({ "seq": from.0, "batch": max, "max_bytes": READ_BYTES_MAX }).to_string();
@@ -231,10 +262,14 @@ impl Journal for NatsJournal {
     }
 
     async fn append(&self, tenant: TenantId, head: Head, batch: &[Outgoing]) -> Result<Append, Error> {
+        let mut lost = self.reconnects.clone();
+        lost.mark_unchanged();
         let acks = self.send(tenant, head, batch).await;
+        let deadline = Instant::now() + PATIENCE;
         for (place, (ack, outgoing)) in acks.into_iter().zip(batch).enumerate() {
             let sequence = Sequence(head.sequence.0 + place as u64 + 1);
-            match self.stands(tenant, sequence, &outgoing.record, ack).await? {
+            let heard = hear(ack, &mut lost, deadline).await;
+            match self.stands(tenant, sequence, &outgoing.record, heard).await? {
                 Stands::Here => {}
                 Stands::Not => return Ok(Append::HeadMoved { recorded: place }),
             }

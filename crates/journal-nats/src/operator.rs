@@ -171,13 +171,14 @@ impl Operator {
         }
         let claims = jwt::tenant_account(name, id, &self.platform.id, scopes);
         let jwt = account_jwt(dir, &claims, &self.signing)?;
-        Ok(Tenant { id, jwt, dir: dir.to_owned() })
+        Ok(Tenant { id, name: name.to_owned(), jwt, dir: dir.to_owned() })
     }
 }
 
 /// A tenant's account and the keys that sign its users.
 pub struct Tenant {
     id: TenantId,
+    name: String,
     jwt: String,
     dir: PathBuf,
 }
@@ -186,6 +187,11 @@ impl Tenant {
     /// The tenant: its account's public key.
     pub fn id(&self) -> TenantId {
         self.id
+    }
+
+    /// The name that it was made with.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// The account's JWT.

@@ -29,14 +29,14 @@ pub struct Settings {
     /// The port on 127.0.0.1; `None` for a free one, which the server chooses.
     pub port: Option<u16>,
     /// When what was acknowledged is on the disk.
-    pub sync: Sync,
+    pub sync: SyncInterval,
     /// Whom it trusts.
     pub accounts: Accounts,
 }
 
 /// When the server brings what it has acknowledged to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sync {
+pub enum SyncInterval {
     /// Before it acknowledges.
     Always,
     /// So often. What was acknowledged in between is lost when the machine stops.
@@ -177,8 +177,8 @@ impl Settings {
     /// says.
     fn render(&self, dir: &Path) -> String {
         let sync = match self.sync {
-            Sync::Always => "always".to_owned(),
-            Sync::Every(interval) => format!("{}ms", interval.as_millis()),
+            SyncInterval::Always => "always".to_owned(),
+            SyncInterval::Every(interval) => format!("{}ms", interval.as_millis()),
         };
         let preload: serde_json::Map<_, _> =
             self.accounts.preload.iter().map(|(id, jwt)| (id.clone(), jwt.clone().into())).collect();

@@ -1,7 +1,7 @@
 //! A log in memory, for tests: with the contract of the real one, and failures on demand.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::{Sequence, TenantId};
 
@@ -18,6 +18,8 @@ pub enum Fault {
     FailedButPersisted(usize),
     /// Reads fail until the next fault is set.
     Unreadable,
+    /// The next append fails, nothing of it stands, and reads fail from then on until the next fault is set.
+    FailedAndUnreadable,
 }
 
 /// The log. Tenants come into being with their first append.
@@ -54,6 +56,25 @@ impl MemoryJournal {
     }
 }
 
+/// Shared: what one holder writes, the others read.
+impl Journal for Arc<MemoryJournal> {
+    async fn last(&self, tenant: TenantId) -> Result<Sequence, Error> {
+        (**self).last(tenant).await
+    }
+
+    async fn tails(&self) -> Result<Vec<(TenantId, Sequence)>, Error> {
+        (**self).tails().await
+    }
+
+    async fn read(&self, tenant: TenantId, from: Sequence, max: usize) -> Result<Vec<Record>, Error> {
+        (**self).read(tenant, from, max).await
+    }
+
+    async fn append(&self, tenant: TenantId, head: Head, batch: &[Outgoing]) -> Result<Append, Error> {
+        (**self).append(tenant, head, batch).await
+    }
+}
+
 impl Journal for MemoryJournal {
     async fn last(&self, tenant: TenantId) -> Result<Sequence, Error> {
         let inner = self.lock();
@@ -77,6 +98,9 @@ impl Journal for MemoryJournal {
     async fn append(&self, tenant: TenantId, head: Head, batch: &[Outgoing]) -> Result<Append, Error> {
         let mut inner = self.lock();
         let fault = inner.fault.take_if(|fault| *fault != Fault::Unreadable);
+        if fault == Some(Fault::FailedAndUnreadable) {
+            inner.fault = Some(Fault::Unreadable);
+        }
         let log = inner.logs.entry(tenant).or_default();
         if log.len() as u64 != head.sequence.0 {
             return Ok(Append::HeadMoved { recorded: 0 });
@@ -87,7 +111,7 @@ impl Journal for MemoryJournal {
                 log.extend(records(batch.len()));
                 Ok(Append::Recorded)
             }
-            Some(Fault::Failed) => Err(Error::Unavailable("failed on demand".into())),
+            Some(Fault::Failed | Fault::FailedAndUnreadable) => Err(Error::Unavailable("failed on demand".into())),
             Some(Fault::FailedButPersisted(count)) => {
                 log.extend(records(count));
                 Err(Error::Unavailable("failed on demand, but persisted".into()))

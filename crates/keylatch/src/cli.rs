@@ -8,10 +8,11 @@ use clap::{Args, Parser, Subcommand};
 use model::Name;
 
 use crate::command::{
-    approve, context, doctor, export, history, key, policy, principal, request, requests, sign, submit, usage, verify,
-    watch,
+    approve, context, doctor, export, history, key, policy, principal, request, requests, sign, submit, tenant, up,
+    usage, verify, watch,
 };
 use crate::context::{Context, Contexts};
+use crate::demo;
 use crate::error::{Error, Exit};
 use crate::identity::Identity;
 use crate::screen::{Screen, Shown};
@@ -80,7 +81,16 @@ pub struct Global {
 /// What to do.
 #[derive(Subcommand, Debug)]
 pub enum Command {
-    // `up`, `tenant` and `demo` have their place here, before what people use every day.
+    /// Run the whole platform on this machine: a NATS server and all six roles, in one folder.
+    #[command(
+        after_long_help = "Example:\n  keylatch up --dir my-platform\n\nEverything is kept in the folder, and goes on from there after a stop or a kill. Stop with Ctrl-C or SIGTERM."
+    )]
+    Up(up::UpArgs),
+    /// Make tenants, and users of theirs: for whoever runs the platform.
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
+    /// Watch the main job run, on a platform of its own that is gone afterwards.
+    Demo(demo::DemoArgs),
     /// Contexts: which platform, which tenant, under which root, as whom.
     #[command(subcommand)]
     Context(context::ContextCommand),
@@ -144,7 +154,7 @@ pub enum Command {
 /// The whole of `main`.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    init_log();
+    init_log(&cli.command);
     let mut screen = Screen::terminal(cli.global.json);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
@@ -154,9 +164,13 @@ pub fn main() -> ExitCode {
     end(done, &mut screen)
 }
 
-/// Logs where `KEYLATCH_LOG` asks for it.
-fn init_log() {
-    if let Ok(filter) = tracing_subscriber::EnvFilter::try_from_env("KEYLATCH_LOG") {
+/// Logs where `KEYLATCH_LOG` asks for it; the platform always says how it is.
+fn init_log(command: &Command) {
+    let otherwise = match command {
+        Command::Up(_) => Some(tracing_subscriber::EnvFilter::new("info")),
+        _ => None,
+    };
+    if let Some(filter) = tracing_subscriber::EnvFilter::try_from_env("KEYLATCH_LOG").ok().or(otherwise) {
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
     }
 }
@@ -182,6 +196,9 @@ fn end(done: Result<Exit, Error>, screen: &mut Screen) -> ExitCode {
 pub async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Error> {
     let Cli { global, command } = cli;
     match command {
+        Command::Up(args) => up::run(args, screen).await?,
+        Command::Tenant(command) => tenant::run(command, &global, screen).await?,
+        Command::Demo(args) => demo::run(args, screen).await?,
         Command::Context(command) => {
             let contexts = Contexts::from_environment()?;
             context::run(command, &contexts, global.context.as_ref(), global.identity, screen)?;
@@ -218,7 +235,12 @@ async fn with_session(command: Command, session: &mut Session, screen: &mut Scre
         Command::Watch(args) => watch::run(args, session, screen).await?,
         Command::History(args) => history::run(args, session, screen).await?,
         Command::Export(args) => export::run(args, session, screen).await?,
-        Command::Context(_) | Command::Verify(_) | Command::Doctor => {
+        Command::Up(_)
+        | Command::Tenant(_)
+        | Command::Demo(_)
+        | Command::Context(_)
+        | Command::Verify(_)
+        | Command::Doctor => {
             return Err(Error::usage("this command needs no session", "tell the authors"));
         }
     }

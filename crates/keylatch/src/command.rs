@@ -14,6 +14,8 @@ pub mod request;
 pub mod requests;
 pub mod sign;
 pub mod submit;
+pub mod tenant;
+pub mod up;
 pub mod usage;
 pub mod verify;
 pub mod watch;

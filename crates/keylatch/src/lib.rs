@@ -10,13 +10,14 @@
 
 pub mod bus;
 pub mod cli;
-pub mod clock;
 pub mod command;
 pub mod context;
+pub mod demo;
 pub mod error;
 pub mod identity;
 pub mod layout;
 pub mod lookup;
+pub mod platform;
 pub mod reader;
 pub mod review;
 pub mod screen;
@@ -26,11 +27,11 @@ pub mod submit;
 pub mod toml_text;
 pub mod words;
 
-pub use clock::Clock;
 pub use context::{Context, Contexts};
 pub use error::Error;
 pub use identity::Identity;
 pub use reader::{Known, Reader};
 pub use screen::{Screen, Show};
+pub use service::Clock;
 pub use session::Session;
 pub use submit::{Outcome, Recorded, Signing};

@@ -46,6 +46,8 @@ pub struct Screen {
     asking: Asking,
     /// Whether somebody watches stderr.
     watched: bool,
+    /// Whether stdout takes colours.
+    colour: bool,
 }
 
 /// Whom a question goes to.
@@ -100,6 +102,7 @@ impl Screen {
             err: Box::new(anstream::AutoStream::auto(io::stderr())),
             asking: if stdin && stderr { Asking::Terminal } else { Asking::Nobody },
             watched: stderr,
+            colour: anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never,
         }
     }
 
@@ -113,6 +116,7 @@ impl Screen {
             err: Box::new(err.clone()),
             asking: if answers.is_empty() { Asking::Nobody } else { Asking::Scripted(answers) },
             watched: false,
+            colour: false,
         };
         (screen, out, err)
     }
@@ -125,6 +129,7 @@ impl Screen {
             err: Box::new(io::sink()),
             asking: Asking::Nobody,
             watched: false,
+            colour: false,
         }
     }
 
@@ -141,6 +146,18 @@ impl Screen {
             self.out.write_all(result.to_people().as_bytes())?;
         }
         Ok(self.out.flush()?)
+    }
+
+    /// Tells a part of a story that is the result itself: to people on stdout, beside a result for programs on stderr.
+    pub fn tell(&mut self, text: &str) -> Result<(), Error> {
+        let to = if self.json { &mut self.err } else { &mut self.out };
+        to.write_all(text.as_bytes())?;
+        Ok(to.flush()?)
+    }
+
+    /// Whether people see colours.
+    pub fn has_colour(&self) -> bool {
+        self.colour
     }
 
     /// Says something beside the result, on stderr; to people only.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use journal::command::Hand;
 use lifecycle::{Governance, Tenant};
 use model::{Action, Command, Fingerprint, KeyId, ProblemType, Span, TenantId, Timestamp};
+use service::{Clock, clock};
 
 use crate::bus::{Bus, NatsBus};
-use crate::clock::{self, Clock};
 use crate::context::Context;
 use crate::error::Error;
 use crate::identity::Identity;

@@ -310,8 +310,16 @@ pub fn add_signature(envelope: &mut Envelope, hand: &dyn Hand) -> Result<(), Err
 
 /// Opens a signed command: every signature verifies, the payload is one.
 pub fn open(envelope: Envelope) -> Result<SignedCommand, Error> {
-    SignedCommand::open(envelope)
-        .map_err(|error| Error::failed(format!("not a signed command: {error}"), "have it made and signed anew"))
+    SignedCommand::open(envelope).map_err(not_a_command)
+}
+
+/// The same for a command that nobody may have signed yet.
+pub fn open_draft(envelope: Envelope) -> Result<SignedCommand, Error> {
+    SignedCommand::open_draft(envelope).map_err(not_a_command)
+}
+
+fn not_a_command(error: journal::command::Error) -> Error {
+    Error::failed(format!("not a signed command: {error}"), "have it made and signed anew")
 }
 
 /// Reads a signed command from a file.

@@ -10,13 +10,9 @@ pub fn line_at(text: &str, offset: usize) -> usize {
     text.get(..offset).unwrap_or(text).matches('\n').count() + 1
 }
 
-/// A TOML error with its line, as `line 3: …`.
+/// A TOML error on one line, with the line that it is on, as `line 3: …`.
 pub fn explain(text: &str, error: &toml::de::Error) -> String {
-    let message = error.message().replace('\n', ", ");
-    match error.span() {
-        Some(span) => format!("line {}: {message}", line_at(text, span.start)),
-        None => message,
-    }
+    service::config::explain(text, error).replace('\n', ", ")
 }
 
 /// The line of the value that a path such as `rule.model-storage.stage` names, or of the innermost part of it that is

@@ -115,15 +115,26 @@ fn parent(path: &Path) -> PathBuf {
 
 // === The lock ===
 
-/// Takes the store's lock; it is let go when the file is closed, at the latest by the end of the process.
-pub(crate) fn lock(directory: &Path) -> Result<File, Error> {
+/// A store's lock, held until dropped, at the latest until the end of the process.
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a process that this one has forked keeps it open until it execs, and with it the
+    /// lock. Where unlocking fails, closing is what is left.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+/// Takes the store's lock.
+pub(crate) fn lock(directory: &Path) -> Result<Lock, Error> {
     let path = directory.join(LOCK);
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
     let file = options.open(&path).map_err(Error::io("open", &path))?;
     check_file(&path, "open the store again")?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(Error::InUse { path: directory.to_owned() }),
         Err(TryLockError::Error(source)) => Err(Error::Io { action: "lock", path, source }),
     }
@@ -200,4 +211,22 @@ pub(crate) fn copy_key_file(from: &Path, to: &Path) -> Result<(), Error> {
     file.take(KEY_FILE_BYTES_MAX as u64).read_to_end(&mut text).map_err(Error::io("read", from))?;
     let mut file = create_file(to)?;
     file.write_all(&text).and_then(|()| file.sync_all()).map_err(Error::io("write", to))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process that forks has, until it execs, a second descriptor of every open file; the lock is let go all the same.
+    #[test]
+    fn a_lock_is_let_go_though_a_fork_still_has_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        let held = lock(directory.path()).unwrap();
+        assert!(matches!(lock(directory.path()), Err(Error::InUse { .. })));
+        let forks = held.0.try_clone().unwrap();
+        drop(held);
+        lock(directory.path()).unwrap();
+        drop(forks);
+    }
 }

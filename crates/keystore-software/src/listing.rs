@@ -1,6 +1,6 @@
 //! Going through keys, in order, without holding them all.
 
-use std::iter::Peekable;
+use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
 use keystore::{Entry, Held, transition};
@@ -26,18 +26,20 @@ pub(crate) fn list(
     let mut pre_active = records(&pre_active, &store.pre_active, tenant)?.peekable();
     let mut active = records(&active, &store.active, tenant)?.peekable();
     loop {
-        let (shelf, stored) = match (next_id(&mut pre_active), next_id(&mut active)) {
-            (Some(first), Some(second)) if first < second => (&store.pre_active, pre_active.next()),
-            (Some(first), Some(second)) => {
-                if first == second {
-                    // A remainder, or a move made between the two snapshots: active wins.
-                    pre_active.next();
-                }
-                (&store.active, active.next())
-            }
-            // The end of one, or an error at its front.
-            (_, None) if active.peek().is_some() => (&store.active, active.next()),
-            _ => (&store.pre_active, pre_active.next().or_else(|| active.next())),
+        // Errors come first, wherever they are.
+        let order = match (pre_active.peek(), active.peek()) {
+            (None, None) => return Ok(()),
+            (Some(Ok((first, _))), Some(Ok((second, _)))) => first.cmp(second),
+            (Some(Err(_)), _) | (Some(_), None) => Ordering::Less,
+            (_, Some(_)) => Ordering::Greater,
+        };
+        if order == Ordering::Equal {
+            // A remainder, or a move made between the two snapshots: active wins.
+            pre_active.next();
+        }
+        let (shelf, stored) = match order {
+            Ordering::Less => (&store.pre_active, pre_active.next()),
+            Ordering::Equal | Ordering::Greater => (&store.active, active.next()),
         };
         let Some(stored) = stored else { return Ok(()) };
         let (id, bytes) = stored?;
@@ -49,10 +51,6 @@ pub(crate) fn list(
             return Ok(());
         }
     }
-}
-
-fn next_id<'a>(stored: &mut Peekable<impl Iterator<Item = Stored> + 'a>) -> Option<Id> {
-    stored.peek().and_then(|stored| stored.as_ref().ok()).map(|(id, _)| *id)
 }
 
 fn held(shelf: &Shelf, record: Record) -> Held {

@@ -1,6 +1,5 @@
 //! The store: the port over two shelves.
 
-use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -17,7 +16,7 @@ use model::{Algorithm, Digest, KeyId, KeyState, Name, TenantId};
 use rand_core::{OsRng, RngCore as _};
 use zeroize::Zeroizing;
 
-use crate::files::{self, KeyFile, Kind, SEAL_KEY};
+use crate::files::{self, KeyFile, Kind, Lock, SEAL_KEY};
 use crate::nonces::{BLOCKS_MAX, Nonces};
 use crate::record::{self, Id, Record, Secret};
 use crate::shelf::{Shelf, StoreId};
@@ -39,7 +38,7 @@ pub struct SoftwareStore {
     /// Held shared by every change, alone by whoever wants both inventories at one moment.
     pub(crate) changes: RwLock<()>,
     /// Last, so that it is let go when everything else is closed.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl std::fmt::Debug for SoftwareStore {
@@ -147,8 +146,14 @@ impl SoftwareStore {
 
     /// The key, by the rule that active wins.
     fn find(&self, id: &Id) -> Result<Option<Found<'_>>, Error> {
+        self.find_with(id, || {})
+    }
+
+    /// With what others do between the two looks, for tests.
+    fn find_with(&self, id: &Id, between: impl FnOnce()) -> Result<Option<Found<'_>>, Error> {
         // In this order: see the crate's documentation.
         let pre_active = self.pre_active.read(id)?;
+        between();
         let remainder = pre_active.is_some();
         if let Some((record, secret)) = self.active.read(id)? {
             return Ok(Some(Found { shelf: &self.active, record, secret, remainder }));
@@ -311,4 +316,22 @@ impl KeyStore for SoftwareStore {
 
 fn wrapping_key_name(born: wrapping::WrappingKeyId) -> Result<Name, keystore::Error> {
     born.name(Inventory::PreActive).ok_or_else(|| keystore::Error::Storage("a wrapping key has no name".into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// INVARIANT (active wins): whenever the move falls, before, between or after the looks, the key is found.
+    #[test]
+    fn a_key_that_moves_between_the_two_looks_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = SoftwareStore::create(&directory.path().join("store"), "software".parse().unwrap()).unwrap();
+        let (tenant, key_id) = (TenantId::from_bytes([7; 32]), "01930000-0000-7000-8000-000000000001".parse().unwrap());
+        store.generate(tenant, key_id, Algorithm::Ed25519, Digest::of(b"command")).unwrap();
+        let id = record::id(tenant, key_id);
+        let between = || drop(store.apply(tenant, key_id, KeyState::Active).unwrap());
+        let found = store.find_with(&id, between).unwrap().expect("out of sight");
+        assert_eq!((found.record.state, found.shelf.inventory), (KeyState::Active, Inventory::Active));
+    }
 }

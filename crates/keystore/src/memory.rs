@@ -1,4 +1,5 @@
-//! A key store in memory: the port at its plainest. For tests and simulations; it forgets everything when dropped.
+//! A key store in memory: the port at its plainest. For tests and simulations; it forgets everything when dropped, and
+//! does not count encryptions.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;

@@ -93,9 +93,11 @@ impl SecretKey {
         Self(Kem::gen_keypair_with_rng(&mut Rng(rng)).0)
     }
 
-    /// Takes one as it was stored.
+    /// Takes one as [`SecretKey::to_bytes`] gave it; `None` for any other form. X25519 ignores five bits of a private key
+    /// (RFC 7748, section 5): without this, a stored key that was changed there would pass for whole.
     pub fn from_bytes(bytes: &[u8; 32]) -> Option<Self> {
-        PrivateKey::from_bytes(bytes).ok().map(Self)
+        let secret = Self(PrivateKey::from_bytes(bytes).ok()?);
+        (*secret.to_bytes() == *bytes).then_some(secret)
     }
 
     /// Its bytes, to be stored.
@@ -240,6 +242,20 @@ mod tests {
         assert_ne!(input, result);
         assert_eq!((input.len(), result.len()), (86, 86));
         assert!(input.starts_with(b"keylatch use input v1 \x01\x01"));
+    }
+
+    /// X25519 ignores five bits of a private key; a stored key with one of them changed is damaged all the same.
+    #[test]
+    fn a_stored_key_with_any_bit_changed_is_another_or_none() {
+        let secret = SecretKey::generate(&mut TestRng::new(1));
+        let same: Vec<usize> = (0..256)
+            .filter(|bit| {
+                let mut changed = *secret.to_bytes();
+                changed[bit / 8] ^= 1 << (bit % 8);
+                SecretKey::from_bytes(&changed).is_some_and(|other| other.public() == secret.public())
+            })
+            .collect();
+        assert_eq!(same, [0; 0]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use journal::Record;
 use journal_sled::Archive;
 use model::{Sequence, TenantId};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tracing::error;
 
 use crate::Error;
@@ -27,6 +28,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Archiver {
     archive: Arc<Archive>,
     queue: mpsc::Sender<Item>,
+    writing: tokio::sync::Mutex<Option<JoinHandle<()>>>,
     /// The last sequence that was taken in or is on its way, of each tenant that something came for.
     taken: Mutex<HashMap<TenantId, Sequence>>,
 }
@@ -34,6 +36,7 @@ pub(crate) struct Archiver {
 enum Item {
     Entry(TenantId, Sequence, Record),
     Flush(oneshot::Sender<()>),
+    Close,
 }
 
 impl Archiver {
@@ -41,8 +44,17 @@ impl Archiver {
     pub(crate) fn start(archive: Archive) -> Self {
         let archive = Arc::new(archive);
         let (queue, items) = mpsc::channel(QUEUE);
-        tokio::spawn(write(archive.clone(), items));
-        Self { archive, queue, taken: Mutex::new(HashMap::new()) }
+        let writing = tokio::sync::Mutex::new(Some(tokio::spawn(write(archive.clone(), items))));
+        Self { archive, queue, writing, taken: Mutex::new(HashMap::new()) }
+    }
+
+    /// Writes what is on its way and ends the task.
+    pub(crate) async fn close(&self) {
+        if let Some(writing) = self.writing.lock().await.take() {
+            // An error means that it has ended already.
+            let _ = self.queue.send(Item::Close).await;
+            let _ = writing.await;
+        }
     }
 
     /// The archive itself.
@@ -86,24 +98,30 @@ impl Archiver {
 async fn write(archive: Arc<Archive>, mut items: mpsc::Receiver<Item>) {
     let mut gathered = Vec::with_capacity(GROUP);
     while items.recv_many(&mut gathered, GROUP).await > 0 {
-        let (mut entries, mut flushes) = (Vec::new(), Vec::new());
+        let (mut entries, mut flushes, mut closes) = (Vec::new(), Vec::new(), false);
         for item in gathered.drain(..) {
             match item {
                 Item::Entry(tenant, sequence, record) => entries.push((tenant, sequence, record)),
                 Item::Flush(flushed) => flushes.push(flushed),
+                Item::Close => closes = true,
             }
         }
         let entries = Arc::new(entries);
         loop {
             let (archive, entries) = (archive.clone(), entries.clone());
             match tokio::task::spawn_blocking(move || archive.append(&entries)).await {
-                Ok(Ok(())) => break,
+                Ok(Ok(_)) => break,
                 Ok(Err(error)) => error!(%error, "the archive refuses; trying again"),
                 Err(error) => error!(%error, "the archive failed; trying again"),
             }
             tokio::time::sleep(RETRY_AFTER).await;
         }
         // Whoever waited may have gone.
-        flushes.into_iter().for_each(|flushed| drop(flushed.send(())));
+        for flushed in flushes {
+            let _ = flushed.send(());
+        }
+        if closes {
+            return;
+        }
     }
 }

@@ -29,8 +29,8 @@ impl Config {
     /// Reads the file. An error names the file, the line and the mend.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let wrong = |error: String| Error::File { path: path.to_owned(), error };
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| wrong(format!("{error}; name the file with --config")))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|error| wrong(format!("{error}; name the file with --config")))?;
         let config: Self = toml::from_str(&text).map_err(|error| wrong(explain(&text, &error)))?;
         let folder = path.parent().unwrap_or(Path::new("."));
         Ok(Self {

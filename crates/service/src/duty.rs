@@ -76,12 +76,7 @@ struct Retry {
     waited: Span,
 }
 
-fn note(
-    task: Task,
-    outcome: Result<Recorded, Rejection>,
-    refused: &mut HashMap<Task, Retry>,
-    now: model::Timestamp,
-) {
+fn note(task: Task, outcome: Result<Recorded, Rejection>, refused: &mut HashMap<Task, Retry>, now: model::Timestamp) {
     let (tenant, duty) = task;
     match outcome {
         Ok(Recorded { sequence, .. }) => {

@@ -13,10 +13,10 @@ use model::{Envelope, Problem, ProblemType, ServiceRole, TenantId, subject};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
-use crate::Error;
 use crate::node::{Node, Recorded};
+use crate::{Error, Ports};
 
 /// The largest message that is read: a command of 24 KiB in base64, with its signatures.
 const MESSAGE_BYTES_MAX: usize = 128 * 1024;
@@ -32,28 +32,36 @@ pub fn recorded(recorded: Recorded) -> Value {
 }
 
 /// A role as a NATS service: it answers `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS`, the last with the node's alarms.
-pub async fn announce<J: Journal>(node: &Node<J>, client: &async_nats::Client, role: ServiceRole) -> Result<Service, Error> {
-    let replica = node.replica().clone();
+pub async fn announce<J: Journal>(
+    node: &Node<J>,
+    client: &async_nats::Client,
+    role: ServiceRole,
+) -> Result<Service, Error> {
+    // Weakly held: the library lets go of the handler some time after the service has stopped.
+    let root = node.root().to_string();
+    let node = node.downgrade();
     client
         .service_builder()
         .description(format!("the {role} of Keylatch"))
         .queue_group(role.name())
-        .metadata(HashMap::from([("root".to_owned(), node.root().to_string())]))
-        .stats_handler(move |_, _| alarms(&replica))
+        .metadata(HashMap::from([("root".to_owned(), root)]))
+        .stats_handler(move |_, _| node.upgrade().map_or(Value::Null, |node| alarms(&node)))
         .start(format!("keylatch-{role}"), env!("CARGO_PKG_VERSION"))
         .await
         .map_err(|error| Error::Bus(error.to_string()))
 }
 
-fn alarms(replica: &journal_sled::Replica) -> Value {
+fn alarms<J: Journal>(node: &Node<J>) -> Value {
     let one = |(tenant, alarm): (TenantId, journal_sled::Alarm)| json!({ "tenant": tenant, "alarm": alarm });
-    json!({ "alarms": replica.alarms().into_iter().map(one).collect::<Vec<Value>>() })
+    let stale = node.stale().map(|age| age.as_secs());
+    json!({ "alarms": node.replica().alarms().into_iter().map(one).collect::<Vec<Value>>(), "stale_seconds": stale })
 }
 
 /// Handles the requests on these subjects with `handle`, each in a task of its own, until `shutdown`. What is under way
 /// then is finished. Requests are shared among the instances of a role.
-pub async fn serve<H, F>(
-    service: &Service,
+pub async fn serve<J, H, F>(
+    ports: &Ports<J>,
+    service: Service,
     role: ServiceRole,
     subjects: &[String],
     handle: H,
@@ -68,6 +76,10 @@ where
         let builder = service.endpoint_builder().name(format!("{role}-{number}")).queue_group(role.name());
         endpoints.push(builder.add(subject.clone()).await.map_err(|error| Error::Bus(error.to_string()))?);
     }
+    // The subscriptions are with the server before anybody is told that this role answers.
+    ports.client.flush().await.map_err(|error| Error::Bus(error.to_string()))?;
+    ports.ready.send_modify(|ready| *ready += 1);
+    info!(%role, "answering");
     let mut requests = futures_util::stream::select_all(endpoints);
     let mut shutdown = std::pin::pin!(shutdown);
     let (places, mut tasks) = (Arc::new(Semaphore::new(AT_ONCE)), JoinSet::new());
@@ -92,7 +104,7 @@ where
         });
     }
     while tasks.join_next().await.is_some() {}
-    Ok(())
+    service.stop().await.map_err(|error| Error::Bus(error.to_string()))
 }
 
 async fn respond(request: &Request, answer: Bytes) {

@@ -25,6 +25,7 @@ impl<J: Journal> Node<J> {
     /// Brings every tenant's replica to the end of its log, and compares what both have.
     pub async fn synchronise(&self) -> Result<(), Error> {
         let tails = self.journal().tails().await?;
+        self.heard();
         debug!(tenants = tails.len(), "comparing with the log");
         for (tenant, last) in tails {
             if let Err(error) = self.compare(tenant, last).await {

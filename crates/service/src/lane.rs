@@ -26,10 +26,10 @@ use model::{ProblemType, ServiceRole, Span, TenantId, Timestamp};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot};
 use tracing::{debug, warn};
 
+use crate::Error;
 use crate::clock;
 use crate::node::{Node, Recorded, Wanted, lock, unavailable};
 use crate::overlay::Overlay;
-use crate::Error;
 
 /// How many events go into the log at once.
 const BATCH: usize = 128;
@@ -198,7 +198,7 @@ fn decide_one<J: Journal>(node: &Node<J>, overlay: &Overlay<'_>, job: &Job) -> R
     };
     let before = overlay.view(footprint)?;
     let input = match &job.wanted {
-        Wanted::Input(input) => input.clone(),
+        Wanted::Input(input) => (**input).clone(),
         Wanted::Checkpoint => checkpoint(node, &before)?,
     };
     if let Some(recorded) = recorded_before(&before, &input) {
@@ -252,12 +252,7 @@ fn time<J: Journal>(node: &Node<J>, view: &View) -> Result<Timestamp, Rejection>
 
 /// Answers refusals, unless the log has more than they were decided on: then they are decided again. A service that lags
 /// behind must not tell somebody that what was just done has not been done.
-async fn refuse<J: Journal>(
-    node: &Node<J>,
-    tenant: TenantId,
-    head: Head,
-    refused: Vec<(Job, Rejection)>,
-) -> Vec<Job> {
+async fn refuse<J: Journal>(node: &Node<J>, tenant: TenantId, head: Head, refused: Vec<(Job, Rejection)>) -> Vec<Job> {
     if refused.is_empty() {
         return Vec::new();
     }

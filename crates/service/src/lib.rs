@@ -19,8 +19,8 @@ pub mod secret;
 
 pub use clock::Clock;
 pub use config::Config;
-pub use process::{Ports, Shutdown, Stopper};
 pub use node::{Node, NodeConfig, Recorded, Wanted};
+pub use process::{Ports, Shutdown, Stopper};
 
 /// Why a process can't go on as it is. Refusals are not errors: those are [`lifecycle::Rejection`].
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,8 @@
 //! A process's share of the system: its replica of every tenant, and its lanes into the log.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use journal::{Journal, Record, ServiceKey};
 use journal_sled::{Alarm, AlarmKind, Archive, Change, Replica};
@@ -18,6 +19,8 @@ use crate::replay::{Replay, replay};
 
 /// How many records are read from the log at once while catching up.
 const PAGE: usize = 512;
+/// How long the log may go without being compared before writing stops.
+const STALE_AFTER: Duration = Duration::from_secs(60);
 
 /// What a node is made of.
 pub struct NodeConfig<J> {
@@ -39,14 +42,14 @@ pub struct NodeConfig<J> {
 #[derive(Clone, Debug)]
 pub enum Wanted {
     /// The answer to this input.
-    Input(Input),
+    Input(Box<Input>),
     /// A checkpoint over everything before it.
     Checkpoint,
 }
 
 impl From<Input> for Wanted {
     fn from(input: Input) -> Self {
-        Self::Input(input)
+        Self::Input(Box::new(input))
     }
 }
 
@@ -68,6 +71,16 @@ impl<J> Clone for Node<J> {
     }
 }
 
+/// A node that is held for as long as others hold it.
+pub struct WeakNode<J>(Weak<Inner<J>>);
+
+impl<J> WeakNode<J> {
+    /// The node, where it is still there.
+    pub fn upgrade(&self) -> Option<Node<J>> {
+        self.0.upgrade().map(Node)
+    }
+}
+
 struct Inner<J> {
     journal: J,
     replica: Arc<Replica>,
@@ -76,6 +89,8 @@ struct Inner<J> {
     root: Fingerprint,
     clock: Clock,
     lanes: Mutex<HashMap<TenantId, Arc<Lane>>>,
+    /// When the log was last compared with our replicas.
+    heard: Mutex<tokio::time::Instant>,
     /// Counts commits: whoever waits for something to change waits for this.
     commits: watch::Sender<u64>,
 }
@@ -93,8 +108,14 @@ impl<J: Journal> Node<J> {
             root: config.root,
             clock: config.clock,
             lanes: Mutex::new(HashMap::new()),
+            heard: Mutex::new(tokio::time::Instant::now()),
             commits: watch::Sender::new(0),
         }))
+    }
+
+    /// A reference that keeps nothing open.
+    pub fn downgrade(&self) -> WeakNode<J> {
+        WeakNode(Arc::downgrade(&self.0))
     }
 
     /// The log.
@@ -161,7 +182,12 @@ impl<J: Journal> Node<J> {
 
     /// Decides, signs as this role, appends, applies. The answer comes when the log has acknowledged and the replica has
     /// it: then it is durable. The same command gives the same answer again.
-    pub async fn record(&self, tenant: TenantId, role: ServiceRole, wanted: impl Into<Wanted>) -> Result<Recorded, Rejection> {
+    pub async fn record(
+        &self,
+        tenant: TenantId,
+        role: ServiceRole,
+        wanted: impl Into<Wanted>,
+    ) -> Result<Recorded, Rejection> {
         let (answer, answered) = oneshot::channel();
         let job = Job { role, wanted: wanted.into(), answer, attempts: 0 };
         let lane = self.lane(tenant);
@@ -282,6 +308,14 @@ impl<J: Journal> Node<J> {
         }
     }
 
+    /// Brings everything to the disk and lets go of the archive: the end.
+    pub async fn close(&self) {
+        self.sync().await;
+        if let Some(archiver) = &self.0.archiver {
+            archiver.close().await;
+        }
+    }
+
     /// Raises an alarm: nothing more is written for this tenant until somebody has looked.
     pub fn raise(&self, tenant: TenantId, kind: AlarmKind, sequence: Sequence, seen: String) {
         error!(%tenant, ?kind, sequence = sequence.0, seen, "ALARM: writing is stopped for this tenant");
@@ -291,8 +325,23 @@ impl<J: Journal> Node<J> {
         }
     }
 
+    /// The log was compared with our replicas.
+    pub(crate) fn heard(&self) {
+        *lock(&self.0.heard) = tokio::time::Instant::now();
+    }
+
+    /// How long ago the log was last compared, where that is too long: the *stale* alarm, of all tenants at once. It
+    /// passes by itself.
+    pub fn stale(&self) -> Option<Duration> {
+        Some(lock(&self.0.heard).elapsed()).filter(|age| *age > STALE_AFTER)
+    }
+
     /// Refuses where an alarm stands.
     pub fn check_alarm(&self, tenant: TenantId) -> Result<(), Rejection> {
+        if let Some(age) = self.stale() {
+            let detail = format!("stale: the log could not be compared for {} s", age.as_secs());
+            return Rejection::new(ProblemType::Stopped, detail).err();
+        }
         match self.0.replica.alarm(tenant) {
             None => Ok(()),
             Some(alarm) => {

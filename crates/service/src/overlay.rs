@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 
 use journal_sled::Replica;
-use lifecycle::state::{Key, Receipt, Request, View};
 use lifecycle::Footprint;
+use lifecycle::state::{Key, Receipt, Request, View};
 use model::{CommandId, EventHash, KeyId, TenantId};
 
 use crate::Error;
 
 /// The replica of one tenant, with changes on top that are not committed.
-pub struct Overlay<'a> {
+pub(crate) struct Overlay<'a> {
     replica: &'a Replica,
     tenant: TenantId,
     /// The last view taken back: its chain, progress and governance hold for all.
@@ -22,13 +22,13 @@ pub struct Overlay<'a> {
 
 impl<'a> Overlay<'a> {
     /// Nothing on top.
-    pub fn new(replica: &'a Replica, tenant: TenantId) -> Self {
+    pub(crate) fn new(replica: &'a Replica, tenant: TenantId) -> Self {
         let (keys, requests, receipts) = (HashMap::new(), HashMap::new(), HashMap::new());
         Self { replica, tenant, newest: None, keys, requests, receipts }
     }
 
     /// What a decision with this footprint sees.
-    pub fn view(&self, footprint: Footprint) -> Result<View, Error> {
+    pub(crate) fn view(&self, footprint: Footprint) -> Result<View, Error> {
         let mut view = self.replica.view(self.tenant, footprint)?;
         let Some(newest) = &self.newest else { return Ok(view) };
         view.chain = newest.chain.clone();
@@ -57,7 +57,7 @@ impl<'a> Overlay<'a> {
     }
 
     /// Takes a view back, to be seen by what follows.
-    pub fn put(&mut self, view: &View) {
+    pub(crate) fn put(&mut self, view: &View) {
         self.keys.extend(view.key.clone().map(|key| (key.id, key)));
         self.requests.extend(view.request.clone().map(|request| (request.hash, request)));
         self.receipts.extend(view.receipt);

@@ -6,18 +6,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use clap::Parser;
-use journal::{Journal, ServiceKey};
 use journal::command::SignedCommand;
+use journal::{Journal, ServiceKey};
 use journal_nats::log::NatsJournal;
 use journal_nats::permission;
-use journal_sled::{Archive, Opened, Replica, Start};
+use journal_sled::archive::{self, Archive};
+use journal_sled::replica::{Opened, Replica, Start};
 use lifecycle::{Duty, Input, Rejection};
 use model::{Fingerprint, Problem, ServiceRole, TenantId, subject};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::endpoint::{self, Answer};
-use crate::node::{Node, NodeConfig, Recorded, Wanted};
+use crate::node::{Node, NodeConfig, Recorded};
 use crate::{Clock, Config, Error, duty, secret};
 
 /// What a role works with.
@@ -26,11 +27,13 @@ pub struct Ports<J> {
     pub node: Node<J>,
     /// The bus, as this role's user.
     pub client: async_nats::Client,
+    /// Counts the roles of this process that answer.
+    pub ready: Arc<watch::Sender<usize>>,
 }
 
 impl<J> Clone for Ports<J> {
     fn clone(&self) -> Self {
-        Self { node: self.node.clone(), client: self.client.clone() }
+        Self { node: self.node.clone(), client: self.client.clone(), ready: self.ready.clone() }
     }
 }
 
@@ -78,7 +81,7 @@ pub async fn run_recording<J: Journal>(ports: Ports<J>, role: ServiceRole, shutd
     let node = ports.node.clone();
     let perform = move |tenant, duty: Duty| {
         let node = node.clone();
-        async move { node.record(tenant, role, Wanted::Input(Input::Due(duty))).await }
+        async move { node.record(tenant, role, Input::Due(duty)).await }
     };
     run(ports, role, handle, perform, shutdown).await
 }
@@ -104,8 +107,8 @@ where
         endpoint::command(tenant, rest, payload, move |signed| handle(tenant, signed))
     };
     let subjects = command_subjects(role);
-    let commands = endpoint::serve(&service, role, &subjects, on_command, shutdown.clone().wished());
-    let duties = duty::run(ports.node, role, perform, shutdown.wished());
+    let commands = endpoint::serve(&ports, service, role, &subjects, on_command, shutdown.clone().wished());
+    let duties = duty::run(ports.node.clone(), role, perform, shutdown.wished());
     tokio::try_join!(commands, duties)?;
     Ok(())
 }
@@ -175,10 +178,12 @@ where
     Fut: Future<Output = Result<(), Error>>,
 {
     let (stopper, shutdown) = Shutdown::new();
+    let stopper = Arc::new(stopper);
+    let on_signal = stopper.clone();
     let signals = tokio::spawn(async move {
         stop_signal().await;
         info!("stopping");
-        stopper.stop();
+        on_signal.stop();
     });
     let key = ServiceKey::new(secret::read_key(&config.key)?, role, &config.instance);
     let name = format!("keylatch-{role}-{}", config.instance);
@@ -193,10 +198,13 @@ where
         clock: Clock::default(),
     };
     let (ports, following) = start(parts, shutdown.clone()).await?;
-    run(ports, config, shutdown).await?;
+    let node = ports.node.clone();
+    let outcome = run(ports, config, shutdown).await;
+    stopper.stop();
     let _ = following.await;
+    node.close().await;
     signals.abort();
-    Ok(())
+    outcome
 }
 
 /// What a process is started from.
@@ -217,7 +225,10 @@ pub struct Parts {
 
 /// Opens replica and archive, brings them to the end of the log and goes on following, in a task that ends with
 /// `shutdown`.
-pub async fn start(parts: Parts, shutdown: Shutdown) -> Result<(Ports<NatsJournal>, tokio::task::JoinHandle<()>), Error> {
+pub async fn start(
+    parts: Parts,
+    shutdown: Shutdown,
+) -> Result<(Ports<NatsJournal>, tokio::task::JoinHandle<()>), Error> {
     let journal = NatsJournal::new(&parts.connection);
     // Subscribed before the first comparison, so that nothing falls between.
     let news = journal.follow().await?;
@@ -232,7 +243,7 @@ pub async fn start(parts: Parts, shutdown: Shutdown) -> Result<(Ports<NatsJourna
         let node = node.clone();
         tokio::spawn(async move { node.follow(news, shutdown.wished()).await })
     };
-    Ok((Ports { node, client: connection.client }, following))
+    Ok((Ports { node, client: connection.client, ready: Arc::default() }, following))
 }
 
 fn open_stores(
@@ -248,8 +259,20 @@ fn open_stores(
             warn!(why, moved_to = %to.display(), "the replica was set aside; it is rebuilt from the log");
         }
     }
-    let archive = if keeps_archive { Some(Archive::open(&state.join("archive"), |_| ())?) } else { None };
+    let archive = if keeps_archive { Some(open_archive(&state.join("archive"))?) } else { None };
     Ok((replica, archive))
+}
+
+fn open_archive(path: &std::path::Path) -> Result<Archive, Error> {
+    let progress = |read: archive::Progress| info!(segment = read.segment, of = read.of, "reading the archive");
+    let archive::Opened { archive, cut, reindexed } = Archive::open(path, archive::Options::default(), progress)?;
+    if let Some(cut) = cut {
+        warn!(file = %cut.file.display(), bytes = cut.bytes, why = cut.why, "an append that was cut short was removed");
+    }
+    if let Some(why) = reindexed {
+        warn!(why, "the archive's index was made anew");
+    }
+    Ok(archive)
 }
 
 /// Waits for SIGINT or SIGTERM.

@@ -14,8 +14,9 @@ pub fn read_key(path: &Path) -> Result<SigningKey, Error> {
     let wrong = |error: String| Error::File { path: path.to_owned(), error };
     let text = secret_file::read(path).map_err(|error| wrong(error.to_string()))?;
     let text = text.ok_or_else(|| wrong("there is no such file; name the key's file".into()))?;
-    let key = PrivateKey::from_openssh(text.as_str())
-        .map_err(|error| wrong(format!("not an OpenSSH private key ({error}); make one with `ssh-keygen -t ed25519`")))?;
+    let key = PrivateKey::from_openssh(text.as_str()).map_err(|error| {
+        wrong(format!("not an OpenSSH private key ({error}); make one with `ssh-keygen -t ed25519`"))
+    })?;
     match key.key_data() {
         KeypairData::Ed25519(pair) => Ok(SigningKey::from_bytes(&pair.private.to_bytes())),
         KeypairData::Encrypted(_) => Err(wrong("the key has a passphrase; a service needs one without".into())),

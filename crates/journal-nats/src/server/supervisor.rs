@@ -14,12 +14,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{oneshot, watch};
 
 /// `$0` is a name for lists of processes, `$1` the pid file, `$2` the owner's pid; the rest is the server's command.
-/// The shell lets go of standard error, so that its end is the server's end.
+/// The shell lets go of standard error, so that its end is the server's end, and outlives a signal that was meant for
+/// all of us, so that it can reap.
 const SCRIPT: &str = r#"
 pids=$1; owner=$2; shift 2
 "$@" </dev/null &
 server=$!
 exec 2>/dev/null
+trap '' HUP INT TERM
 echo "$server $$ $owner" >"$pids"
 while read -r signal; do kill -s "$signal" "$server"; done
 kill -s KILL "$server"

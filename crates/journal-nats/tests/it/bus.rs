@@ -1,10 +1,11 @@
 //! A bus for one test: an operator, a server, and clients that tell what the server refused them.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use async_nats::{Client, Event, RequestErrorKind, ServerError};
 use journal_nats::connect;
-use journal_nats::server::{self, Server, Settings, Sync};
+use journal_nats::server::{self, Server, Settings, SyncInterval};
 use journal_nats::stream::Replicas;
 use journal_nats::{Credentials, Operator, PlatformUser, Provisioner, Tenant, TenantUser};
 use tokio::sync::mpsc;
@@ -21,7 +22,7 @@ pub(crate) fn settings(dir: &Path, operator: &Operator) -> Settings {
         binary: binary(),
         dir: dir.join("server"),
         port: None,
-        sync: Sync::Always,
+        sync: SyncInterval::Always,
         accounts: operator.accounts(),
     }
 }
@@ -102,7 +103,8 @@ impl User {
 
     /// The next thing that the server refuses.
     pub(crate) async fn refusal(&mut self) -> String {
-        self.refusals.recv().await.expect("the client is there")
+        let refusal = tokio::time::timeout(Duration::from_secs(60), self.refusals.recv()).await;
+        refusal.expect("the server refuses something").expect("the client is there")
     }
 
     /// Whether the server lets this be published. It is, where it does.

@@ -9,6 +9,8 @@
 )]
 
 mod bus;
+mod docs;
+mod log;
 mod operator;
 mod server;
 mod services;

@@ -1,13 +1,13 @@
 //! The child process: it starts, stops, comes back, and is never left behind.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use journal_nats::server::{Error, Server, Settings, Sync};
+use journal_nats::server::{Error, Server, Settings, SyncInterval};
 use journal_nats::{Operator, PlatformUser, Tenant};
 
 use crate::bus::{Bus, User, settings};
@@ -46,7 +46,7 @@ async fn keeps_what_it_acknowledged_through_a_crash() {
 async fn syncs_before_it_acknowledges_unless_told_otherwise() {
     let dir = tempfile::tempdir().unwrap();
     let operator = Operator::open(&dir.path().join("operator")).unwrap();
-    for (sync, always) in [(Sync::Always, true), (Sync::Every(Duration::from_secs(60)), false)] {
+    for (sync, always) in [(SyncInterval::Always, true), (SyncInterval::Every(Duration::from_secs(60)), false)] {
         let server = Server::start(Settings { sync, ..settings(dir.path(), &operator) }).await.unwrap();
         let system = operator.system_credentials().unwrap();
         let system = journal_nats::connect::connect_as(&server.url(), &system, "test").await.unwrap();
@@ -55,6 +55,14 @@ async fn syncs_before_it_acknowledges_unless_told_otherwise() {
         assert_eq!(answer["data"]["config"]["sync_always"].as_bool().unwrap_or_default(), always, "{answer}");
         server.stop().await;
     }
+}
+
+#[tokio::test]
+async fn tells_when_it_ends_by_itself() {
+    let bus = Bus::start().await;
+    let (server, _) = pids(&bus.dir.path().join("server"));
+    kill(server);
+    assert!(bus.server.ended().await.iter().any(|line| line.contains("Server is ready")));
 }
 
 #[tokio::test]
@@ -80,7 +88,7 @@ fn dies_with_its_parent() {
 async fn ends_one_that_was_left_behind() {
     let dir = tempfile::tempdir().unwrap();
     let mut parent = Parent::start(dir.path());
-    let (server, supervisor) = parent.pids();
+    let (server, supervisor) = pids(&dir.path().join("server"));
     kill(supervisor);
     parent.process.kill().unwrap();
     parent.process.wait().unwrap();
@@ -142,7 +150,6 @@ fn parent_of_a_server() {
 struct Parent {
     process: Child,
     port: u16,
-    dir: PathBuf,
 }
 
 impl Parent {
@@ -156,14 +163,7 @@ impl Parent {
             .unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
         let port = lines.filter_map(|line| line.strip_prefix("serves ")?.parse().ok()).next();
-        Self { process, port: port.expect("the child starts a server"), dir: dir.join("server") }
-    }
-
-    /// The server's pid and its supervisor's.
-    fn pids(&self) -> (u32, u32) {
-        let pids = std::fs::read_to_string(self.dir.join("nats.pid")).unwrap();
-        let pids: Vec<u32> = pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
-        (pids[0], pids[1])
+        Self { process, port: port.expect("the child starts a server") }
     }
 }
 
@@ -177,8 +177,18 @@ impl Drop for Parent {
 /// Waits, without looking twice, until a server and its supervisor are gone: the one closes its connections, and the
 /// lock that both hold falls.
 fn wait_for_the_end(dir: &Path, mut connection: TcpStream) {
-    let _ = connection.read_to_end(&mut Vec::new());
+    // The bound is for the case that it is not.
+    connection.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let read = connection.read_to_end(&mut Vec::new());
+    assert!(!read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "the server goes on");
     File::open(dir.join("lock")).unwrap().lock().unwrap();
+}
+
+/// A server's pid and its supervisor's.
+fn pids(dir: &Path) -> (u32, u32) {
+    let pids = std::fs::read_to_string(dir.join("nats.pid")).unwrap();
+    let pids: Vec<u32> = pids.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+    (pids[0], pids[1])
 }
 
 /// Whether a process runs. One that has ended and was not reaped has no command line.

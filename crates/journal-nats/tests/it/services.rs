@@ -220,6 +220,20 @@ async fn services_ask_each_other_and_answer_once() {
     }
 }
 
+/// The known limit: a reply subject carries the server's own answer where who asked may not publish. What comes to stand
+/// in the log is no signed event, and so is void to whoever reads it.
+#[tokio::test]
+async fn a_reply_subject_carries_an_answer_past_the_permissions() {
+    let bus = Bus::start().await;
+    let tenant = bus.tenant("acme").await.id();
+    let mut issuer = bus.platform(PlatformUser::Service(ServiceRole::Issuer)).await;
+    let activated = subject::log(tenant, EventType::KeyActivated);
+    issuer.client.publish_with_reply("$JS.API.INFO", activated.clone(), "".into()).await.unwrap();
+    assert_eq!(issuer.refused().await, [""; 0]);
+    let last = format!("$JS.API.DIRECT.GET.{tenant}.{activated}");
+    assert!(issuer.ask(&last, "").await.contains("account_info_response"));
+}
+
 #[tokio::test]
 async fn services_can_be_discovered() {
     let bus = Bus::start().await;

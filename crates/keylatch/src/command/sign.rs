@@ -43,7 +43,7 @@ pub fn sign(
     screen: &mut Screen,
     now: Timestamp,
 ) -> Result<Outcome, Error> {
-    let signed = submit::open(submit::read_envelope(path)?)?;
+    let signed = submit::open_draft(submit::read_envelope(path)?)?;
     let command = &signed.command;
     if let Some(tenant) = known.map(|known| known.state().chain.tenant()).filter(|tenant| *tenant != command.tenant) {
         let what = format!("the command is for tenant {}, and the context for {tenant}", command.tenant);

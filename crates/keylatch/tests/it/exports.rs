@@ -8,7 +8,7 @@ use keylatch::command::export::export;
 use keylatch::{Screen, Show};
 use model::Algorithm;
 
-use crate::platform::Platform;
+use crate::memory::Platform;
 use crate::requests::active;
 use crate::{json, keylatch, stdout};
 

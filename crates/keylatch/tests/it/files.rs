@@ -6,7 +6,7 @@ use keylatch::error::Exit;
 use keylatch::{Error, Screen};
 use model::{Algorithm, ProblemType};
 
-use crate::platform::Platform;
+use crate::memory::Platform;
 use crate::requests::{active, born, reason, yes};
 
 fn silent() -> Screen {

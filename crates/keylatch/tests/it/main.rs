@@ -1,25 +1,31 @@
-//! The command line without a platform: on files, on real ssh-keygen and ssh-agent, on exports, and on a platform in
-//! memory whose rules, records and key store are the real ones.
+//! The command line on files, on real ssh-keygen and ssh-agent, on exports, and on a platform in memory whose rules,
+//! records and key store are the real ones. Then the platform as a whole: a real server, real tenants, real keys.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     clippy::string_slice,
-    clippy::result_large_err,
     reason = "tests"
 )]
+#![allow(unreachable_pub, reason = "one binary of modules")]
 
+mod bad_input;
 mod contexts;
 mod exports;
 mod files;
 mod identities;
-mod platform;
+mod life;
+mod memory;
 mod policies;
+mod processes;
 mod quorums;
 mod requests;
 mod sending;
+mod subscriber;
+mod up;
 mod watching;
+mod world;
 
 use std::path::Path;
 use std::process::{Command, Output};

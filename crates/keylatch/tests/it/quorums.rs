@@ -11,7 +11,7 @@ use keylatch::{Error, Outcome, Screen, Signing};
 use model::people::PrincipalKind;
 use model::{Principal, ProblemType, PublicKey};
 
-use crate::platform::{Platform, key_of};
+use crate::memory::{Platform, key_of};
 use crate::requests::yes;
 
 /// Writes one of the people's keys as OpenSSH would, its owner's alone.

@@ -12,7 +12,7 @@ use lifecycle::state::Outcome as End;
 use model::key::{Reason, ReasonKind};
 use model::{Algorithm, KeySpec, KeyState, ProblemType};
 
-use crate::platform::Platform;
+use crate::memory::Platform;
 
 pub(crate) fn spec(label: &str, algorithm: Algorithm) -> KeySpec {
     KeySpec {

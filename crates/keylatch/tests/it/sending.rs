@@ -6,7 +6,7 @@ use keylatch::error::Exit;
 use keylatch::{Error, Screen};
 use model::{Algorithm, ProblemType};
 
-use crate::platform::{Faults, Platform};
+use crate::memory::{Faults, Platform};
 use crate::requests::{active, spec};
 
 fn label(text: &str) -> model::KeySpec {

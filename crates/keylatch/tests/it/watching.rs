@@ -9,7 +9,7 @@ use keylatch::{Error, Screen};
 use lifecycle::Judgement;
 use model::{Algorithm, Event, Sequence, ServiceRole};
 
-use crate::platform::Platform;
+use crate::memory::Platform;
 use crate::requests::born;
 
 /// Puts an event into the log that breaks the rules.

@@ -6,8 +6,8 @@ use model::command::{KeyGenerate, LIFETIME_MAX};
 use model::key::Responsibility;
 use model::{Action, Algorithm, KeySpec, Name, Text};
 use serde_json::{Value, json};
+use service::clock;
 
-use crate::clock;
 use crate::error::Error;
 use crate::layout::{BOLD, Fields, GREEN, YELLOW, time_from};
 use crate::screen::{Screen, Show};

@@ -1,0 +1,138 @@
+//! The log on the real server: the port's suite, reading on, following, and what survives a killed server.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use journal::port::News;
+use journal::{Append, Head, Journal as _, Outgoing, Record};
+use journal_nats::connect::{self, Connection};
+use journal_nats::server::Server;
+use journal_nats::{NatsJournal, PlatformUser};
+use model::{EventType, Sequence, TenantId};
+
+use crate::bus::Bus;
+
+async fn connected(bus: &Bus) -> (Connection, NatsJournal) {
+    let credentials: PathBuf = bus.operator.credentials_path(PlatformUser::AllInOne);
+    let connection = connect::watched(&bus.server.url(), &credentials, "test").await.unwrap();
+    let journal = NatsJournal::new(&connection);
+    (connection, journal)
+}
+
+fn batch(from: u64, count: u64) -> Vec<Outgoing> {
+    let record = |number| Record { signature: format!("s {number}"), payload: format!("{{\"n\":{number}}}").into() };
+    (from..from + count).map(|n| Outgoing { event_type: EventType::KeyGenerated, record: record(n) }).collect()
+}
+
+fn behind(head: Head, batch: &[Outgoing]) -> Head {
+    let hash = batch.last().unwrap().record.hash();
+    Head { sequence: Sequence(head.sequence.0 + batch.len() as u64), hash }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_on_jetstream_keeps_the_contract() {
+    let bus = Bus::start().await;
+    let tenant = bus.tenant("one").await;
+    let (_connection, journal) = connected(&bus).await;
+    journal::conformance::suite(&journal, tenant.id()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tails_and_long_reads_page_on() {
+    let bus = Bus::start().await;
+    let (one, two) = (bus.tenant("one").await, bus.tenant("two").await);
+    let (_connection, journal) = connected(&bus).await;
+    let mut head = Head::EMPTY;
+    for _ in 0..9 {
+        let batch = batch(head.sequence.0, 128);
+        assert_eq!(journal.append(one.id(), head, &batch).await, Ok(Append::Recorded));
+        head = behind(head, &batch);
+    }
+    let mut tails = journal.tails().await.unwrap();
+    tails.sort_by_key(|(_, last)| *last);
+    assert_eq!(tails, [(two.id(), Sequence(0)), (one.id(), Sequence(9 * 128))]);
+    let mut read = Vec::new();
+    loop {
+        let page = journal.read(one.id(), Sequence(read.len() as u64 + 1), 500).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        read.extend(page);
+    }
+    assert_eq!(read.len(), 9 * 128);
+    assert!(read.iter().enumerate().all(|(n, record)| record.signature == format!("s {n}")));
+    let nobody = TenantId::from_bytes([7; 32]);
+    assert!(journal.last(nobody).await.is_err() && journal.read(nobody, Sequence(1), 1).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn following_brings_what_was_committed_and_nothing_else() {
+    let bus = Bus::start().await;
+    let tenant = bus.tenant("one").await;
+    let (_connection, journal) = connected(&bus).await;
+    let mut news = Box::pin(journal.follow().await.unwrap());
+    let first = batch(0, 3);
+    assert_eq!(journal.append(tenant.id(), Head::EMPTY, &first).await, Ok(Append::Recorded));
+    // Refused by the stream, so never republished.
+    assert_eq!(journal.append(tenant.id(), Head::EMPTY, &batch(50, 3)).await, Ok(Append::HeadMoved { recorded: 0 }));
+    let head = behind(Head::EMPTY, &first);
+    assert_eq!(journal.append(tenant.id(), head, &batch(3, 2)).await, Ok(Append::Recorded));
+    let mut seen = Vec::new();
+    while seen.len() < 5 {
+        let next = tokio::time::timeout(Duration::from_secs(30), news.next()).await;
+        if let Some(News::Event(arrived)) = next.expect("five events arrive") {
+            assert_eq!(arrived.tenant, tenant.id());
+            seen.push((arrived.sequence.0, arrived.record.signature));
+        }
+    }
+    let wanted: Vec<(u64, String)> = (0..5).map(|n| (n + 1, format!("s {n}"))).collect();
+    assert_eq!(seen, wanted);
+}
+
+/// A killed server loses nothing that was acknowledged, and an append whose outcome was not known is a prefix of the
+/// batch or nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_loses_nothing_acknowledged() {
+    let mut bus = Bus::start().await;
+    let tenant = bus.tenant("one").await.id();
+    for round in 0..3 {
+        let (_connection, journal) = connected(&bus).await;
+        let mut head = head_of(&journal, tenant).await;
+        let writing = tokio::spawn(async move {
+            loop {
+                let batch = batch(head.sequence.0, 16);
+                match journal.append(tenant, head, &batch).await {
+                    Ok(Append::Recorded) => head = behind(head, &batch),
+                    Ok(moved) => panic!("nobody else writes: {moved:?}"),
+                    Err(_) => return head,
+                }
+            }
+        });
+        // Killed while it writes: as soon as it is seen to have written something.
+        let (_watch, watching) = connected(&bus).await;
+        let mut news = Box::pin(watching.follow().await.unwrap());
+        for _ in 0..(20 * (round + 1)) {
+            tokio::time::timeout(Duration::from_secs(30), news.next()).await.expect("it writes");
+        }
+        let settings = bus.server.settings();
+        bus.server.kill().await;
+        bus.server = Server::start(settings).await.unwrap();
+        let acknowledged = tokio::time::timeout(Duration::from_secs(60), writing).await.expect("it gives up").unwrap();
+
+        let (_connection, journal) = connected(&bus).await;
+        let now = head_of(&journal, tenant).await;
+        assert!(now.sequence >= acknowledged.sequence, "{now:?} is before {acknowledged:?}");
+        assert!(now.sequence.0 <= acknowledged.sequence.0 + 16);
+        let all = journal.read(tenant, Sequence(1), 5000).await.unwrap();
+        assert!(all.iter().enumerate().all(|(n, record)| record.signature == format!("s {n}")));
+    }
+}
+
+async fn head_of(journal: &NatsJournal, tenant: TenantId) -> Head {
+    let last = journal.last(tenant).await.unwrap();
+    match journal.read(tenant, last, 1).await.unwrap().first() {
+        Some(record) if last > Sequence::NONE => Head { sequence: last, hash: record.hash() },
+        _ => Head::EMPTY,
+    }
+}

@@ -1,0 +1,107 @@
+//! `keylatch up` as people run it: a process, a folder, a stop, a kill.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use keylatch::platform::Deployment;
+use model::command::{self, Action};
+use model::{Algorithm, ProblemType};
+use serde_json::Value;
+use service::Clock;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::world::{Member, cache, founded, reason};
+
+/// A running `keylatch up`.
+struct Up {
+    child: Child,
+    url: String,
+}
+
+impl Up {
+    async fn start(dir: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_keylatch"))
+            .args(["--json", "up", "--dir"])
+            .arg(dir)
+            .env("KEYLATCH_CACHE", cache().unwrap())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = tokio::time::timeout(Duration::from_secs(60), lines.next_line()).await;
+        let line = line.expect("it is up within a minute").unwrap().expect("it says so");
+        let ready: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(ready["ok"], true, "{ready:#}");
+        Self { child, url: ready["url"].as_str().unwrap().to_owned() }
+    }
+
+    async fn kill(mut self) {
+        self.child.kill().await.unwrap();
+    }
+
+    async fn stop(mut self) -> Option<i32> {
+        let pid = self.child.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        let ended = tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await;
+        ended.expect("it stops").unwrap().code()
+    }
+}
+
+/// Everything goes on where it was: after a stop, after a kill with a use, an approval and a suspension behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn up_goes_on_where_it_was_after_a_stop_and_after_a_kill() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("platform");
+    let up = Up::start(&path).await;
+    let deployment = Deployment::open(&path, &Clock::default()).unwrap();
+    let mut tenant = founded(&deployment, &up.url, "one").await;
+    let (used, waiting) = (tenant.generate(Algorithm::Aes256Gcm).await, tenant.generate(Algorithm::Ed25519).await);
+    tenant.activate(used).await;
+    let wrapped = tenant.wrap(used).await.unwrap();
+    let request = tenant.request(waiting).await;
+    tenant.approve(waiting, request, "sam").await;
+    tenant.done(Action::KeySuspend(command::KeySuspend { reason: reason() }), Some(used), "opa").await;
+    let url = up.url.clone();
+    up.kill().await;
+
+    let up = Up::start(&path).await;
+    assert_eq!(up.url, url, "contexts stay good");
+    let mut again = Member::connect(&deployment, tenant.tenant, &up.url).await;
+    again.until(|state| state.keys.len() == 2).await;
+    assert!(again.state.chain.head().sequence >= tenant.state.chain.head().sequence, "nothing acknowledged is lost");
+    assert_eq!(again.wrap(used).await, Err(ProblemType::KeyNotActive.urn()));
+    again.approve(waiting, request, "lou").await;
+    again.until(|state| state.keys[&waiting].activation.is_some()).await;
+    assert_eq!(up.stop().await, Some(0));
+
+    let up = Up::start(&path).await;
+    let mut again = Member::connect(&deployment, tenant.tenant, &up.url).await;
+    again.until(|state| state.keys.len() == 2).await;
+    let against = again.key(used).head;
+    again.done(Action::KeyResume(command::KeyResume { against, reason: reason() }), Some(used), "opa").await;
+    again.until(|state| state.keys[&used].is_applied()).await;
+    let bytes: model::text::Base64 = wrapped["wrapped"].as_str().unwrap().parse().unwrap();
+    let unwrap = |reply_to| Action::UseUnwrap(command::UseUnwrap { reply_to, wrapped: bytes.clone() });
+    assert_eq!(again.use_key(used, "app", unwrap).await.unwrap()["data_key"], wrapped["data_key"]);
+    assert_eq!(up.stop().await, Some(0));
+    // Nothing is left running: the port is free.
+    let port: u16 = url.rsplit(':').next().unwrap().parse().unwrap();
+    assert!(std::net::TcpListener::bind(("127.0.0.1", port)).is_ok(), "something still listens on {port}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_others_can_read_is_refused_with_the_mend() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("platform");
+    std::fs::create_dir(&path).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_keylatch")).args(["up", "--dir"]).arg(&path).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("chmod 0700") && said.contains("platform"), "{said}");
+}

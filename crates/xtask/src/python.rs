@@ -1,0 +1,114 @@
+//! Python, pip, and packages from Python's index: without root, into the cache.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::debian;
+
+/// The packages that `docs/subscribe` and its test need, pinned.
+const PACKAGES: [&str; 2] = ["nats-py==2.16.0", "PyNaCl==1.6.2"];
+
+/// Why something could not be had by Python.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no Python.
+    #[error("can't run `{}`: {source}; install python3", python.display())]
+    Python {
+        /// What was run.
+        python: OsString,
+        /// Why it could not be.
+        source: io::Error,
+    },
+    /// Python has no pip, and none could be had.
+    #[error(
+        "`python3 -m pip` does not run, and pip could not be taken from Debian ({0}); install pip (on Debian: python3-pip)"
+    )]
+    NoPip(String),
+    /// It failed.
+    #[error("`python3 … {module}` failed; is there a network? It said:\n{said}")]
+    Failed {
+        /// The Python module that was run.
+        module: String,
+        /// What it said.
+        said: String,
+    },
+    /// The file system refused.
+    #[error("can't make `{}`: {source}", path.display())]
+    Io {
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// A Python with pip.
+#[derive(Clone, Debug)]
+pub struct Pip {
+    python: OsString,
+    /// What stands before pip's own arguments: `-m pip`, or the path of pip in a wheel.
+    pip: Vec<OsString>,
+}
+
+impl Pip {
+    /// Python's own pip; where Debian's python3 comes without, the one from Debian's wheel of it, unpacked in the cache.
+    pub fn find(python: &OsStr, cache: &Path) -> Result<Self, Error> {
+        let own = Self { python: python.to_owned(), pip: vec!["-m".into(), "pip".into()] };
+        match own.run(["--version"].map(OsStr::new)) {
+            Ok(()) => return Ok(own),
+            Err(Error::Failed { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let unpacked = debian::unpack("python3-pip-whl", cache).map_err(Error::NoPip)?;
+        let wheels = fs::read_dir(unpacked.join("usr/share/python-wheels")).into_iter().flatten().flatten();
+        let wheel =
+            wheels.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|ending| ending == "whl"));
+        let wheel = wheel.ok_or_else(|| Error::NoPip("its package has no wheel".into()))?;
+        Ok(Self { python: python.to_owned(), pip: vec![wheel.join("pip").into()] })
+    }
+
+    /// Runs pip.
+    pub fn run<'a>(&'a self, arguments: impl IntoIterator<Item = &'a OsStr>) -> Result<(), Error> {
+        let arguments = self.pip.iter().map(OsString::as_os_str).chain(arguments).collect::<Vec<_>>();
+        run(&self.python, "pip", &arguments)
+    }
+}
+
+/// Runs Python; `what` is for the error.
+pub fn run(python: &OsStr, what: &str, arguments: &[&OsStr]) -> Result<(), Error> {
+    let output = Command::new(python)
+        .args(arguments)
+        .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+        .output()
+        .map_err(|source| Error::Python { python: python.to_owned(), source })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Error::Failed { module: what.to_owned(), said: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+}
+
+/// The folder with the packages that the subscriber needs, for `PYTHONPATH`. Installs them into the cache where they are
+/// not there.
+pub fn packages(cache: &Path) -> Result<PathBuf, Error> {
+    let mut name = PACKAGES.join("+");
+    name.retain(|c| c.is_ascii_alphanumeric() || "=.+-".contains(c));
+    let folder = cache.join("python").join(name);
+    if folder.is_dir() {
+        return Ok(folder);
+    }
+    eprintln!("fetching {}", PACKAGES.join(" and "));
+    let parent = cache.join("python");
+    fs::create_dir_all(&parent).map_err(|source| Error::Io { path: parent.clone(), source })?;
+    let io = |source| Error::Io { path: folder.clone(), source };
+    // Beside its destination and renamed when it is whole.
+    let work = tempfile::tempdir_in(&parent).map_err(io)?;
+    let target = work.path().join("packages");
+    let pip = Pip::find(OsStr::new("python3"), cache)?;
+    let fixed = ["install", "--quiet", "--only-binary", ":all:", "--target"].map(OsStr::new);
+    pip.run(fixed.into_iter().chain([target.as_os_str()]).chain(PACKAGES.map(OsStr::new)))?;
+    fs::rename(&target, &folder).or_else(|error| if folder.is_dir() { Ok(()) } else { Err(io(error)) })?;
+    Ok(folder)
+}

@@ -104,14 +104,25 @@ impl Show for Outcome {
     fn to_people(&self) -> String {
         match self {
             Self::Recorded(recorded) => recorded.to_people(),
-            Self::Saved(saved) => format!(
-                "{CYAN}{}{CYAN:#} signed by {} and kept in {BOLD}{path}{BOLD:#}\n  others sign it with `keylatch sign {path}`; then `keylatch submit {path}`, before {}\n",
-                saved.action,
-                saved.signatures,
-                crate::layout::time(saved.expires_at),
-                path = saved.path.display(),
-            ),
+            Self::Saved(saved) => saved.to_people(),
         }
+    }
+}
+
+impl Saved {
+    fn to_people(&self) -> String {
+        let (action, path) = (self.action, self.path.display());
+        // A tenant is founded by whoever runs the platform, and not over the bus.
+        let send = match action {
+            "tenant.create" => format!("keylatch tenant create {path}"),
+            _ => format!("keylatch submit {path}"),
+        };
+        format!(
+            "{CYAN}{action}{CYAN:#} signed by {} and kept in {BOLD}{path}{BOLD:#}\n  others sign it with `keylatch sign \
+             {path}`; then `{send}`, before {}\n",
+            self.signatures,
+            crate::layout::time(self.expires_at),
+        )
     }
 }
 

@@ -187,7 +187,7 @@ fn head(session: &Session) -> Check {
 
 fn freshness(session: &Session) -> Check {
     let (last, now) = (session.state().chain.time(), session.now());
-    let found = format!("the last event is from {}", relative(last, now));
+    let found = format!("last event {}", relative(last, now));
     if last - now > AHEAD_MAX {
         return Check::doubtful("clock", format!("the log is ahead: {found}"), "set this machine's clock right");
     }

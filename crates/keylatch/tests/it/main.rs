@@ -19,6 +19,7 @@ mod life;
 mod memory;
 mod policies;
 mod processes;
+mod program;
 mod quorums;
 mod requests;
 mod sending;

@@ -1,0 +1,96 @@
+//! The program as people run it, on the real platform: from a context to an export, each as themselves.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::quorums::key_file;
+use crate::world::World;
+use crate::{json, keylatch};
+
+/// Somebody at a machine with a context.
+struct People<'a> {
+    home: &'a Path,
+}
+
+impl People<'_> {
+    /// Runs a command as somebody, who must be let: the JSON that comes of it.
+    #[track_caller]
+    fn done(&self, who: &str, command: &str) -> Value {
+        let output = self.run(who, command);
+        assert!(output.status.success(), "{command}: {output:?}");
+        json(&output)
+    }
+
+    /// Runs a command as somebody, who must not be let: the exit code and the problem.
+    #[track_caller]
+    fn refused(&self, who: &str, command: &str, problem: &str) {
+        let output = self.run(who, command);
+        assert_eq!(output.status.code(), Some(1), "{command}: {output:?}");
+        assert_eq!(json(&output)["type"], format!("urn:keylatch:problem:{problem}"), "{command}");
+    }
+
+    fn run(&self, who: &str, command: &str) -> std::process::Output {
+        let identity = self.home.join(who).display().to_string();
+        let mut arguments = vec!["--json", "--identity", &identity];
+        arguments.extend(command.split_whitespace());
+        keylatch(self.home, &arguments)
+    }
+}
+
+const WHY: &str = "--reason-kind test --reason because";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_goes_from_birth_to_an_export_by_the_program_alone() {
+    let world = World::start().await;
+    world.tenant("acme").await;
+    let (home, platform) = (tempfile::tempdir().unwrap(), world.platform.deployment().dir().display().to_string());
+    for who in ["ann", "bob", "rae", "sam", "lou", "opa", "app"] {
+        key_file(home.path(), who);
+    }
+    let made = keylatch(home.path(), &["tenant", "user", "acme", "--dir", &platform, "--context", "acme"]);
+    assert!(made.status.success(), "{made:?}");
+    let people = People { home: home.path() };
+    let at = |name: &str| home.path().join(name).display().to_string();
+    assert_eq!(people.done("ann", "doctor")["ok"], true);
+
+    let spec = "--workload general --responsibility application --jurisdiction EU --classification secret \
+                --environment production";
+    let key = people.done("rae", &format!("key generate weights {spec}"));
+    assert_eq!(key["state"], "pre-active");
+    people.refused("sam", &format!("key generate other {spec}"), "role-missing");
+    std::fs::write(at("in"), "what is to be kept").unwrap();
+    let encrypt = format!("use encrypt {} -o {} --key weights", at("in"), at("sealed"));
+    people.refused("app", &encrypt, "key-not-active");
+
+    people.done("rae", &format!("request weights {WHY} --system endpoint --legal-basis law"));
+    people.refused("rae", "approve weights --yes", "role-missing");
+    people.done("sam", "approve weights --yes");
+    let open = people.done("opa", "requests");
+    assert_eq!(open["requests"][0]["missing"], serde_json::json!(["1 of `privacy`"]));
+    people.done("lou", "approve weights --yes --note seen");
+    // The platform activates it by itself: the eighth event of this key.
+    let seen = people.run("rae", "watch --key weights --from 1 --count 8");
+    let last = String::from_utf8(seen.stdout).unwrap().lines().last().unwrap().to_owned();
+    assert_eq!(serde_json::from_str::<Value>(&last).unwrap()["type"], "key.activated", "{last}");
+
+    people.done("app", &encrypt);
+    people.done("app", &format!("use decrypt {} -o {}", at("sealed"), at("out")));
+    assert_eq!(std::fs::read(at("out")).unwrap(), std::fs::read(at("in")).unwrap());
+    people.done("opa", &format!("key suspend weights {WHY}"));
+    people.refused("app", &format!("{encrypt} --force"), "key-not-active");
+
+    // The policy asks for two: one writes it, the other signs and sends it.
+    people.done("opa", &format!("key destroy weights {WHY} --yes --out {}", at("destroy.json")));
+    people.done("sam", &format!("sign {} --yes", at("destroy.json")));
+    let sent = people.done("sam", &format!("submit {}", at("destroy.json")));
+    assert_eq!(people.done("sam", &format!("submit {}", at("destroy.json"))), sent, "the same answer");
+    assert_eq!(people.done("rae", "key show weights")["key"]["state"], "destroyed");
+
+    let exported = people.done("rae", &format!("export {}", at("evidence")));
+    let (root, head) = (exported["root"].as_str().unwrap(), exported["head"].as_str().unwrap());
+    let verified = people.done("rae", &format!("verify {} --root {root} --expect-head {head}", at("evidence")));
+    assert_eq!(verified["report"]["keys"]["destroyed"], 1);
+    world.platform.stop().await.unwrap();
+    assert_eq!(people.run("rae", "key list").status.code(), Some(3));
+}

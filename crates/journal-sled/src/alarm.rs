@@ -88,9 +88,10 @@ impl Alarms {
             return Ok(false);
         }
         alarms.push(alarm);
-        self.store(tenant, &alarms)?;
+        // It stands from now on, also where the disk refuses it: then it is gone with the process, and the error says so.
+        let stored = self.store(tenant, &alarms);
         standing.insert(tenant, alarms);
-        Ok(true)
+        stored.map(|()| true)
     }
 
     /// Takes the alarm of a kind back, durably. Whether there was one.

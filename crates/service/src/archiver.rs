@@ -35,7 +35,7 @@ pub(crate) struct Archiver {
 
 enum Item {
     Entry(TenantId, Sequence, Record),
-    Flush(oneshot::Sender<()>),
+    Flush(oneshot::Sender<Result<(), String>>),
     Close,
 }
 
@@ -72,6 +72,23 @@ impl Archiver {
         Ok(last)
     }
 
+    /// The first of these records (from `from` on) that the archive has otherwise: two histories of one tenant.
+    pub(crate) fn differs(
+        &self,
+        tenant: TenantId,
+        from: Sequence,
+        records: &[Record],
+    ) -> Result<Option<Sequence>, Error> {
+        let last = self.archive.last(tenant)?;
+        let known = usize::try_from((last.0 + 1).saturating_sub(from.0)).unwrap_or(usize::MAX).min(records.len());
+        if known == 0 {
+            return Ok(None);
+        }
+        let archived = self.archive.read(tenant, from, known, usize::MAX)?;
+        let differs = archived.iter().zip(records).position(|(ours, log)| ours != log);
+        Ok(differs.map(|place| Sequence(from.0 + place as u64)))
+    }
+
     /// Takes the records that follow; those that it has are passed over.
     pub(crate) async fn take(&self, tenant: TenantId, from: Sequence, records: &[Record]) -> Result<(), Error> {
         let mut last = self.last(tenant)?;
@@ -86,42 +103,63 @@ impl Archiver {
         Ok(())
     }
 
-    /// Waits until everything taken so far is on the disk.
+    /// Waits until everything taken so far is on the disk. Fails at once where the disk refuses it.
     pub(crate) async fn flush(&self) -> Result<(), Error> {
         let (flushed, waits) = oneshot::channel();
-        let gone = |()| Error::Internal("the archiver is gone".into());
-        self.queue.send(Item::Flush(flushed)).await.map_err(|_| gone(()))?;
-        waits.await.map_err(|_| gone(()))
+        let gone = || Error::Internal("the archiver is gone".into());
+        self.queue.send(Item::Flush(flushed)).await.map_err(|_| gone())?;
+        waits.await.map_err(|_| gone())?.map_err(Error::Archive)
     }
 }
 
+/// Writes what comes, group by group. What the disk refuses is kept and tried again, now and then and with the next.
 async fn write(archive: Arc<Archive>, mut items: mpsc::Receiver<Item>) {
+    let mut pending: Vec<(TenantId, Sequence, Record)> = Vec::new();
     let mut gathered = Vec::with_capacity(GROUP);
-    while items.recv_many(&mut gathered, GROUP).await > 0 {
-        let (mut entries, mut flushes, mut closes) = (Vec::new(), Vec::new(), false);
+    loop {
+        let retry = tokio::time::sleep(RETRY_AFTER);
+        let closes = tokio::select! {
+            count = items.recv_many(&mut gathered, GROUP) => count == 0,
+            () = retry, if !pending.is_empty() => false,
+        };
+        let (mut flushes, mut closes) = (Vec::new(), closes);
         for item in gathered.drain(..) {
             match item {
-                Item::Entry(tenant, sequence, record) => entries.push((tenant, sequence, record)),
+                Item::Entry(tenant, sequence, record) => pending.push((tenant, sequence, record)),
                 Item::Flush(flushed) => flushes.push(flushed),
                 Item::Close => closes = true,
             }
         }
-        let entries = Arc::new(entries);
-        loop {
-            let (archive, entries) = (archive.clone(), entries.clone());
-            match tokio::task::spawn_blocking(move || archive.append(&entries)).await {
-                Ok(Ok(_)) => break,
-                Ok(Err(error)) => error!(%error, "the archive refuses; trying again"),
-                Err(error) => error!(%error, "the archive failed; trying again"),
-            }
-            tokio::time::sleep(RETRY_AFTER).await;
+        let written = append(&archive, &mut pending).await;
+        if let Err(error) = &written {
+            error!(error, waiting = pending.len(), "the archive refuses; it is tried again");
         }
-        // Whoever waited may have gone.
         for flushed in flushes {
-            let _ = flushed.send(());
+            // Whoever waited may have gone.
+            let _ = flushed.send(written.clone());
         }
         if closes {
             return;
         }
+    }
+}
+
+/// Appends what waits. Where that fails, it goes on waiting.
+async fn append(archive: &Arc<Archive>, pending: &mut Vec<(TenantId, Sequence, Record)>) -> Result<(), String> {
+    if pending.is_empty() {
+        return Ok(());
+    }
+    let (archive, entries) = (archive.clone(), std::mem::take(pending));
+    let appended = tokio::task::spawn_blocking(move || {
+        let appended = archive.append(&entries).map(|_| ()).map_err(|error| error.to_string());
+        (entries, appended)
+    });
+    match appended.await {
+        Ok((_, Ok(()))) => Ok(()),
+        Ok((entries, Err(error))) => {
+            *pending = entries;
+            Err(error)
+        }
+        Err(error) => Err(error.to_string()),
     }
 }

@@ -1,12 +1,15 @@
 //! Doing what is due. A role's loop over the replica's index of deadlines: an index, not a sweep.
 
 use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use journal::Journal;
 use lifecycle::{Due, Duty, Rejection};
-use model::{ProblemType, ServiceRole, Span, TenantId};
+use model::{ProblemType, ServiceRole, TenantId};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::Error;
@@ -14,10 +17,11 @@ use crate::node::{Node, Recorded};
 
 /// How many duties are done at once.
 const AT_ONCE: usize = 256;
-/// How long a duty waits that was refused, the first time; then twice as long each time.
-const RETRY_FIRST: Span = Span::from_secs(1);
+/// How long a duty waits that was refused, the first time; then twice as long each time. Measured by a clock that nobody
+/// can turn.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest such wait.
-const RETRY_MOST: Span = Span::from_secs(60);
+const RETRY_MOST: Duration = Duration::from_secs(60);
 /// The longest sleep: a clock that was set forward is noticed after at most this.
 const SLEEP_MOST: Duration = Duration::from_secs(5);
 
@@ -46,12 +50,16 @@ where
         let now = node.clock().now();
         for (tenant, Due { duty, .. }) in node.replica().due(role, now, AT_ONCE + refused.len())? {
             let task = (tenant, duty);
-            let waits = refused.get(&task).is_some_and(|retry| now < retry.at);
+            let waits = refused.get(&task).is_some_and(|retry| Instant::now() < retry.at);
             if waits || at_work.len() >= AT_ONCE || !busy.insert(task) {
                 continue;
             }
-            let performed = perform(tenant, duty);
-            at_work.spawn(async move { (task, performed.await) });
+            // A panic is one duty's misfortune: it is tried again like one that was refused.
+            let performed = AssertUnwindSafe(perform(tenant, duty)).catch_unwind();
+            at_work.spawn(async move {
+                let panicked = |_| Rejection::new(ProblemType::Unavailable, "the work panicked").err();
+                (task, performed.await.unwrap_or_else(panicked))
+            });
         }
         let sleep = until_next(&node, role, &refused)?;
         tokio::select! {
@@ -60,7 +68,7 @@ where
             Some(done) = at_work.join_next() => {
                 if let Ok((task, outcome)) = done {
                     busy.remove(&task);
-                    note(task, outcome, &mut refused, node.clock().now());
+                    note(task, outcome, &mut refused);
                 }
             }
             () = tokio::time::sleep(sleep) => {}
@@ -72,11 +80,11 @@ where
 
 /// When a refused duty is tried again, and how long it waited.
 struct Retry {
-    at: model::Timestamp,
-    waited: Span,
+    at: Instant,
+    waited: Duration,
 }
 
-fn note(task: Task, outcome: Result<Recorded, Rejection>, refused: &mut HashMap<Task, Retry>, now: model::Timestamp) {
+fn note(task: Task, outcome: Result<Recorded, Rejection>, refused: &mut HashMap<Task, Retry>) {
     let (tenant, duty) = task;
     match outcome {
         Ok(Recorded { sequence, .. }) => {
@@ -84,8 +92,8 @@ fn note(task: Task, outcome: Result<Recorded, Rejection>, refused: &mut HashMap<
             info!(%tenant, ?duty, sequence = sequence.0, "done");
         }
         Err(rejection) => {
-            let waited = refused.get(&task).map_or(RETRY_FIRST, |retry| RETRY_MOST.min(retry.waited + retry.waited));
-            refused.insert(task, Retry { at: now + waited, waited });
+            let waited = refused.get(&task).map_or(RETRY_FIRST, |retry| RETRY_MOST.min(retry.waited * 2));
+            refused.insert(task, Retry { at: Instant::now() + waited, waited });
             // Somebody else did it, or things have changed: that is how several instances work side by side.
             match rejection.problem {
                 ProblemType::NothingDue | ProblemType::NotYetDue | ProblemType::Contended => {
@@ -96,7 +104,7 @@ fn note(task: Task, outcome: Result<Recorded, Rejection>, refused: &mut HashMap<
         }
     }
     if refused.len() > 4 * AT_ONCE {
-        refused.retain(|_, retry| now < retry.at);
+        refused.retain(|_, retry| Instant::now() < retry.at);
     }
 }
 
@@ -107,8 +115,8 @@ fn until_next<J: Journal>(
     refused: &HashMap<Task, Retry>,
 ) -> Result<Duration, Error> {
     let now = node.clock().now();
-    let due = node.replica().next_due(role)?.filter(|at| *at > now);
-    let retry = refused.values().map(|retry| retry.at).filter(|at| *at > now).min();
-    let next = due.into_iter().chain(retry).min();
-    Ok(next.map_or(SLEEP_MOST, |at| (at - now).to_std().clamp(Duration::from_millis(1), SLEEP_MOST)))
+    let due = node.replica().next_due(role)?.filter(|at| *at > now).map(|at| (at - now).to_std());
+    let retry = refused.values().map(|retry| retry.at.saturating_duration_since(Instant::now()));
+    let next = due.into_iter().chain(retry.filter(|wait| !wait.is_zero())).min();
+    Ok(next.map_or(SLEEP_MOST, |wait| wait.clamp(Duration::from_millis(1), SLEEP_MOST)))
 }

@@ -15,8 +15,10 @@
 //! known, the log is read before anything else is done.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 
+use futures_util::FutureExt as _;
 use journal::note::Checkpoint;
 use journal::{Append, Head, Journal, Outgoing};
 use journal_sled::Change;
@@ -24,10 +26,11 @@ use lifecycle::{Footprint, Input, Judgement, Prepared, Rejection, View, decide, 
 use model::event::PAYLOAD_BYTES_MAX;
 use model::{ProblemType, ServiceRole, Span, TenantId, Timestamp};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::Error;
 use crate::clock;
+use crate::follow::Inbox;
 use crate::node::{Node, Recorded, Wanted, lock, unavailable};
 use crate::overlay::Overlay;
 
@@ -50,6 +53,8 @@ pub(crate) struct Job {
 #[derive(Default)]
 pub(crate) struct Lane {
     queue: Mutex<Queue>,
+    /// What the follower has for this tenant.
+    pub(crate) inbox: Mutex<Inbox>,
     replica: Arc<AsyncMutex<()>>,
 }
 
@@ -100,8 +105,10 @@ impl Lane {
                 queue.jobs.drain(..count).collect::<Vec<Job>>()
             };
             let _held = self.hold().await;
-            for job in batch(node, tenant, jobs).await {
-                lock(&self.queue).jobs.push_back(job);
+            // A panic is this batch's misfortune, not the lane's: those who asked are told that it is not known.
+            match AssertUnwindSafe(batch(node, tenant, jobs)).catch_unwind().await {
+                Ok(again) => lock(&self.queue).jobs.extend(again),
+                Err(_) => error!(%tenant, "a batch panicked; the lane goes on"),
             }
         }
     }
@@ -114,9 +121,12 @@ async fn batch<J: Journal>(node: &Node<J>, tenant: TenantId, mut jobs: Vec<Job>)
     }
     // A checkpoint covers what the archive has on its disk: everything before this batch, nothing of it.
     if jobs.iter().any(|job| matches!(job.wanted, Wanted::Checkpoint)) {
-        jobs.sort_by_key(|job| !matches!(job.wanted, Wanted::Checkpoint));
-        if let Err(error) = node.flush_archive().await {
-            return answer_all(jobs, &unavailable(error));
+        let flushed = node.flush_archive().await;
+        let (checkpoints, others) = jobs.into_iter().partition(|job| matches!(job.wanted, Wanted::Checkpoint));
+        jobs = others;
+        match flushed {
+            Ok(()) => jobs.splice(..0, checkpoints).for_each(drop),
+            Err(error) => answer_all(checkpoints, &unavailable(error)).clear(),
         }
     }
     let mut refused = Vec::new();
@@ -124,11 +134,34 @@ async fn batch<J: Journal>(node: &Node<J>, tenant: TenantId, mut jobs: Vec<Job>)
         Ok(batch) => batch,
         Err((error, jobs)) => return answer_all(jobs, &unavailable(error)),
     };
-    let mut again = refuse(node, tenant, head, refused).await;
-    if !decided.is_empty() {
-        again.extend(append(node, tenant, head, decided, repeats).await);
+    if decided.is_empty() {
+        return refuse(node, tenant, head, refused).await;
     }
-    again
+    // Refusals come last: they may rest on what the batch records, and are good only once that stands.
+    match append(node, tenant, head, decided, repeats).await {
+        Appended::Stands => refuse_at_once(refused),
+        Appended::Again(mut jobs) => {
+            jobs.extend(again(refused.into_iter().map(|(job, _)| job)));
+            jobs
+        }
+        Appended::Unknown(rejection) => answer_all(refused.into_iter().map(|(job, _)| job).collect(), &rejection),
+    }
+}
+
+/// What became of a batch.
+enum Appended {
+    /// All of it stands.
+    Stands,
+    /// Some of it does not, and these jobs are to be decided again.
+    Again(Vec<Job>),
+    /// It is not known, or the log refuses: whoever is not answered is told so.
+    Unknown(Rejection),
+}
+
+/// Answers refusals that rest on what stands at the end of the log.
+fn refuse_at_once(refused: Vec<(Job, Rejection)>) -> Vec<Job> {
+    refused.into_iter().for_each(|(job, rejection)| answer(job, Err(rejection)));
+    Vec::new()
 }
 
 fn answer_all(jobs: Vec<Job>, rejection: &Rejection) -> Vec<Job> {
@@ -251,28 +284,34 @@ fn time<J: Journal>(node: &Node<J>, view: &View) -> Result<Timestamp, Rejection>
 }
 
 /// Answers refusals, unless the log has more than they were decided on: then they are decided again. A service that lags
-/// behind must not tell somebody that what was just done has not been done.
+/// behind must not tell somebody that what was just done has not been done; one that can't tell says so.
 async fn refuse<J: Journal>(node: &Node<J>, tenant: TenantId, head: Head, refused: Vec<(Job, Rejection)>) -> Vec<Job> {
     if refused.is_empty() {
         return Vec::new();
     }
-    let moved = match node.journal().last(tenant).await {
-        Ok(last) => last > head.sequence && node.catch_up_held(tenant).await.is_ok(),
+    let jobs = |refused: Vec<(Job, Rejection)>| refused.into_iter().map(|(job, _)| job);
+    match behind(node, tenant, head).await {
+        Ok(false) => refuse_at_once(refused),
+        Ok(true) => again(jobs(refused)),
         Err(error) => {
-            debug!(%tenant, %error, "could not ask the log before a refusal");
-            false
-        }
-    };
-    let moved = moved && node.replica().head(tenant).is_ok_and(|now| now.sequence > head.sequence);
-    let mut again = Vec::new();
-    for (job, rejection) in refused {
-        if moved && job.attempts < ATTEMPTS_MAX {
-            again.push(Job { attempts: job.attempts + 1, ..job });
-        } else {
-            answer(job, Err(rejection));
+            debug!(%tenant, %error, "could not look into the log before a refusal");
+            answer_all(jobs(refused).collect(), &unavailable(error))
         }
     }
-    again
+}
+
+/// Whether the log had more than this head. Then the replica has it now.
+async fn behind<J: Journal>(node: &Node<J>, tenant: TenantId, head: Head) -> Result<bool, Error> {
+    let last = match node.journal().last(tenant).await {
+        Ok(last) => last,
+        Err(journal::Error::NoTenant(_)) if head == Head::EMPTY => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    if last <= head.sequence {
+        return Ok(false);
+    }
+    node.catch_up_held(tenant).await?;
+    Ok(node.replica().head(tenant)?.sequence > head.sequence)
 }
 
 /// Appends a batch and applies what stands.
@@ -282,20 +321,15 @@ async fn append<J: Journal>(
     head: Head,
     mut decided: Vec<Decided>,
     repeats: Vec<(usize, Job)>,
-) -> Vec<Job> {
-    let current = node.replica().head(tenant);
-    if !matches!(current, Ok(current) if current == head) {
-        // A refusal of the same batch made us catch up: what was decided rests on an older head.
-        return again(decided.into_iter().map(|decided| decided.job).chain(repeats.into_iter().map(|(_, job)| job)));
-    }
+) -> Appended {
     let outgoing: Vec<Outgoing> = decided.iter().map(|decided| decided.outgoing.clone()).collect();
     // COMMIT POINT: what the log has acknowledged is done, whatever happens to us from here on.
     let recorded = match node.journal().append(tenant, head, &outgoing).await {
         Ok(Append::Recorded) => decided.len(),
-        Ok(Append::HeadMoved { recorded }) => recorded,
+        Ok(Append::HeadMoved { recorded }) => recorded.min(decided.len()),
         Err(error) => return doubt(node, tenant, decided, repeats, &error).await,
     };
-    let rest = decided.split_off(recorded.min(decided.len()));
+    let rest = decided.split_off(recorded);
     let changes: Vec<Change> = decided.iter().map(|decided| decided.change.clone()).collect();
     if let Err(error) = node.apply(changes).await {
         warn!(%tenant, %error, "recorded, but not applied yet; it is read back from the log");
@@ -310,12 +344,20 @@ async fn append<J: Journal>(
         }
     }
     if unanswered.is_empty() {
-        return unanswered;
+        return Appended::Stands;
     }
-    if let Err(error) = node.catch_up_held(tenant).await {
-        return answer_all(unanswered, &unavailable(error));
+    let stood = places.last().map_or(head, |last| Head { sequence: last.sequence, hash: last.hash });
+    match behind(node, tenant, stood).await {
+        Ok(true) => Appended::Again(again(unanswered)),
+        // Nobody wrote first, and still it was refused: a full disk at the server, say.
+        Ok(false) => unknown(unanswered, unavailable("the log refuses to record; see the server's log")),
+        Err(error) => unknown(unanswered, unavailable(error)),
     }
-    again(unanswered)
+}
+
+fn unknown(unanswered: Vec<Job>, rejection: Rejection) -> Appended {
+    answer_all(unanswered, &rejection).clear();
+    Appended::Unknown(rejection)
 }
 
 fn place(change: &Change) -> Recorded {
@@ -327,7 +369,7 @@ fn place(change: &Change) -> Recorded {
 fn again(jobs: impl IntoIterator<Item = Job>) -> Vec<Job> {
     let (again, given_up): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.attempts < ATTEMPTS_MAX);
     let contended = Rejection::new(ProblemType::Contended, format!("{ATTEMPTS_MAX} times somebody else wrote first"));
-    answer_all(given_up, &contended);
+    answer_all(given_up, &contended).clear();
     again.into_iter().map(|job| Job { attempts: job.attempts + 1, ..job }).collect()
 }
 
@@ -339,13 +381,13 @@ async fn doubt<J: Journal>(
     decided: Vec<Decided>,
     repeats: Vec<(usize, Job)>,
     error: &journal::Error,
-) -> Vec<Job> {
+) -> Appended {
     warn!(%tenant, %error, "the outcome of an append is not known; reading back");
     let wanted: Vec<Recorded> = decided.iter().map(|decided| place(&decided.change)).collect();
-    let jobs: Vec<Job> = decided.into_iter().map(|decided| decided.job).collect();
+    let mut jobs: Vec<Job> = decided.into_iter().map(|decided| decided.job).collect();
     if let Err(error) = node.catch_up_held(tenant).await {
-        answer_all(jobs, &unavailable(&error));
-        return answer_all(repeats.into_iter().map(|(_, job)| job).collect(), &unavailable(error));
+        jobs.extend(repeats.into_iter().map(|(_, job)| job));
+        return unknown(jobs, unavailable(error));
     }
     let mut unanswered = Vec::new();
     let mut stands = Vec::new();
@@ -361,5 +403,5 @@ async fn doubt<J: Journal>(
             None => unanswered.push(job),
         }
     }
-    again(unanswered)
+    Appended::Again(again(unanswered))
 }

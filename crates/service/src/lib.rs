@@ -28,6 +28,9 @@ pub enum Error {
     /// The replica's store.
     #[error("the replica: {0}")]
     Replica(#[from] journal_sled::Error),
+    /// The archive.
+    #[error("the archive: {0}")]
+    Archive(String),
     /// The log.
     #[error(transparent)]
     Journal(#[from] journal::Error),

@@ -8,14 +8,14 @@ use journal::{Journal, Record, ServiceKey};
 use journal_sled::{Alarm, AlarmKind, Archive, Change, Replica};
 use lifecycle::{Input, Rejection, View};
 use model::{EventHash, Fingerprint, ProblemType, Sequence, ServiceRole, TenantId};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Mutex as AsyncMutex, oneshot, watch};
 use tracing::{error, info, warn};
 
 use crate::Error;
 use crate::archiver::Archiver;
 use crate::clock::Clock;
 use crate::lane::{Job, Lane};
-use crate::replay::{Replay, replay};
+use crate::replay::{Fork, Replay, replay};
 
 /// How many records are read from the log at once while catching up.
 const PAGE: usize = 512;
@@ -71,6 +71,29 @@ impl<J> Clone for Node<J> {
     }
 }
 
+/// What became of records that were read.
+enum Absorbed {
+    /// They were judged, and the replica has them.
+    Replayed(Replay),
+    /// The archive has another history, from here on.
+    Differs(Sequence),
+}
+
+impl<J> Inner<J> {
+    /// Judges records and applies them to the replica; the first `known` of them it has. Blocking.
+    fn absorb(&self, tenant: TenantId, from: Sequence, known: usize, records: &[Record]) -> Result<Absorbed, Error> {
+        if let Some(archiver) = &self.archiver
+            && let Some(sequence) = archiver.differs(tenant, from, records)?
+        {
+            return Ok(Absorbed::Differs(sequence));
+        }
+        let new: Vec<Record> = records.iter().skip(known).cloned().collect();
+        let replayed = replay(&self.replica, self.root, tenant, new)?;
+        self.replica.apply(&replayed.changes)?;
+        Ok(Absorbed::Replayed(replayed))
+    }
+}
+
 /// A node that is held for as long as others hold it.
 pub struct WeakNode<J>(Weak<Inner<J>>);
 
@@ -91,6 +114,9 @@ struct Inner<J> {
     lanes: Mutex<HashMap<TenantId, Arc<Lane>>>,
     /// When the log was last compared with our replicas.
     heard: Mutex<tokio::time::Instant>,
+    /// Held by whoever compares with the log, and by whoever syncs: one at a time is enough.
+    comparing: AsyncMutex<()>,
+    syncing: AsyncMutex<()>,
     /// Counts commits: whoever waits for something to change waits for this.
     commits: watch::Sender<u64>,
 }
@@ -109,6 +135,8 @@ impl<J: Journal> Node<J> {
             clock: config.clock,
             lanes: Mutex::new(HashMap::new()),
             heard: Mutex::new(tokio::time::Instant::now()),
+            comparing: AsyncMutex::default(),
+            syncing: AsyncMutex::default(),
             commits: watch::Sender::new(0),
         }))
     }
@@ -172,8 +200,9 @@ impl<J: Journal> Node<J> {
             Ok(passed) => return Ok(passed),
             Err(rejection) => rejection,
         };
-        let behind = self.0.journal.last(tenant).await.is_ok_and(|last| last > view.chain.head().sequence);
-        if !behind {
+        // A refusal that may rest on an old state is none.
+        let last = self.0.journal.last(tenant).await.map_err(unavailable)?;
+        if last <= view.chain.head().sequence {
             return Err(refused);
         }
         self.catch_up(tenant).await.map_err(unavailable)?;
@@ -213,47 +242,66 @@ impl<J: Journal> Node<J> {
     /// The same, where the caller holds the tenant's lock.
     pub(crate) async fn catch_up_held(&self, tenant: TenantId) -> Result<(), Error> {
         loop {
-            let head = self.0.replica.head(tenant)?.sequence;
-            let from = self.first_missing(tenant, head)?;
+            let from = self.first_missing(tenant)?;
             let records = self.0.journal.read(tenant, from, PAGE).await?;
+            self.heard();
             if records.is_empty() {
                 return Ok(());
             }
-            let read = records.len();
             self.absorb(tenant, from, records).await?;
-            let moved = self.0.replica.head(tenant)?.sequence;
-            if moved == head && read < PAGE {
+            // Where an alarm stops us, we stay where we are.
+            if self.first_missing(tenant)? <= from {
                 return Ok(());
             }
         }
     }
 
     /// The first sequence that replica or archive lack.
-    fn first_missing(&self, tenant: TenantId, head: Sequence) -> Result<Sequence, Error> {
+    fn first_missing(&self, tenant: TenantId) -> Result<Sequence, Error> {
+        let head = self.0.replica.head(tenant)?.sequence;
         match &self.0.archiver {
             Some(archiver) => Ok(archiver.last(tenant)?.min(head).next()),
             None => Ok(head.next()),
         }
     }
 
+    /// The last sequence that this process knows to have been in the log.
+    pub(crate) fn known(&self, tenant: TenantId) -> Result<Sequence, Error> {
+        let head = self.0.replica.head(tenant)?.sequence;
+        match &self.0.archiver {
+            Some(archiver) => Ok(archiver.last(tenant)?.max(head)),
+            None => Ok(head),
+        }
+    }
+
+    /// Whether the archive lacks what the replica has.
+    pub(crate) fn archive_is_behind(&self, tenant: TenantId) -> Result<bool, Error> {
+        Ok(self.first_missing(tenant)? <= self.0.replica.head(tenant)?.sequence)
+    }
+
     /// Takes records from `from` on into replica and archive, where the caller holds the tenant's lock. Those that are
     /// there already are passed over; those beyond a gap are left for [`Node::catch_up`].
     pub(crate) async fn absorb(&self, tenant: TenantId, from: Sequence, records: Vec<Record>) -> Result<(), Error> {
-        let head = self.0.replica.head(tenant)?.sequence;
-        if from > self.first_missing(tenant, head)? || self.0.replica.alarm(tenant).is_some() {
+        if from > self.first_missing(tenant)? || self.0.replica.alarm(tenant).is_some() {
             return Ok(());
         }
+        let head = self.0.replica.head(tenant)?.sequence;
         let known = usize::try_from(head.next().0.saturating_sub(from.0)).unwrap_or(usize::MAX);
-        let new: Vec<Record> = records.iter().skip(known).cloned().collect();
-        let (replica, root) = (self.0.replica.clone(), self.0.root);
-        let replayed = tokio::task::spawn_blocking(move || {
-            let replayed = replay(&replica, root, tenant, new)?;
-            replica.apply(&replayed.changes)?;
-            Ok::<Replay, Error>(replayed)
-        });
-        let replayed = replayed.await.map_err(|error| Error::Internal(error.to_string()))??;
+        let (inner, records) = (self.0.clone(), Arc::new(records));
+        let absorbed = {
+            let records = records.clone();
+            tokio::task::spawn_blocking(move || inner.absorb(tenant, from, known, &records))
+        };
+        let absorbed = absorbed.await.map_err(|error| Error::Internal(error.to_string()))??;
+        let replayed = match absorbed {
+            Absorbed::Replayed(replayed) => replayed,
+            Absorbed::Differs(sequence) => {
+                self.raise(tenant, AlarmKind::Differs, sequence, "the archive has other bytes".into());
+                return Ok(());
+            }
+        };
         self.0.commits.send_modify(|commits| *commits += 1);
-        self.note(tenant, &replayed);
+        self.note(tenant, &replayed).await;
         if let Some(archiver) = &self.0.archiver {
             archiver.take(tenant, from, &records).await?;
         }
@@ -261,14 +309,27 @@ impl<J: Journal> Node<J> {
     }
 
     /// Raises the alarms that reading on gave cause for.
-    fn note(&self, tenant: TenantId, replayed: &Replay) {
-        if let Some((sequence, hash)) = replayed.fork {
-            self.raise(tenant, AlarmKind::Fork, sequence, format!("event {hash} is authentic and has the wrong link"));
+    async fn note(&self, tenant: TenantId, replayed: &Replay) {
+        for fork in &replayed.forks {
+            if self.is_copy(tenant, fork).await {
+                warn!(%tenant, sequence = fork.at.0, "an event stands in the log a second time; anybody could put it there");
+            } else {
+                let seen = format!("event {} is authentic and has the wrong link", fork.hash);
+                self.raise(tenant, AlarmKind::Fork, fork.at, seen);
+            }
         }
         if let Some(unknown) = replayed.stopped {
             let sequence = self.0.replica.head(tenant).map_or(Sequence::NONE, |head| head.sequence.next());
             self.raise(tenant, AlarmKind::UnknownRules, sequence, unknown.to_string());
         }
+    }
+
+    /// Whether what looks like a fork is the copy of an event that stands in its own place. Putting one into the log
+    /// takes no key: an answer of the server can be led there.
+    async fn is_copy(&self, tenant: TenantId, fork: &Fork) -> bool {
+        let at_its_place = self.0.journal.read(tenant, fork.claims, 1).await;
+        fork.claims < fork.at
+            && at_its_place.is_ok_and(|records| records.first().is_some_and(|record| record.hash() == fork.hash))
     }
 
     /// Applies changes that this process made itself, where the caller holds the tenant's lock.
@@ -323,6 +384,14 @@ impl<J: Journal> Node<J> {
         if let Err(error) = self.0.replica.raise(tenant, alarm) {
             error!(%tenant, %error, "the alarm could not be kept");
         }
+    }
+
+    pub(crate) fn comparing(&self) -> &AsyncMutex<()> {
+        &self.0.comparing
+    }
+
+    pub(crate) fn syncing(&self) -> &AsyncMutex<()> {
+        &self.0.syncing
     }
 
     /// The log was compared with our replicas.

@@ -15,16 +15,27 @@ use crate::overlay::Overlay;
 pub struct Replay {
     /// What to commit, in order.
     pub changes: Vec<Change>,
-    /// An authentic event in the wrong place: somebody who may sign wrote two histories.
-    pub fork: Option<(Sequence, EventHash)>,
+    /// Authentic events in the wrong place: somebody who may sign wrote two histories, or an event was copied.
+    pub forks: Vec<Fork>,
     /// Why reading stopped before the end.
     pub stopped: Option<UnknownRules>,
+}
+
+/// An authentic event in the wrong place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fork {
+    /// Where it stands.
+    pub at: Sequence,
+    /// Where it says that it stands.
+    pub claims: Sequence,
+    /// Its hash.
+    pub hash: EventHash,
 }
 
 /// Judges records that follow the replica's head.
 pub fn replay(replica: &Replica, root: Fingerprint, tenant: TenantId, records: Vec<Record>) -> Result<Replay, Error> {
     let mut overlay = Overlay::new(replica, tenant);
-    let mut replay = Replay { changes: Vec::with_capacity(records.len()), fork: None, stopped: None };
+    let mut replay = Replay { changes: Vec::with_capacity(records.len()), forks: Vec::new(), stopped: None };
     let mut rest = records.as_slice();
     while !rest.is_empty() {
         let ring = ring(&overlay)?;
@@ -67,8 +78,10 @@ fn take(
         Judgement::Lawful => debug!(%tenant, sequence = head.sequence.0, "event stands"),
         Judgement::Void(void) => {
             warn!(%tenant, sequence = head.sequence.0, hash = %head.hash, %void, "void event");
-            if matches!(void, Void::Form(form) if form.is_fork()) {
-                replay.fork.get_or_insert((head.sequence, head.hash));
+            if let (Void::Form(form), Some(body)) = (void, prepared.body())
+                && form.is_fork()
+            {
+                replay.forks.push(Fork { at: head.sequence, claims: body.sequence, hash: head.hash });
             }
         }
     }

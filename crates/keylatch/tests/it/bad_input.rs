@@ -6,7 +6,7 @@ use model::{Algorithm, Command, Envelope, EventHash, KeyId, ProblemType, Span, T
 use serde_json::{Value, json};
 use service::{Clock, clock};
 
-use crate::world::{Member, World, key_of, reason, signed, spec};
+use crate::world::{Member, World, key_of, reason, signed, spec, use_wrap};
 
 /// Sends bytes on a subject; the answer must be this problem, complete, with nothing written.
 async fn check(tenant: &Member, subject: &str, payload: Vec<u8>, problem: ProblemType) {
@@ -139,9 +139,7 @@ async fn uses_are_not_repeated_and_refusals_are_recorded_gathered() {
         assert_eq!(tenant.wrap(key).await, Err(ProblemType::KeyNotActive.urn()));
     }
     tenant.activate(key).await;
-    let secret = keystore::seal::SecretKey::generate(&mut rand_core::OsRng);
-    let reply_to = model::text::Base64(secret.public().to_vec());
-    let once = signed(tenant.tenant, Action::UseWrap(command::UseWrap { reply_to }), Some(key), "app");
+    let once = use_wrap(tenant.tenant, key, "app");
     assert_eq!(tenant.send(&once).await["ok"], true);
     assert_eq!(tenant.send(&once).await["type"], ProblemType::UseRepeated.urn());
 
@@ -155,4 +153,37 @@ async fn uses_are_not_repeated_and_refusals_are_recorded_gathered() {
     }
     let refused = count("dev.keylatch.custody.refused.v1", &events);
     assert!(refused <= 4, "{refused} refusals were recorded one by one");
+}
+
+/// Who has no standing in a tenant leaves nothing in its log, whatever keys it names.
+#[tokio::test(flavor = "multi_thread")]
+async fn strangers_leave_nothing_in_the_log() {
+    let world = World::start().await;
+    let mut tenant = world.tenant("one").await;
+    let id = tenant.tenant;
+    for _ in 0..5 {
+        let key = tenant.generate(Algorithm::Aes256Gcm).await;
+        let stranger = use_wrap(id, key, "nobody");
+        assert_eq!(tenant.send(&stranger).await["type"], ProblemType::UnknownPrincipal.urn());
+        let mut early = stranger.command.clone();
+        early.issued_at = early.issued_at + Span::from_secs(3600);
+        early.expires_at = early.issued_at + Span::from_secs(10);
+        let envelope = SignedCommand::sign(&early, &[&KeyInHand::new(key_of("nobody"))]).unwrap();
+        let early = SignedCommand::open(envelope).unwrap();
+        assert_eq!(tenant.send(&early).await["type"], ProblemType::NotYetIssued.urn());
+    }
+    // A refusal of somebody who has standing is recorded: with it, whatever was counted before would be.
+    let key = *tenant.state.keys.keys().next().unwrap();
+    assert_eq!(tenant.wrap(key).await, Err(ProblemType::KeyNotActive.urn()));
+    let refused = |event: &model::history::HistoryEvent| {
+        let event: Value = serde_json::from_slice(&event.payload.0).unwrap();
+        event["type"] == "dev.keylatch.custody.refused.v1"
+    };
+    loop {
+        let history = tenant.whole_history().await;
+        match history.iter().filter(|event| refused(event)).count() {
+            0 => tenant.until(|state| state.chain.head().sequence.0 > history.len() as u64).await,
+            recorded => return assert_eq!(recorded, 1),
+        }
+    }
 }

@@ -1,9 +1,12 @@
 //! One key from issue to its end, on everything real.
 
-use model::command::{self, Action};
-use model::{Algorithm, KeyState, ProblemType};
+use std::time::{Duration, Instant};
 
-use crate::world::{World, reason, urn};
+use model::command::{self, Action};
+use model::{Algorithm, KeyState, Policy, ProblemType, Span};
+use service::Clock;
+
+use crate::world::{Member, World, reason, urn, use_wrap};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_born_latched_signed_for_activated_used_suspended_and_destroyed() {
@@ -41,4 +44,37 @@ async fn a_key_is_born_latched_signed_for_activated_used_suspended_and_destroyed
 
     let world = world.restart().await;
     drop(world);
+}
+
+/// A use is carried out once, also where the platform was stopped and started in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_use_is_not_repeated_across_a_restart() {
+    let world = World::start().await;
+    let mut tenant = world.tenant("one").await;
+    let key = tenant.generate(Algorithm::Aes256Gcm).await;
+    tenant.activate(key).await;
+    let once = use_wrap(tenant.tenant, key, "app");
+    assert_eq!(tenant.send(&once).await["ok"], true);
+    let world = world.restart().await;
+    let tenant = Member::connect(world.platform.deployment(), tenant.tenant, &world.platform.url()).await;
+    let answer = tenant.send(&once).await;
+    assert!(Clock::default().now() < once.command.expires_at, "the restart took too long for this test");
+    assert_eq!(answer["type"], urn(ProblemType::UseRepeated));
+    assert!(tenant.wrap(key).await.is_ok());
+}
+
+/// A policy that wants fresher word on the chain than custodians are content with by themselves gets it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_stays_usable_under_a_policy_with_a_short_staleness() {
+    let world = World::start().await;
+    let mut tenant = world.tenant("one").await;
+    let (against, limit) = (tenant.governance().await, Span::from_secs(1));
+    let policy = Policy { max_staleness: limit, ..lifecycle::scenario::policy() };
+    tenant.done(Action::PolicyAdopt(command::PolicyAdopt { against, policy }), None, "ann,bob").await;
+    let key = tenant.generate(Algorithm::Aes256Gcm).await;
+    tenant.activate(key).await;
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3) {
+        assert_eq!(tenant.wrap(key).await.map(|_| ()), Ok(()), "after {:?}", began.elapsed());
+    }
 }

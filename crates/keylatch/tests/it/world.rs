@@ -107,6 +107,12 @@ pub fn signed(tenant: TenantId, action: Action, key_id: Option<KeyId>, who: &str
     Arc::new(SignedCommand::open(SignedCommand::sign(&command, &hands).unwrap()).unwrap())
 }
 
+/// A use of a key, to be sent as it is. Its result can't be opened.
+pub fn use_wrap(tenant: TenantId, key: KeyId, who: &str) -> Arc<SignedCommand> {
+    let reply_to = Base64(SecretKey::generate(&mut OsRng).public().to_vec());
+    signed(tenant, Action::UseWrap(command::UseWrap { reply_to }), Some(key), who)
+}
+
 pub fn reason() -> Reason {
     Reason { kind: ReasonKind::Test, text: "a test".parse().unwrap() }
 }

@@ -1,8 +1,8 @@
 //! What goes wrong around a service, and what must hold all the same: panics, logs that refuse or go away, archives that
 //! lag, disks that fail, clocks that turn. Where a test waits, it is on a clock that jumps.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use journal::memory::{Fault, MemoryJournal};
@@ -455,6 +455,72 @@ impl<S: futures_util::Stream<Item = News> + Send + 'static> IntoParts for S {
         });
         (send, Box::pin(self.chain(second).chain(futures_util::stream::pending())))
     }
+}
+
+/// A log whose first append gets no answer, and whose records land only after whoever appended has looked for them.
+#[derive(Clone)]
+struct Late(Arc<MemoryJournal>, Arc<Mutex<OnItsWay>>);
+
+#[derive(Default)]
+enum OnItsWay {
+    #[default]
+    Nothing,
+    Batch(Vec<Outgoing>),
+    Landed,
+}
+
+impl Journal for Late {
+    async fn last(&self, tenant: TenantId) -> Result<Sequence, journal::Error> {
+        self.0.last(tenant).await
+    }
+
+    async fn tails(&self) -> Result<Vec<(TenantId, Sequence)>, journal::Error> {
+        self.0.tails().await
+    }
+
+    async fn read(&self, tenant: TenantId, from: Sequence, max: usize) -> Result<Vec<Record>, journal::Error> {
+        self.0.read(tenant, from, max).await
+    }
+
+    async fn append(&self, tenant: TenantId, head: Head, batch: &[Outgoing]) -> Result<Append, journal::Error> {
+        let on_its_way = std::mem::replace(&mut *self.1.lock().unwrap(), OnItsWay::Landed);
+        match on_its_way {
+            OnItsWay::Nothing => {
+                *self.1.lock().unwrap() = OnItsWay::Batch(batch.to_vec());
+                return Err(journal::Error::Unavailable("no word yet".into()));
+            }
+            OnItsWay::Batch(late) => drop(self.0.append(tenant, head, &late).await?),
+            OnItsWay::Landed => {}
+        }
+        self.0.append(tenant, head, batch).await
+    }
+}
+
+/// A count is recorded once, also where the append's outcome was not known and its records stand a little later, as the port
+/// says they may.
+#[tokio::test]
+async fn a_count_is_recorded_once_although_its_append_landed_late() {
+    let scenario = scenario();
+    let journal = Late(log(&scenario), Arc::default());
+    let world = World::new(scenario, journal.clone()).await;
+    let key = world.node.replica().key(world.tenant, key_id("k1")).unwrap().unwrap();
+    let now = world.clock.now();
+    let refused = model::event::CustodyRefused {
+        report: service::clock::command_id(),
+        key_id: key.id,
+        reason: ProblemType::KeyNotActive.name().parse().unwrap(),
+        state: key.state,
+        refusals: [(model::key::Operation::Encrypt, 5)].into(),
+        asked_by: Vec::new(),
+        first_command: model::Digest::new([0; 32]),
+        from: now,
+        to: now,
+        cause: key.head,
+    };
+    let before = journal.0.records(world.tenant).len();
+    let recorded = world.node.record(world.tenant, ServiceRole::Custodian, Input::Refused(refused)).await;
+    assert!(recorded.is_ok(), "{recorded:?}");
+    assert_eq!(journal.0.records(world.tenant).len() - before, 1, "five refusals are told of more than once");
 }
 
 /// A duty whose work panics is tried again, like one that is refused.

@@ -61,7 +61,7 @@ where
 {
     let wrong = |error: std::io::Error| Error::File { path: uses.to_owned(), error: error.to_string() };
     let once = Once::open(uses, ports.node.clock().now()).map_err(wrong)?;
-    let service = endpoint::announce(&ports.node, &ports.client, ROLE).await?;
+    let service = endpoint::announce(&ports, ROLE).await?;
     let (leases, tally) = (Leases::default(), Tally::default());
     let custodian = Arc::new(Custodian { ports: ports.clone(), store, leases, once, tally });
     let answering = custodian.clone();

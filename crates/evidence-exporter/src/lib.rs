@@ -21,7 +21,7 @@ const EVENT_OVERHEAD: usize = 420;
 
 /// Runs until `shutdown`. The node must keep an archive.
 pub async fn run<J: Journal>(ports: Ports<J>, shutdown: Shutdown) -> Result<(), Error> {
-    let service = endpoint::announce(&ports.node, &ports.client, ROLE).await?;
+    let service = endpoint::announce(&ports, ROLE).await?;
     let node = ports.node.clone();
     let handle = move |tenant, rest: String, payload: Bytes| {
         let node = node.clone();

@@ -5,13 +5,16 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::service::endpoint::Endpoint;
 use async_nats::service::{Request, Service, ServiceExt as _};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use journal::Journal;
 use journal::command::{Error as CommandError, SignedCommand};
 use journal::strict;
-use model::{Envelope, Problem, ProblemType, ServiceRole, TenantId, subject};
+use journal_sled::Alarm;
+use model::{Envelope, Name, Problem, ProblemType, ServiceRole, TenantId, subject};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, info, warn};
@@ -41,46 +44,93 @@ pub fn recorded(recorded: Recorded) -> Value {
     json!({ "ok": true, "sequence": recorded.sequence.0, "hash": recorded.hash })
 }
 
-/// A role as a NATS service: it answers `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS`, the last with the node's alarms.
-pub async fn announce<J: Journal>(
-    node: &Node<J>,
-    client: &async_nats::Client,
-    role: ServiceRole,
-) -> Result<Service, Error> {
+/// A role as a NATS service: it answers `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS`, the last with how it is, at the
+/// endpoint [`HEALTH`]. The same on `$SRV.HEALTH.keylatch-<role>`, of one instance.
+pub async fn announce<J: Journal>(ports: &Ports<J>, role: ServiceRole) -> Result<Announced, Error> {
     // Weakly held: the library lets go of the handler some time after the service has stopped.
-    let root = node.root().to_string();
-    let node = node.downgrade();
-    client
+    let (root, instance, node) = (ports.node.root().to_string(), ports.instance.clone(), ports.node.downgrade());
+    let how_it_is = move |endpoint: String, _| match node.upgrade() {
+        Some(node) if endpoint == HEALTH => json!(health(&node, &instance)),
+        _ => Value::Null,
+    };
+    let bus = |error: async_nats::Error| Error::Bus(error.to_string());
+    let service = ports
+        .client
         .service_builder()
         .description(format!("the {role} of Keylatch"))
         .queue_group(role.name())
         .metadata(HashMap::from([("root".to_owned(), root)]))
-        .stats_handler(move |_, _| node.upgrade().map_or(Value::Null, |node| alarms(&node)))
-        .start(format!("keylatch-{role}"), env!("CARGO_PKG_VERSION"))
+        .stats_handler(how_it_is)
+        .start(service_name(role), env!("CARGO_PKG_VERSION"))
         .await
-        .map_err(|error| Error::Bus(error.to_string()))
+        .map_err(bus)?;
+    let health = service.endpoint_builder().name(HEALTH).add(format!("$SRV.HEALTH.{}", service_name(role)));
+    let health = health.await.map_err(bus)?;
+    Ok(Announced { service, health })
 }
 
-fn alarms<J: Journal>(node: &Node<J>) -> Value {
-    let one = |(tenant, alarm): (TenantId, journal_sled::Alarm)| json!({ "tenant": tenant, "alarm": alarm });
-    let stale = node.stale().map(|age| age.as_secs());
-    json!({ "alarms": node.replica().alarms().into_iter().map(one).collect::<Vec<Value>>(), "stale_seconds": stale })
+/// A service that was announced and answers no commands yet.
+pub struct Announced {
+    service: Service,
+    health: Endpoint,
+}
+
+/// The name of the endpoint whose statistics say how a service is.
+pub const HEALTH: &str = "health";
+
+/// The name by which a role is known to NATS.
+pub fn service_name(role: ServiceRole) -> String {
+    format!("keylatch-{role}")
+}
+
+/// How a service is: the data of its endpoint [`HEALTH`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Health {
+    /// Which instance it is.
+    pub instance: Name,
+    /// How many tenants it follows; nothing where its replica can't be read.
+    pub tenants: Option<usize>,
+    /// The alarms that stand with it.
+    pub alarms: Vec<Alarmed>,
+    /// For how long it could not compare its replicas with the log, where that is too long: it writes for nobody.
+    pub stale_seconds: Option<u64>,
+}
+
+/// An alarm of a tenant's.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Alarmed {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which.
+    pub alarm: Alarm,
+}
+
+fn health<J: Journal>(node: &Node<J>, instance: &Name) -> Health {
+    let alarmed = |(tenant, alarm): (TenantId, Alarm)| Alarmed { tenant, alarm };
+    Health {
+        instance: instance.clone(),
+        tenants: node.tenants().ok(),
+        alarms: node.replica().alarms().into_iter().map(alarmed).collect(),
+        stale_seconds: node.stale().map(|age| age.as_secs()),
+    }
 }
 
 /// Handles the requests on these subjects with `handle`, each in a task of its own, tenants in turn, until `shutdown`.
 /// What has arrived by then is answered. Requests are shared among the instances of a role.
 pub async fn serve<J, H, F>(
     ports: &Ports<J>,
-    service: Service,
+    announced: Announced,
     role: ServiceRole,
     subjects: &[String],
     handle: H,
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<(), Error>
 where
+    J: Journal,
     H: Fn(TenantId, String, Bytes) -> F,
     F: Future<Output = Bytes> + Send + 'static,
 {
+    let Announced { service, mut health } = announced;
     let mut endpoints = Vec::with_capacity(subjects.len());
     for (number, subject) in subjects.iter().enumerate() {
         let builder = service.endpoint_builder().name(format!("{role}-{number}")).queue_group(role.name());
@@ -97,10 +147,11 @@ where
         tokio::select! {
             () = &mut shutdown => break,
             Some(done) = desk.tasks.join_next() => desk.done(done),
-            request = requests.next() => match request {
-                Some(request) => desk.take(request).await,
-                None => break,
-            },
+            request = requests.next(), if !subjects.is_empty() => desk.take(request.ok_or_else(ended)?).await,
+            asked = health.next() => {
+                let how_it_is = self::health(&ports.node, &ports.instance);
+                respond(&asked.ok_or_else(ended)?, to_bytes(Ok(json!(how_it_is)))).await;
+            }
         }
     }
     // No more is sent to us from here on; what has come is answered. Where the bus is away, nothing more comes.
@@ -113,6 +164,11 @@ where
     }
     let _ = tokio::time::timeout(LAST_REQUESTS, ports.client.flush()).await;
     Ok(())
+}
+
+/// Without its subscriptions a role would go on and answer nobody.
+fn ended() -> Error {
+    Error::Bus("the subscriptions have ended".into())
 }
 
 /// Where requests wait and are handed out.

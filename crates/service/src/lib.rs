@@ -46,10 +46,28 @@ pub enum Error {
         /// What was wrong with it, and what would be right.
         error: String,
     },
+    /// Of the platform in one process: a part of it is gone, and the rest does not go on without it.
+    #[error("the {part} has ended: {error}")]
+    Ended {
+        /// Which.
+        part: &'static str,
+        /// Why.
+        error: Box<Error>,
+    },
     /// It was asked to stop before it had started.
     #[error("stopped before it had started")]
     Stopped,
     /// Something that must not be: a mistake in this program. Nothing was written.
     #[error("internal: {0}")]
     Internal(String),
+}
+
+impl Error {
+    /// What is behind it.
+    pub fn cause(&self) -> &Self {
+        match self {
+            Self::Ended { error, .. } => error.cause(),
+            other => other,
+        }
+    }
 }

@@ -158,6 +158,16 @@ impl<J: Journal> Node<J> {
         &self.0.replica
     }
 
+    /// How many tenants it knows of.
+    pub fn tenants(&self) -> Result<usize, Error> {
+        let (mut count, mut after) = (0, None);
+        loop {
+            let page = self.0.replica.tenants(after, PAGE)?;
+            let Some((last, _)) = page.last() else { return Ok(count) };
+            (count, after) = (count + page.len(), Some(*last));
+        }
+    }
+
     /// The archive, where this process keeps one.
     pub fn archive(&self) -> Option<&Arc<Archive>> {
         self.0.archiver.as_ref().map(Archiver::archive)

@@ -13,7 +13,7 @@ use journal_nats::permission;
 use journal_sled::archive::{self, Archive};
 use journal_sled::replica::{Opened, Replica, Start};
 use lifecycle::{Duty, Input, Rejection};
-use model::{Fingerprint, Problem, ServiceRole, TenantId, subject};
+use model::{Fingerprint, Name, Problem, ServiceRole, TenantId, subject};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -27,13 +27,16 @@ pub struct Ports<J> {
     pub node: Node<J>,
     /// The bus, as this role's user.
     pub client: async_nats::Client,
+    /// This instance's name.
+    pub instance: Name,
     /// Counts the roles of this process that answer.
     pub ready: Arc<watch::Sender<usize>>,
 }
 
 impl<J> Clone for Ports<J> {
     fn clone(&self) -> Self {
-        Self { node: self.node.clone(), client: self.client.clone(), ready: self.ready.clone() }
+        let Self { node, client, instance, ready } = self;
+        Self { node: node.clone(), client: client.clone(), instance: instance.clone(), ready: ready.clone() }
     }
 }
 
@@ -101,7 +104,7 @@ where
     P: Fn(TenantId, Duty) -> PF,
     PF: Future<Output = Result<Recorded, Rejection>> + Send + 'static,
 {
-    let service = endpoint::announce(&ports.node, &ports.client, role).await?;
+    let service = endpoint::announce(&ports, role).await?;
     let on_command = move |tenant, rest, payload: Bytes| {
         let handle = handle.clone();
         endpoint::command(tenant, rest, payload, move |signed| handle(tenant, signed))
@@ -195,6 +198,7 @@ where
     let connection = journal_nats::connect::watched(&config.url, &config.credentials, &name).await.map_err(bus)?;
     let parts = Parts {
         connection,
+        instance: config.instance.clone(),
         keys: vec![key],
         root: config.root,
         state: config.state.clone(),
@@ -215,6 +219,8 @@ where
 pub struct Parts {
     /// The bus.
     pub connection: journal_nats::connect::Connection,
+    /// This instance's name.
+    pub instance: Name,
     /// The keys of the roles that it plays.
     pub keys: Vec<ServiceKey>,
     /// The pinned root.
@@ -239,7 +245,7 @@ pub async fn start(
     let (state, root, keeps_archive) = (parts.state.clone(), parts.root, parts.keeps_archive);
     let opened = tokio::task::spawn_blocking(move || open_stores(&state, root, keeps_archive)).await;
     let (replica, archive) = opened.map_err(|error| Error::Internal(error.to_string()))??;
-    let Parts { keys, root, clock, connection, .. } = parts;
+    let Parts { keys, root, clock, connection, instance, .. } = parts;
     let node = Node::new(NodeConfig { journal, replica, archive, keys, root, clock });
     node.forget_unknown_rules();
     tokio::select! {
@@ -251,7 +257,7 @@ pub async fn start(
         let node = node.clone();
         tokio::spawn(async move { node.follow(news, shutdown.wished()).await })
     };
-    Ok((Ports { node, client: connection.client, ready: Arc::default() }, following))
+    Ok((Ports { node, client: connection.client, instance, ready: Arc::default() }, following))
 }
 
 fn open_stores(

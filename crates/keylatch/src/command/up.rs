@@ -74,11 +74,11 @@ fn ready(platform: &Platform) -> Shown {
 
 /// What the platform can't do, as an error of the command line.
 pub fn of_platform(error: service::Error) -> Error {
-    match error {
+    match error.cause() {
         service::Error::File { .. } => Error::usage(error, "mend the file, or take another folder with --dir"),
         service::Error::Replica(_) => {
             Error::usage(error, "see that no other `keylatch up` runs on this folder, and that the disk has room")
         }
-        error => Error::unreachable(error, "see the log above; for the server's own, nats/nats.log in the folder"),
+        _ => Error::unreachable(error, "see the log above; for the server's own, nats/nats.log in the folder"),
     }
 }

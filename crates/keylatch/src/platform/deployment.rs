@@ -65,15 +65,18 @@ impl Deployment {
         &self.dir
     }
 
+    /// The name of the instance that runs on this folder.
+    pub fn instance(&self) -> Result<Name, Error> {
+        "all-in-one".parse().map_err(|error: model::id::Malformed| Error::Internal(error.to_string()))
+    }
+
     /// The key of a role.
     pub fn service_key(&self, role: ServiceRole) -> Result<ServiceKey, Error> {
-        let instance: Name =
-            "all-in-one".parse().map_err(|error: model::id::Malformed| Error::Internal(error.to_string()))?;
         let path = match role {
             ServiceRole::Registrar => self.dir.join("registrar/key"),
             role => service_key_path(&self.dir, role),
         };
-        Ok(ServiceKey::new(service::secret::read_key(&path)?, role, &instance))
+        Ok(ServiceKey::new(service::secret::read_key(&path)?, role, &self.instance()?))
     }
 
     /// Where a role's key stands.

@@ -2,6 +2,7 @@
 //! process. Production runs the roles as processes of their own, and keeps the root key offline.
 
 pub mod deployment;
+mod parts;
 pub mod registrar;
 pub mod up;
 

@@ -8,12 +8,12 @@ use journal_nats::server::{Server, Settings, SyncInterval, find};
 use journal_nats::stream::Replicas;
 use journal_nats::{NatsJournal, Provisioner};
 use model::ServiceRole;
-use service::process::{Parts, start};
+use service::process::{self, start};
 use service::{Clock, Error, Ports, Shutdown, Stopper};
-use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 use super::Deployment;
+use super::parts::Parts;
 
 /// How the platform is to run.
 #[derive(Clone, Debug)]
@@ -32,8 +32,8 @@ pub struct Platform {
     server: Server,
     ports: Ports<NatsJournal>,
     stopper: Stopper,
-    roles: JoinSet<Result<(), Error>>,
-    following: JoinHandle<()>,
+    /// The roles, and what follows the log for them.
+    parts: Parts,
 }
 
 impl Platform {
@@ -54,30 +54,29 @@ impl Platform {
             .await
             .map_err(|error| Error::Bus(error.to_string()))?;
         let keys = ServiceRole::SERVICES.into_iter().map(|role| deployment.service_key(role));
-        let parts = Parts {
+        let process = process::Parts {
             connection,
+            instance: deployment.instance()?,
             keys: keys.collect::<Result<_, Error>>()?,
             root: deployment.root,
             state: deployment.dir().join("state"),
             keeps_archive: true,
             clock,
         };
-        let (ports, following) = start(parts, shutdown.clone()).await?;
-        let mut roles = start_roles(&ports, deployment.dir(), &shutdown).await?;
+        let (ports, following) = start(process, shutdown.clone()).await?;
+        let mut parts = start_roles(&ports, deployment.dir(), &shutdown).await?;
+        parts.spawn("follower of the log", async {
+            following.await.map_err(|error| Error::Internal(error.to_string()))
+        });
         let mut ready = ports.ready.subscribe();
         tokio::select! {
-            // A role that ends now has failed to start.
-            Some(ended) = roles.join_next() => match ended {
-                Ok(Err(error)) => return Err(error),
-                Ok(Ok(())) => return Err(Error::Internal("a role has ended by itself".into())),
-                Err(error) => return Err(Error::Internal(error.to_string())),
-            },
+            error = parts.failed() => return Err(error),
             answering = ready.wait_for(|ready| *ready == ServiceRole::SERVICES.len()) => {
                 answering.map_err(|error| Error::Internal(error.to_string()))?;
             }
         }
         info!(url = server.url(), dir = %deployment.dir().display(), "up");
-        Ok(Self { deployment, server, ports, stopper, roles, following })
+        Ok(Self { deployment, server, ports, stopper, parts })
     }
 
     /// The deployment.
@@ -99,24 +98,14 @@ impl Platform {
     pub async fn failed(&mut self) -> Error {
         tokio::select! {
             lines = self.server.ended() => Error::Bus(format!("nats-server has ended: {}", lines.join(" | "))),
-            Some(ended) = self.roles.join_next() => match ended {
-                Ok(Ok(())) => Error::Internal("a role has ended by itself".into()),
-                Ok(Err(error)) => error,
-                Err(error) => Error::Internal(error.to_string()),
-            },
+            error = self.parts.failed() => error,
         }
     }
 
     /// Stops: roles finish what they are at, replica and archive are synced, then the server stops.
     pub async fn stop(mut self) -> Result<(), Error> {
         self.stopper.stop();
-        let mut outcome = Ok(());
-        while let Some(ended) = self.roles.join_next().await {
-            if let Ok(Err(error)) = ended {
-                outcome = Err(error);
-            }
-        }
-        let _ = self.following.await;
+        let outcome = self.parts.stopped().await;
         self.ports.node.close().await;
         self.server.stop().await;
         info!("stopped");
@@ -153,20 +142,18 @@ async fn provision(deployment: &Deployment, server: &Server) -> Result<(), Error
 }
 
 /// Starts the six roles. The key store is opened first: without it nothing runs.
-async fn start_roles(
-    ports: &Ports<NatsJournal>,
-    dir: &Path,
-    shutdown: &Shutdown,
-) -> Result<JoinSet<Result<(), Error>>, Error> {
+async fn start_roles(ports: &Ports<NatsJournal>, dir: &Path, shutdown: &Shutdown) -> Result<Parts, Error> {
     let folder = dir.join("keys");
     let store = custodian::open_software_store(&ports.node, &folder.join("store"), shutdown.clone()).await?;
-    let mut roles = JoinSet::new();
+    let mut parts = Parts::default();
     let (ports_of_custodian, uses, until) = (ports.clone(), folder.join("uses"), shutdown.clone());
-    roles.spawn(async move { custodian::run(ports_of_custodian, store, &uses, until).await });
-    roles.spawn(evidence_exporter::run(ports.clone(), shutdown.clone()));
-    roles.spawn(issuer::run(ports.clone(), shutdown.clone()));
-    roles.spawn(approver::run(ports.clone(), shutdown.clone()));
-    roles.spawn(activator::run(ports.clone(), shutdown.clone()));
-    roles.spawn(expirer::run(ports.clone(), shutdown.clone()));
-    Ok(roles)
+    let custodian = async move { custodian::run(ports_of_custodian, store, &uses, until).await };
+    parts.spawn(ServiceRole::Custodian.name(), custodian);
+    let exporter = evidence_exporter::run(ports.clone(), shutdown.clone());
+    parts.spawn(ServiceRole::EvidenceExporter.name(), exporter);
+    parts.spawn(ServiceRole::Issuer.name(), issuer::run(ports.clone(), shutdown.clone()));
+    parts.spawn(ServiceRole::Approver.name(), approver::run(ports.clone(), shutdown.clone()));
+    parts.spawn(ServiceRole::Activator.name(), activator::run(ports.clone(), shutdown.clone()));
+    parts.spawn(ServiceRole::Expirer.name(), expirer::run(ports.clone(), shutdown.clone()));
+    Ok(parts)
 }

@@ -8,11 +8,11 @@ use keylatch::platform::Deployment;
 use model::command::{self, Action};
 use model::{Algorithm, ProblemType};
 use serde_json::Value;
-use service::Clock;
+use service::{Clock, Error};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::world::{Member, cache, founded, reason};
+use crate::world::{Member, World, cache, founded, reason};
 
 /// A running `keylatch up`.
 struct Up {
@@ -104,4 +104,33 @@ async fn a_folder_that_others_can_read_is_refused_with_the_mend() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("chmod 0700") && said.contains("platform"), "{said}");
+}
+
+/// A platform that loses a part of itself says which, and does not go on without it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_part_that_ends_ends_the_platform_and_is_named() {
+    let mut world = World::start().await;
+    // All of them lose their subscriptions; any may be the first to say so.
+    world.platform.ports().client.drain().await.unwrap();
+    let failed = tokio::time::timeout(Duration::from_secs(60), world.platform.failed()).await;
+    let failed = failed.expect("it is noticed");
+    let Error::Ended { part, .. } = &failed else { panic!("{failed}") };
+    assert!(failed.to_string().contains(part), "{failed}");
+    assert!(world.platform.stop().await.is_err(), "the others have lost theirs too");
+}
+
+/// The same as people see it: an exit code, and a reason.
+#[tokio::test(flavor = "multi_thread")]
+async fn up_ends_with_a_reason_where_a_part_can_not_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("platform");
+    let up = Up::start(&path).await;
+    assert_eq!(up.stop().await, Some(0));
+    std::fs::remove_dir_all(path.join("keys/uses")).unwrap();
+    std::fs::write(path.join("keys/uses"), "a file where a folder should be").unwrap();
+    let mut up = Command::new(env!("CARGO_BIN_EXE_keylatch"));
+    let output = up.args(["up", "--dir"]).arg(&path).env("KEYLATCH_CACHE", cache().unwrap()).output().await.unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("the custodian has ended") && said.contains("keys/uses"), "{said}");
 }

@@ -147,8 +147,11 @@ pub enum Command {
         after_long_help = "Every signature and link is checked, and every decision is decided again. Exit code 1 where\nanything does not hold; the first event that does not stand is named.\n\nExample:\n  keylatch verify evidence-2026-q4 --root SHA256:Lh3dROe7Nd1LdqHkUIaKfHPHm9H6u0lNtGPoa4Cc1+w"
     )]
     Verify(verify::VerifyArgs),
-    /// Say what is well and what is not, from here to the platform.
-    Doctor,
+    /// Say what is well and what is not: from here to the platform, or, with --dir, of the platform itself.
+    #[command(
+        after_long_help = "Exit code 1 where something needs attention; each line says what to do.\n\nExample, for a tenant's people:\n  keylatch doctor\n\nFor whoever runs the platform, beside it: its services, alarms, secrets and disk:\n  keylatch doctor --dir my-platform\n  keylatch --json doctor --dir my-platform | jq '.checks[] | select(.verdict == \"bad\")'"
+    )]
+    Doctor(doctor::DoctorArgs),
 }
 
 /// The whole of `main`.
@@ -205,10 +208,7 @@ pub async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Error> {
         }
         Command::Policy(policy::PolicyCommand::Check { file }) => return policy::run_check(&file, screen),
         Command::Verify(args) => return verify::run(args, screen),
-        Command::Doctor => {
-            let contexts = Contexts::from_environment()?;
-            return doctor::run(global.context(&contexts), &contexts, screen).await;
-        }
+        Command::Doctor(args) => return doctor::run(args, &global, screen).await,
         Command::Sign(args) if args.offline => sign_offline(&args, &global, screen)?,
         command => {
             let mut session = global.session().await?;
@@ -240,7 +240,7 @@ async fn with_session(command: Command, session: &mut Session, screen: &mut Scre
         | Command::Demo(_)
         | Command::Context(_)
         | Command::Verify(_)
-        | Command::Doctor => {
+        | Command::Doctor(_) => {
             return Err(Error::usage("this command needs no session", "tell the authors"));
         }
     }

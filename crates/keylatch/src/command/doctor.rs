@@ -1,8 +1,15 @@
-//! `keylatch doctor`: what is well and what is not, from here to the platform.
+//! `keylatch doctor`: what is well and what is not, from here to the platform; and, with its folder, of the platform
+//! itself.
 
+mod platform;
+
+use std::path::PathBuf;
+
+use clap::Args;
 use model::{Sequence, Span};
 use serde_json::{Value, json};
 
+use crate::cli::Global;
 use crate::context::Contexts;
 use crate::error::{Error, Exit};
 use crate::layout::{BOLD, DIM, GREEN, RED, YELLOW, relative, safe};
@@ -12,6 +19,14 @@ use crate::session::Session;
 
 /// How far the log may be ahead of the clock here.
 const AHEAD_MAX: Span = Span::from_secs(5);
+
+/// Of what.
+#[derive(Args, Clone, Debug)]
+pub struct DoctorArgs {
+    /// The folder of a platform that runs: asks its services, and looks at the folder, instead of at a context.
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
 
 /// How something is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,6 +79,8 @@ impl Check {
 pub struct Diagnosis {
     /// In order.
     pub checks: Vec<Check>,
+    /// What the platform's services say of themselves, where they were asked.
+    pub services: Vec<Value>,
     /// Whether the platform could not be reached.
     pub unreachable: bool,
 }
@@ -95,7 +112,12 @@ impl Show for Diagnosis {
             };
             json!({ "check": check.name, "verdict": verdict, "found": check.found, "advice": check.advice })
         };
-        json!({ "ok": self.exit() == Exit::Ok, "checks": self.checks.iter().map(check).collect::<Vec<_>>() })
+        let checks: Vec<Value> = self.checks.iter().map(check).collect();
+        let mut json = json!({ "ok": self.exit() == Exit::Ok, "checks": checks });
+        if let (false, Some(members)) = (self.services.is_empty(), json.as_object_mut()) {
+            members.insert("services".to_owned(), json!(self.services));
+        }
+        json
     }
 
     fn to_people(&self) -> String {
@@ -116,8 +138,17 @@ impl Show for Diagnosis {
     }
 }
 
-/// Runs `keylatch doctor`: the context, the connection, and what is behind it.
-pub async fn run(
+/// Runs `keylatch doctor`.
+pub async fn run(args: DoctorArgs, global: &Global, screen: &mut Screen) -> Result<Exit, Error> {
+    if let Some(dir) = args.dir {
+        return platform::run(&dir, screen).await;
+    }
+    let contexts = Contexts::from_environment()?;
+    run_here(global.context(&contexts), &contexts, screen).await
+}
+
+/// The context, the connection, and what is behind it.
+async fn run_here(
     context: Result<crate::Context, Error>,
     contexts: &Contexts,
     screen: &mut Screen,

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use keylatch::platform::Deployment;
 use model::command::{self, Action};
-use model::{Algorithm, ProblemType};
+use model::{Algorithm, ProblemType, ServiceRole};
 use serde_json::Value;
 use service::{Clock, Error};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::world::{Member, World, cache, founded, reason};
+use crate::{json, keylatch, stdout};
 
 /// A running `keylatch up`.
 struct Up {
@@ -133,4 +134,64 @@ async fn up_ends_with_a_reason_where_a_part_can_not_run() {
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("the custodian has ended") && said.contains("keys/uses"), "{said}");
+}
+
+/// What `keylatch doctor --dir` says of a platform, and its exit code.
+fn doctor(dir: &Path) -> (Option<i32>, Value) {
+    let output = keylatch(dir, &["--json", "doctor", "--dir", dir.to_str().unwrap()]);
+    (output.status.code(), json(&output))
+}
+
+fn checks<'a>(report: &'a Value, name: &str) -> Vec<&'a Value> {
+    report["checks"].as_array().unwrap().iter().filter(|check| check["check"] == name).collect()
+}
+
+/// A platform that is well, whose secrets are open, whose server has lost events, that does not run.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_of_a_platform_names_what_needs_attention() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("platform");
+    let up = Up::start(&path).await;
+    let deployment = Deployment::open(&path, &Clock::default()).unwrap();
+    let mut tenant = founded(&deployment, &up.url, "one").await;
+    let (code, report) = doctor(&path);
+    assert_eq!((code, &report["ok"]), (Some(0), &Value::Bool(true)), "{report:#}");
+    let services = report["services"].as_array().unwrap();
+    assert_eq!(services.len(), ServiceRole::SERVICES.len(), "{report:#}");
+    assert!(services.iter().all(|service| service["tenants"] == 1 && service["instance"] == "all-in-one"));
+
+    let key = path.join("root/key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let (code, report) = doctor(&path);
+    let secrets = checks(&report, "secrets")[0];
+    assert!(code == Some(1) && secrets["found"].as_str().unwrap().contains("root/key (mode 0644)"), "{report:#}");
+    assert!(secrets["advice"].as_str().unwrap().contains("chmod"));
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+
+    // The server's store is put back as of before a key was generated.
+    assert_eq!(up.stop().await, Some(0));
+    let (store, backup) = (path.join("nats"), dir.path().join("backup"));
+    let copy = |from: &Path, to: &Path| Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(copy(&store, &backup).await.unwrap().success());
+    let up = Up::start(&path).await;
+    tenant = Member::connect(&deployment, tenant.tenant, &up.url).await;
+    tenant.generate(Algorithm::Aes256Gcm).await;
+    assert_eq!(up.stop().await, Some(0));
+    std::fs::remove_dir_all(&store).unwrap();
+    assert!(copy(&backup, &store).await.unwrap().success());
+    let up = Up::start(&path).await;
+    let (code, report) = doctor(&path);
+    assert_eq!(code, Some(1), "{report:#}");
+    let [alarm] = checks(&report, "alarm")[..] else { panic!("{report:#}") };
+    let found = alarm["found"].as_str().unwrap();
+    assert!(found.contains(&tenant.tenant.to_string()) && found.contains("`behind`"), "{found}");
+    assert!(!alarm["advice"].as_str().unwrap().is_empty());
+    let people = keylatch(&path, &["doctor", "--dir", path.to_str().unwrap()]);
+    assert!(stdout(&people).contains(&tenant.tenant.to_string()) && stdout(&people).contains("behind"));
+
+    assert_eq!(up.stop().await, Some(0));
+    let (code, report) = doctor(&path);
+    assert_eq!((code, &checks(&report, "server")[0]["verdict"]), (Some(3), &"bad".into()), "{report:#}");
+    assert_eq!(keylatch(&path, &["doctor", "--dir", dir.path().to_str().unwrap()]).status.code(), Some(2));
 }

@@ -123,10 +123,33 @@ pub fn answered(outcome: Result<Recorded, Rejection>) -> Answer {
 
 // === Starting ===
 
-/// What a service's command line takes.
+const AFTER_HELP: &str = "\
+The configuration (paths are relative to its folder):
+  root = \"SHA256:…\"           the root's fingerprint, which everything is verified under
+  url = \"nats://host:4222\"    the bus
+  credentials = \"role.creds\"  this role's user of the bus
+  key = \"role.key\"            this role's Ed25519 key, in OpenSSH's format, no passphrase
+  instance = \"eu-1\"           a name for this instance, which its events carry
+  state = \"state\"             the folder for its replica and, of the exporter, the archive
+  keys = \"keys\"               the custodian alone: the folder of its key store and of the uses
+                              it has carried out; left out, `keys` in `state`. A second custodian
+                              on the same folder follows the log, waits, and takes over when the
+                              first is gone
+
+Exit codes:
+  0  it was asked to stop, by SIGINT or SIGTERM, and has stopped
+  1  it can't go on
+  2  the configuration, or a file that it names, won't do
+
+Environment:
+  KEYLATCH_LOG         what is logged to stderr, such as `debug`; else `info`
+  KEYLATCH_LOG_FORMAT  `json` for lines of JSON";
+
+/// A role of Keylatch, as a process of its own.
 #[derive(Parser)]
+#[command(version, after_help = AFTER_HELP)]
 struct Arguments {
-    /// The service's configuration: a TOML file with root, url, credentials, key, instance and state.
+    /// The service's configuration: a TOML file.
     #[arg(long, env = "KEYLATCH_CONFIG")]
     config: PathBuf,
 }

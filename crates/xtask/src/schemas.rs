@@ -47,6 +47,9 @@ pub fn problems_page() -> String {
         let (name, status) = (problem.name(), problem.status());
         page += &format!("| {name} | {status} | {} | {} |\n", problem.title(), problem.advice());
     }
+    page += "\nA tenant's people ask `keylatch doctor` in their context; it sees what the tenant may see. For `stopped`, \
+             `custody-stale`, `busy` and `unavailable` that lasts, whoever runs the platform asks `keylatch doctor --dir` \
+             on its folder, which names services, alarms, and what to do: see [operating.md](operating.md).\n";
     page
 }
 

@@ -70,6 +70,35 @@ async fn fork_where_an_authentic_event_has_the_wrong_link() {
     check(world, journal, AlarmKind::Fork).await;
 }
 
+/// Nothing takes the alarm back but people: once its file is moved away, a start compares anew, and raises it again where
+/// nothing was mended. As docs/operating.md says.
+#[tokio::test]
+async fn an_alarm_whose_file_was_moved_away_comes_back_unless_the_log_was_mended() {
+    for mended in [false, true] {
+        let scenario = scenario();
+        let journal = log(&scenario);
+        let world = World::new(scenario, journal.clone()).await;
+        let whole = journal.records(world.tenant);
+        journal.tamper(world.tenant, |records| records.truncate(5));
+        assert_eq!(raised(&world).await, Some(AlarmKind::Behind));
+        let World { node: old, scenario, clock, tenant, dir } = world;
+        drop(old);
+        if mended {
+            journal.tamper(tenant, |records| *records = whole);
+        }
+        let replica = dir.path().join("replica");
+        let restart = || node(&scenario, journal.clone(), &replica, &clock);
+        let again = restart();
+        again.synchronise().await.unwrap();
+        assert!(again.replica().alarm(tenant).is_some(), "a restart alone takes nothing back");
+        drop(again);
+        std::fs::rename(replica.join(format!("alarms/{tenant}.json")), dir.path().join("looked-into.json")).unwrap();
+        let again = restart();
+        again.synchronise().await.unwrap();
+        assert_eq!(again.replica().alarm(tenant).is_none(), mended);
+    }
+}
+
 /// A stranger's bytes in the log are void, and no alarm: anybody with a reply subject can put junk there.
 #[tokio::test]
 async fn junk_in_the_log_is_void_and_writing_goes_on() {

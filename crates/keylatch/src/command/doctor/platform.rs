@@ -226,7 +226,8 @@ fn instance(role: ServiceRole, stats: &Stats, health: Option<&Health>) -> Check 
     match (tenants, stale_seconds) {
         (_, Some(age)) => Check::bad(role.name(), format!("{said}; stale for {age} s: {meaning}"), advice),
         (None, None) => {
-            let advice = "see its log; where the disk is sound, remove `replica` in its state folder and start it anew";
+            let advice =
+                "see its log; where the disk is sound, remove `replica/store` in its state folder and start it anew";
             Check::bad(role.name(), format!("{said}; its replica can't be read"), advice)
         }
         (Some(tenants), None) => Check::good(role.name(), format!("{said}, follows {tenants} tenants")),

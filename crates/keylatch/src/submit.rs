@@ -112,14 +112,14 @@ impl Show for Outcome {
 impl Saved {
     fn to_people(&self) -> String {
         let (action, path) = (self.action, self.path.display());
-        // A tenant is founded by whoever runs the platform, and not over the bus.
-        let send = match action {
-            "tenant.create" => format!("keylatch tenant create {path}"),
-            _ => format!("keylatch submit {path}"),
+        // A tenant is founded by whoever runs the platform, and not over the bus; until then nobody has a context.
+        let (offline, send) = match action {
+            "tenant.create" => (" --offline --identity KEYFILE", format!("keylatch tenant create {path} --dir DIR")),
+            _ => ("", format!("keylatch submit {path}")),
         };
         format!(
             "{CYAN}{action}{CYAN:#} signed by {} and kept in {BOLD}{path}{BOLD:#}\n  others sign it with `keylatch sign \
-             {path}`; then `{send}`, before {}\n",
+             {path}{offline}`; then `{send}`, before {}\n",
             self.signatures,
             crate::layout::time(self.expires_at),
         )

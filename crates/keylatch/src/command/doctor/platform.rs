@@ -221,7 +221,8 @@ fn instance(role: ServiceRole, stats: &Stats, health: Option<&Health>) -> Check 
         let found = format!("{} answers, and does not say how it is (version {})", stats.id, stats.version);
         return Check::bad(role.name(), found, "start it anew, in the version of the others");
     };
-    let said = format!("`{instance}`, version {}, since {}", stats.version, stats.started);
+    let since = stats.started.split(['.', 'Z']).next().unwrap_or_default();
+    let said = format!("`{instance}`, version {}, since {since}Z", stats.version);
     let (meaning, advice) = words(AlarmKind::Stale);
     match (tenants, stale_seconds) {
         (_, Some(age)) => Check::bad(role.name(), format!("{said}; stale for {age} s: {meaning}"), advice),
@@ -230,7 +231,7 @@ fn instance(role: ServiceRole, stats: &Stats, health: Option<&Health>) -> Check 
                 "see its log; where the disk is sound, remove `replica/store` in its state folder and start it anew";
             Check::bad(role.name(), format!("{said}; its replica can't be read"), advice)
         }
-        (Some(tenants), None) => Check::good(role.name(), format!("{said}, follows {tenants} tenants")),
+        (Some(tenants), None) => Check::good(role.name(), format!("{said}, tenants: {tenants}")),
     }
 }
 
@@ -344,7 +345,7 @@ mod tests {
 
     #[test]
     fn services_are_well_stale_alarmed_missing_or_silent() {
-        check(Some(well()), "issuer", Verdict::Good, "follows 2 tenants");
+        check(Some(well()), "issuer", Verdict::Good, "tenants: 2");
         check(Some(well()), "alarms", Verdict::Good, "none");
         check(None, "issuer", Verdict::Bad, "no instance");
         check(Some(Value::Null), "issuer", Verdict::Bad, "does not say");

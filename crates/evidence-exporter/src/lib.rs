@@ -1,6 +1,8 @@
 //! The evidence-exporter: keeps every event's bytes, answers tenants' questions for their history, signs checkpoints, and
 //! gives custodians its word on where a chain stands.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use journal::{Journal, Record};
 use journal_sled::Archive;
@@ -16,6 +18,8 @@ const ROLE: ServiceRole = ServiceRole::EvidenceExporter;
 
 /// The most events that one history answer carries.
 const EVENTS_MAX: usize = 1_000;
+/// How long the log has to say whether there is more.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// What an event takes in a history answer beside its payload in base64: names, signature, hash, sequence.
 const EVENT_OVERHEAD: usize = 420;
 
@@ -48,6 +52,8 @@ async fn answer<J: Journal>(node: &Node<J>, tenant: TenantId, rest: &str, payloa
     match rest {
         "hist.get" => {
             let request: HistoryRequest = read(payload)?;
+            // Where the log does not answer, history is what we have of it.
+            let _ = tokio::time::timeout(PATIENCE, keep_up(node, tenant, &request)).await;
             let node = node.clone();
             let answered = tokio::task::spawn_blocking(move || history(&node, tenant, &request)).await;
             answered.map_err(|error| Problem::new(ProblemType::Unavailable, error))?
@@ -62,6 +68,17 @@ fn read<T: serde::de::DeserializeOwned>(payload: &Bytes) -> Result<T, Problem> {
 }
 
 // === History ===
+
+/// Brings us to the end of the log where more may be asked for than we have: whoever was told by another service that
+/// something is recorded finds it in the history.
+async fn keep_up<J: Journal>(node: &Node<J>, tenant: TenantId, request: &HistoryRequest) -> Result<(), Error> {
+    let head = node.replica().head(tenant)?.sequence;
+    let asked = Sequence(request.from.saturating_add(u64::from(request.max)));
+    if asked > head.next() && node.journal().last(tenant).await? > head {
+        node.catch_up(tenant).await?;
+    }
+    Ok(())
+}
 
 fn history<J: Journal>(node: &Node<J>, tenant: TenantId, request: &HistoryRequest) -> Answer {
     let failed = |error: &dyn std::fmt::Display| Problem::new(ProblemType::Unavailable, error);

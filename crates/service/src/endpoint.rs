@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::service::endpoint::Endpoint;
-use async_nats::service::{Request, Service, ServiceExt as _};
+use async_nats::service::{Service, ServiceExt as _};
+use async_nats::{Client, Message};
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
 use journal::Journal;
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, info, warn};
 
+use crate::incoming::Incoming;
 use crate::node::{Node, Recorded};
 use crate::turns::{Bounds, Turns};
 use crate::{Error, Ports};
@@ -33,8 +35,8 @@ const BOUNDS: Bounds = Bounds {
     tenant_bytes: 16 * 1024 * 1024,
     bytes: 256 * 1024 * 1024,
 };
-/// How long the last requests may be on their way when a role stops.
-const LAST_REQUESTS: Duration = Duration::from_secs(2);
+/// How long the last answers may be on their way when a role stops.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// What a command is answered with.
 pub type Answer = Result<Value, Problem>;
@@ -131,38 +133,33 @@ where
     F: Future<Output = Bytes> + Send + 'static,
 {
     let Announced { service, mut health } = announced;
-    let mut endpoints = Vec::with_capacity(subjects.len());
-    for (number, subject) in subjects.iter().enumerate() {
-        let builder = service.endpoint_builder().name(format!("{role}-{number}")).queue_group(role.name());
-        endpoints.push(builder.add(subject.clone()).await.map_err(|error| Error::Bus(error.to_string()))?);
-    }
+    let mut incoming = Incoming::subscribe(&ports.client, subjects, role.name()).await?;
     // The subscriptions are with the server before anybody is told that this role answers.
     ports.client.flush().await.map_err(|error| Error::Bus(error.to_string()))?;
     ports.ready.send_modify(|ready| *ready += 1);
     info!(%role, "answering");
-    let mut requests = futures_util::stream::select_all(endpoints);
     let mut shutdown = std::pin::pin!(shutdown);
-    let mut desk = Desk { handle, turns: Turns::new(BOUNDS), tasks: JoinSet::new() };
+    let mut desk = Desk { handle, client: ports.client.clone(), turns: Turns::new(BOUNDS), tasks: JoinSet::new() };
     loop {
         tokio::select! {
             () = &mut shutdown => break,
             Some(done) = desk.tasks.join_next() => desk.done(done),
-            request = requests.next(), if !subjects.is_empty() => desk.take(request.ok_or_else(ended)?).await,
+            request = incoming.next(), if !subjects.is_empty() => desk.take(request.ok_or_else(ended)?).await,
             asked = health.next() => {
                 let how_it_is = self::health(&ports.node, &ports.instance);
-                respond(&asked.ok_or_else(ended)?, to_bytes(Ok(json!(how_it_is)))).await;
+                respond(&ports.client, &asked.ok_or_else(ended)?.message, to_bytes(Ok(json!(how_it_is)))).await;
             }
         }
     }
-    // No more is sent to us from here on; what has come is answered. Where the bus is away, nothing more comes.
     service.stop().await.map_err(|error| Error::Bus(error.to_string()))?;
-    while let Ok(Some(request)) = tokio::time::timeout(LAST_REQUESTS, requests.next()).await {
+    let mut last = incoming.leave().await;
+    while let Some(request) = last.next().await {
         desk.take(request).await;
     }
     while let Some(done) = desk.tasks.join_next().await {
         desk.done(done);
     }
-    let _ = tokio::time::timeout(LAST_REQUESTS, ports.client.flush()).await;
+    let _ = tokio::time::timeout(LAST_ANSWERS, ports.client.flush()).await;
     Ok(())
 }
 
@@ -174,13 +171,14 @@ fn ended() -> Error {
 /// Where requests wait and are handed out.
 struct Desk<H> {
     handle: H,
+    client: Client,
     turns: Turns<Work>,
     tasks: JoinSet<TenantId>,
 }
 
 /// A request, and the words of its subject after the tenant.
 struct Work {
-    request: Request,
+    request: Message,
     rest: String,
 }
 
@@ -189,15 +187,15 @@ where
     H: Fn(TenantId, String, Bytes) -> F,
     F: Future<Output = Bytes> + Send + 'static,
 {
-    async fn take(&mut self, request: Request) {
-        let Some((tenant, rest)) = subject::tenant_of(&request.message.subject) else {
-            warn!(subject = %request.message.subject, "a request that names no tenant");
+    async fn take(&mut self, request: Message) {
+        let Some((tenant, rest)) = subject::tenant_of(&request.subject) else {
+            warn!(subject = %request.subject, "a request that names no tenant");
             return;
         };
-        let (rest, size) = (rest.to_owned(), request.message.length);
+        let (rest, size) = (rest.to_owned(), request.length);
         if let Err(Work { request, .. }) = self.turns.push(tenant, size, Work { request, rest }) {
             let busy = Problem::new(ProblemType::Busy, "what waits already is answered first");
-            respond(&request, to_bytes(Err(busy))).await;
+            respond(&self.client, &request, to_bytes(Err(busy))).await;
         }
         self.hand_out();
     }
@@ -212,20 +210,22 @@ where
 
     fn hand_out(&mut self) {
         while let Some((tenant, Work { request, rest })) = self.turns.next() {
-            let answer = (self.handle)(tenant, rest, request.message.payload.clone());
+            let answer = (self.handle)(tenant, rest, request.payload.clone());
+            let client = self.client.clone();
             self.tasks.spawn(async move {
                 let answer = AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
                     to_bytes(Err(Problem::new(ProblemType::Unavailable, "the work panicked; see the service's log")))
                 });
-                respond(&request, answer).await;
+                respond(&client, &request, answer).await;
                 tenant
             });
         }
     }
 }
 
-async fn respond(request: &Request, answer: Bytes) {
-    if let Err(error) = request.respond(Ok(answer)).await {
+async fn respond(client: &Client, request: &Message, answer: Bytes) {
+    let Some(reply) = &request.reply else { return };
+    if let Err(error) = client.publish(reply.clone(), answer).await {
         debug!(%error, "an answer was not sent");
     }
 }

@@ -10,6 +10,7 @@ pub mod config;
 pub mod duty;
 pub mod endpoint;
 mod follow;
+mod incoming;
 mod lane;
 mod node;
 mod overlay;

@@ -14,7 +14,7 @@ use model::{Algorithm, KeyState, ProblemType, ServiceRole};
 use service::{Clock, clock};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::world::{self, Member, founded, reason, signed, spec, use_wrap};
 
@@ -426,9 +426,43 @@ async fn services_stop_cleanly_while_the_bus_is_away() {
     let mut tenant = cluster.tenant("one").await;
     tenant.generate(Algorithm::Aes256Gcm).await;
     cluster.server.stop().await;
+    let mut stopping = tokio::task::JoinSet::new();
     for ((role, _), process) in cluster.processes {
-        assert_eq!(process.stop().await, Some(0), "{role}");
+        stopping.spawn(async move { (role, process.stop().await) });
     }
+    for (role, code) in stopping.join_all().await {
+        assert_eq!(code, Some(0), "{role}");
+    }
+}
+
+/// Of two instances one is asked to stop: nobody who asks goes without an answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_one_of_two_instances_leaves_no_request_unanswered() {
+    let mut cluster = Cluster::start(&["1", "2"]).await;
+    let tenant = cluster.tenant("one").await;
+    let (against, policy) = (model::EventHash::ZERO, lifecycle::scenario::policy());
+    let refused = signed(tenant.tenant, Action::PolicyAdopt(command::PolicyAdopt { against, policy }), None, "ann,bob");
+    let payload: bytes::Bytes = serde_json::to_vec(&refused.envelope).unwrap().into();
+    let (answered, mut count) = watch::channel(0_usize);
+    let (stop, stopped) = watch::channel(false);
+    let mut askers = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let (client, payload, answered, stopped) =
+            (tenant.client.clone(), payload.clone(), answered.clone(), stopped.clone());
+        askers.spawn(async move {
+            while !*stopped.borrow() {
+                let asked = client.request("keylatch.cmd.policy.adopt", payload.clone());
+                tokio::time::timeout(Duration::from_secs(20), asked).await.expect("an answer").unwrap();
+                answered.send_modify(|count| *count += 1);
+            }
+        });
+    }
+    count.wait_for(|count| *count > 500).await.unwrap();
+    assert_eq!(cluster.take(ServiceRole::Approver, "1").stop().await, Some(0));
+    let so_far = *count.borrow();
+    count.wait_for(|count| *count > so_far + 500).await.unwrap();
+    stop.send_replace(true);
+    askers.join_all().await;
 }
 
 // === History ===

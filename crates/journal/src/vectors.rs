@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use model::dsse::{self, Envelope, Signature};
-use model::people::PublicKey;
 use model::text::Base64;
 use model::{EventHash, Fingerprint, ServiceRole, TenantId};
 use serde::Deserialize;
@@ -18,7 +17,8 @@ use crate::{Authentic, Chain, Record, Ring, Void};
 struct File {
     event_payload_type: String,
     tenant: TenantId,
-    keys: BTreeMap<String, PublicKey>,
+    /// As OpenSSH writes them, comments and all.
+    keys: BTreeMap<String, String>,
     cases: Vec<Case>,
     command: Option<CommandCase>,
 }
@@ -65,7 +65,9 @@ pub fn judge(text: &str) -> Result<Vec<Outcome>, String> {
     }
     // The root stands among the keys of a vector file and signs like a registrar there. Roles are the law's business.
     let role = |name: &str| name.parse().unwrap_or(ServiceRole::Registrar);
-    let ring = Ring::of_keys(file.keys.into_iter().map(|(name, key)| (role(&name), key))).map_err(|e| e.to_string())?;
+    let keys = file.keys.into_iter().map(|(name, key)| Ok((role(&name), key.parse()?)));
+    let keys: Result<Vec<_>, model::id::Malformed> = keys.collect();
+    let ring = Ring::of_keys(keys.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
     let mut outcomes: Vec<Outcome> = file.cases.iter().map(|case| judge_chain(case, file.tenant, &ring)).collect();
     outcomes.extend(file.command.map(judge_command));
     Ok(outcomes)

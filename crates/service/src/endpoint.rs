@@ -214,7 +214,7 @@ fn open_blocking(tenant: TenantId, rest: &str, payload: &[u8]) -> Result<SignedC
     }
     let malformed = |error: &dyn std::fmt::Display| Problem::new(ProblemType::Malformed, error);
     strict::check(payload).map_err(|error| malformed(&error))?;
-    let envelope: Envelope = serde_json::from_slice(payload).map_err(|error| malformed(&error))?;
+    let envelope: Envelope = model::json::read(payload).map_err(|error| malformed(&error))?;
     let signed = SignedCommand::open(envelope).map_err(problem)?;
     let action = signed.command.action.name();
     if signed.command.tenant != tenant {

@@ -322,6 +322,27 @@ fn a_principals_key_becomes_no_services_key() {
     );
 }
 
+/// The same point on the curve, said to be on a token, is the same key.
+#[test]
+fn a_key_that_plays_a_part_is_not_enrolled_as_a_tokens() {
+    let on_token = |key: &model::PublicKey| {
+        let mut blob = Vec::new();
+        for part in [b"sk-ssh-ed25519@openssh.com".as_slice(), key.point(), b"ssh:"] {
+            blob.extend(u32::try_from(part.len()).unwrap().to_be_bytes());
+            blob.extend(part);
+        }
+        model::PublicKey::from_blob(&blob).unwrap()
+    };
+    let mut s = Scenario::new();
+    for key in [s.service(ServiceRole::Activator).public_key(), s.principal("sam", "security").key] {
+        let against = s.tenant.governance.as_ref().unwrap().head;
+        let principal = model::Principal { key: on_token(&key), ..s.principal("zoe", "security") };
+        let action = Action::PrincipalEnroll(command::PrincipalEnroll { against, principal });
+        let signed = s.signed(action, None, "ann,bob", Span::from_secs(600));
+        assert!(s.submit(ServiceRole::Approver, Input::Command(signed)).is_err(), "{key:?}");
+    }
+}
+
 // === Policies ===
 
 /// INVARIANT (a tenant can be governed): a command carries at most 32 signatures, so a quorum over that is one that nobody

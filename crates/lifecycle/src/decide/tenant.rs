@@ -34,8 +34,9 @@ pub(super) fn create(
     let ring = ring(authority)?;
     params.admins.iter().try_for_each(|admin| standing::own_key(&admin.key, &ring, authority.statement.root))?;
     let keys: BTreeSet<Fingerprint> = params.admins.iter().map(Principal::fingerprint).collect();
+    let points: BTreeSet<&[u8]> = params.admins.iter().map(|admin| admin.key.point()).collect();
     let people: BTreeSet<&Name> = params.admins.iter().map(|admin| &admin.person).collect();
-    if keys.len() != params.admins.len() || people.len() < usize::from(params.admin_quorum) {
+    if points.len() != params.admins.len() || people.len() < usize::from(params.admin_quorum) {
         let detail = format!("{} distinct people for a quorum of {}", people.len(), params.admin_quorum);
         return Rejection::new(ProblemType::LastAdmins, detail).err();
     }

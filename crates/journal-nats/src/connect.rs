@@ -1,13 +1,19 @@
 //! Connecting to the bus.
+//!
+//! [`watched`] is for whoever hears what others say: services, and whoever follows events. It connects through a
+//! [relay](crate::relay), so that no message of somebody else's can end the connection. [`connect`] is for who asks and
+//! is answered by the server, and connects directly: nobody else reaches its inbox.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
+use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError};
 
 use crate::credentials::{self, Credentials};
+use crate::relay::{self, Relay};
 
 /// How often the server is asked whether it is still there. After two that go unanswered the connection is made anew.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -41,7 +47,7 @@ pub enum Error {
         /// Where.
         url: String,
         /// What the client says.
-        source: async_nats::ConnectError,
+        source: ConnectError,
     },
     /// What answers there does not speak as it must.
     #[error("can't connect to {url}: {source}")]
@@ -49,8 +55,11 @@ pub enum Error {
         /// Where.
         url: String,
         /// What the client says.
-        source: async_nats::ConnectError,
+        source: ConnectError,
     },
+    /// There is no port on 127.0.0.1 for the relay between client and server.
+    #[error("no port on 127.0.0.1 to connect through: {0}")]
+    NoRelay(io::Error),
 }
 
 /// Connects with a credentials file, which must be its owner's alone. See [`connect_as`].
@@ -76,19 +85,48 @@ pub struct Connection {
     pub reconnects: watch::Receiver<u64>,
 }
 
-/// Connects like [`connect`], for who must know when something may have been missed.
+/// Connects like [`connect`], for who must know when something may have been missed, and through a
+/// [relay](crate::relay) that lives as long as the client. With TLS there is no relay: then a message that the client
+/// does not read ends the connection, and it is made anew.
 pub async fn watched(url: &str, credentials: &Path, name: &str) -> Result<Connection, Error> {
     let credentials = Credentials::load(credentials)?;
+    let failed = |source| Error::from_connect(url, &credentials, source);
+    let server: ServerAddr = url
+        .parse()
+        .map_err(|error: io::Error| failed(ConnectError::with_source(ConnectErrorKind::ServerParse, error)))?;
+    let relay = match Relay::open(&server).await {
+        Ok(relay) => Some(relay),
+        Err(relay::Error::Encrypted) => {
+            tracing::warn!(
+                name,
+                "with TLS there is no relay before the bus: a message with headers that do not read ends the connection"
+            );
+            None
+        }
+        Err(relay::Error::Unreachable(error)) => {
+            return Err(failed(ConnectError::with_source(ConnectErrorKind::Io, error)));
+        }
+        Err(relay::Error::Listen(error)) => return Err(Error::NoRelay(error)),
+    };
+    let mut options = options(&credentials, name)?;
+    let mut address = url.to_owned();
+    if let Some(relay) = &relay {
+        // Nothing may lead past the relay, which finds the cluster's other servers by itself.
+        options = options.ignore_discovered_servers().connection_timeout(relay::CLIENT_PATIENCE);
+        address = relay.url();
+    }
     let (connected, mut reconnects) = watch::channel(0);
     let shown = name.to_owned();
-    let options = options(&credentials, name)?.event_callback(move |event| {
+    let options = options.event_callback(move |event| {
+        // The client lets go of this when it ends, and so of the relay.
+        let _kept = &relay;
         report(&shown, &event);
         if matches!(event, Event::Connected) {
             connected.send_modify(|count| *count += 1);
         }
         std::future::ready(())
     });
-    let client = options.connect(url).await.map_err(|source| Error::from_connect(url, &credentials, source))?;
+    let client = options.connect(address).await.map_err(failed)?;
     reconnects.mark_unchanged();
     Ok(Connection { client, reconnects })
 }
@@ -111,7 +149,7 @@ pub fn options(credentials: &Credentials, name: &str) -> Result<ConnectOptions, 
 }
 
 impl Error {
-    fn from_connect(url: &str, credentials: &Credentials, source: async_nats::ConnectError) -> Self {
+    fn from_connect(url: &str, credentials: &Credentials, source: ConnectError) -> Self {
         let url = url.to_owned();
         match source.kind() {
             ConnectErrorKind::AuthorizationViolation => {

@@ -7,7 +7,7 @@ use async_nats::{Request, RequestErrorKind};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use journal::port::{Arrived, News};
+use journal::port::News;
 use journal_nats::connect::{self, Connection};
 use journal_nats::log;
 use model::{TenantId, subject};
@@ -83,11 +83,8 @@ impl Bus for NatsBus {
             // The subscription must be with the server before anybody relies on it.
             client.flush().await.map_err(|error| other(&error))?;
             let tenant = self.tenant;
-            let arrived = events.filter_map(move |message| {
-                let sequence = log::header_sequence(message.headers.as_ref());
-                let event = |sequence| News::Event(Arrived { tenant, sequence, record: log::record(message) });
-                std::future::ready(sequence.map(event))
-            });
+            let arrived =
+                events.filter_map(move |message| std::future::ready(log::arrived(tenant, message).map(News::Event)));
             let reconnects = stream::unfold(self.connection.reconnects.clone(), |mut reconnects| async move {
                 reconnects.changed().await.ok()?;
                 Some((News::Reconnected, reconnects))

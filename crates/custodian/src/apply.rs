@@ -29,6 +29,10 @@ where
     if key.store != *custodian.store.name() {
         return Rejection::new(ProblemType::NothingDue, format!("`{}` is another custodian's", key.store)).err();
     }
+    custodian.has(key)?;
+    // Before anything is changed: a chain that is stopped, or that is ahead of the time, does not move keys.
+    node.check_alarm(tenant)?;
+    node.check_clock(&view)?;
     let (state, cause, activated) = (key.state, key.transition, key.activation.is_some());
     let store = custodian.store.clone();
     let applied = blocking(move || {

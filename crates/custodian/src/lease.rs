@@ -1,57 +1,92 @@
 //! Freshness: a custodian that hears nothing must not go on for ever.
 //!
 //! It asks the exporter with a nonce, and the exporter signs where the chain stands. The age of that word counts from the
-//! moment of asking. Words are kept for tenants in use only.
+//! moment of asking, by two clocks: one that nobody can turn, and one that goes on while the machine sleeps. The older age
+//! counts. Words are kept for tenants in use only.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use journal::{Journal, statement};
 use lifecycle::Footprint;
 use model::statement::{Lease, LeaseRequest};
-use model::{Digest, Envelope, Sequence, ServiceRole, Span, TenantId, dsse, subject};
+use model::{Digest, Envelope, Sequence, ServiceRole, Span, TenantId, Timestamp, dsse, subject};
 use rand_core::{OsRng, RngCore as _};
 use serde::Deserialize;
 use service::Ports;
+use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 use tracing::warn;
 
 /// How long the exporter has to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// A word that is younger is used as it is; an older one is renewed first.
+/// A word that is younger is used as it is, and an older one is renewed first; at half of what policy allows, where that
+/// is less.
 const RENEW_AFTER: Duration = Duration::from_secs(5);
 /// Words that nobody asked for in this time are forgotten.
 const KEPT_FOR: Duration = Duration::from_secs(600);
 
 /// When each tenant's chain was last known to stand where we have it.
 #[derive(Default)]
-pub(crate) struct Leases(Mutex<HashMap<TenantId, Instant>>);
+pub(crate) struct Leases(Mutex<HashMap<TenantId, Arc<Word>>>);
+
+/// What is known of one tenant.
+struct Word {
+    /// Held by whoever asks: one at a time is enough. When the last one asked.
+    asking: AsyncMutex<Option<Instant>>,
+    /// When the question was asked that was last answered well.
+    known: Mutex<Option<(Instant, Timestamp)>>,
+    used: Mutex<Instant>,
+}
 
 impl Leases {
-    /// How old our knowledge of this chain is; `None` where there is no word on it.
-    pub(crate) async fn age<J: Journal>(&self, ports: &Ports<J>, tenant: TenantId) -> Option<Span> {
-        let known = self.known(tenant);
-        if known.is_none_or(|since| since.elapsed() >= RENEW_AFTER) {
-            let asked = Instant::now();
-            match renew(ports, tenant).await {
-                Ok(()) => self.keep(tenant, asked),
-                Err(error) => warn!(%tenant, error, "no fresh word on the chain"),
+    /// How old our knowledge of this chain is, renewed where it would soon be older than `at_most`; `None` where there is
+    /// no word on it.
+    pub(crate) async fn age<J: Journal>(&self, ports: &Ports<J>, tenant: TenantId, at_most: Span) -> Option<Span> {
+        let (word, clock) = (self.word(tenant), ports.node.clock());
+        let renew_after = RENEW_AFTER.min(at_most.to_std() / 2);
+        if word.age(clock.now()).is_none_or(|age| age >= renew_after) {
+            let wanted = Instant::now();
+            let mut asked = word.asking.lock().await;
+            // Whoever was before us may have asked after we wanted to: then that answer is ours too.
+            if asked.is_none_or(|asked| asked < wanted) {
+                let now = (Instant::now(), clock.now());
+                *asked = Some(now.0);
+                match renew(ports, tenant).await {
+                    Ok(()) => *lock(&word.known) = Some(now),
+                    Err(error) => warn!(%tenant, error, "no fresh word on the chain"),
+                }
             }
         }
-        let since = self.known(tenant)?;
-        Some(Span::from_millis(u32::try_from(since.elapsed().as_millis()).unwrap_or(u32::MAX)))
+        let age = word.age(clock.now())?.as_millis();
+        Some(Span::from_millis(u32::try_from(age).unwrap_or(u32::MAX)))
     }
 
-    fn known(&self, tenant: TenantId) -> Option<Instant> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&tenant).copied()
+    fn word(&self, tenant: TenantId) -> Arc<Word> {
+        let mut words = lock(&self.0);
+        let now = Instant::now();
+        if let Some(word) = words.get(&tenant) {
+            *lock(&word.used) = now;
+            return word.clone();
+        }
+        words.retain(|_, word| lock(&word.used).elapsed() < KEPT_FOR);
+        let word = Arc::new(Word { asking: AsyncMutex::default(), known: Mutex::default(), used: Mutex::new(now) });
+        words.insert(tenant, word.clone());
+        word
     }
+}
 
-    fn keep(&self, tenant: TenantId, asked: Instant) {
-        let mut leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        leases.retain(|_, since| since.elapsed() < KEPT_FOR);
-        leases.insert(tenant, asked);
+impl Word {
+    fn age(&self, now: Timestamp) -> Option<Duration> {
+        let (instant, time) = (*lock(&self.known))?;
+        let by_clock = if now > time { (now - time).to_std() } else { Duration::ZERO };
+        Some(instant.elapsed().max(by_clock))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Asks, checks the answer, and makes sure that our replica is as far as it says.

@@ -1,13 +1,15 @@
 //! The custodian: the only process that reaches key material.
 //!
 //! It believes no message. It follows and verifies the log itself, and a key works exactly while the verified chain says
-//! *active*. It generates keys on commands that people signed ([`generate`]), brings its store to the chain's state
-//! ([`apply`]), and uses keys for those who may ([`usage`]), as long as it has fresh word on the chain ([`lease`]).
-//! What was used and what was refused it reports, gathered ([`tally`]).
+//! *active*. It generates keys on commands that people signed (`generate`), brings its store to the chain's state
+//! (`apply`), and uses keys for those who may (`usage`), each command once (`once`), as long as it has fresh word on
+//! the chain (`lease`). What was used and what was refused it reports, gathered (`tally`).
 
 mod apply;
 mod generate;
 mod lease;
+mod once;
+mod software;
 mod tally;
 mod usage;
 
@@ -17,55 +19,62 @@ use std::sync::Arc;
 use bytes::Bytes;
 use journal::Journal;
 use keystore::KeyStore;
-use keystore_software::SoftwareStore;
+use lifecycle::state::Key;
 use lifecycle::{Duty, Rejection};
-use model::{Name, Problem, ProblemType, ServiceRole, TenantId, subject};
+use model::{Problem, ProblemType, ServiceRole, TenantId, subject};
 use service::{Error, Ports, Shutdown, duty, endpoint, process};
 
+pub use crate::software::{SOFTWARE, open as open_software_store};
+
 use crate::lease::Leases;
+use crate::once::Once;
 use crate::tally::Tally;
-use crate::usage::Seen;
 
 const ROLE: ServiceRole = ServiceRole::Custodian;
-/// The name under which policies and events know the software store.
-pub const SOFTWARE: &str = "software";
 
 /// What every part of the custodian works with.
 struct Custodian<J, S> {
     ports: Ports<J>,
     store: Arc<S>,
     leases: Leases,
-    seen: Seen,
+    once: Once,
     tally: Tally,
 }
 
-/// Opens the software store in a folder, or makes it there.
-pub fn open_software_store(folder: &Path) -> Result<Arc<SoftwareStore>, Error> {
-    let wrong = |error: String| Error::File { path: folder.to_owned(), error };
-    let name: Name = SOFTWARE.parse().map_err(|error: model::id::Malformed| wrong(error.to_string()))?;
-    let is_new = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
-    if let Some(parent) = folder.parent() {
-        service::secret::ensure_folder(parent)?;
+impl<J, S: KeyStore> Custodian<J, S> {
+    /// Refuses a key that another store of the same name has. Which store has a key is on the chain.
+    fn has(&self, key: &Key) -> Result<(), Rejection> {
+        if key.seal_key.0 == self.store.seal_key() {
+            return Ok(());
+        }
+        let detail = format!("this custodian's `{}` is not the store that has the key", key.store);
+        Rejection::new(ProblemType::Unavailable, detail).err()
     }
-    let store = if is_new { SoftwareStore::create(folder, name) } else { SoftwareStore::open(folder, name) };
-    store.map(Arc::new).map_err(|error| wrong(error.to_string()))
 }
 
-/// Runs until `shutdown`.
-pub async fn run<J, S>(ports: Ports<J>, store: Arc<S>, shutdown: Shutdown) -> Result<(), Error>
+/// Runs until `shutdown`. In `uses` it keeps which use commands it has carried out; whoever runs on the same store later
+/// must find it there.
+pub async fn run<J, S>(ports: Ports<J>, store: Arc<S>, uses: &Path, shutdown: Shutdown) -> Result<(), Error>
 where
     J: Journal,
     S: KeyStore + 'static,
 {
+    let wrong = |error: std::io::Error| Error::File { path: uses.to_owned(), error: error.to_string() };
+    let once = Once::open(uses, ports.node.clock().now()).map_err(wrong)?;
     let service = endpoint::announce(&ports.node, &ports.client, ROLE).await?;
-    let seen = Seen::since(ports.node.clock().now());
-    let custodian =
-        Arc::new(Custodian { ports: ports.clone(), store, leases: Leases::default(), seen, tally: Tally::default() });
+    let (leases, tally) = (Leases::default(), Tally::default());
+    let custodian = Arc::new(Custodian { ports: ports.clone(), store, leases, once, tally });
     let answering = custodian.clone();
     let handle = move |tenant, rest: String, payload: Bytes| answer(answering.clone(), tenant, rest, payload);
     let mut subjects = process::command_subjects(ROLE);
     subjects.push(subject::every_tenant("custody", "generate"));
-    let asked = endpoint::serve(&ports, service, ROLE, &subjects, handle, shutdown.clone().wished());
+    // The last reports are of the last answers.
+    let (answered, all_answered) = Shutdown::new();
+    let asked = async {
+        let outcome = endpoint::serve(&ports, service, ROLE, &subjects, handle, shutdown.clone().wished()).await;
+        answered.stop();
+        outcome
+    };
     let applying = custodian.clone();
     let perform = move |tenant, duty| {
         let custodian = applying.clone();
@@ -77,9 +86,8 @@ where
         }
     };
     let due = duty::run(ports.node.clone(), ROLE, perform, shutdown.clone().wished());
-    let reporting = tally::report(&custodian, shutdown.wished());
     let reporting = async {
-        reporting.await;
+        tally::report(&custodian, all_answered.wished()).await;
         Ok(())
     };
     tokio::try_join!(asked, due, reporting)?;

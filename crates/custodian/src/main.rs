@@ -6,7 +6,8 @@ use model::ServiceRole;
 
 fn main() -> ExitCode {
     service::process::main(ServiceRole::Custodian, false, |ports, config, shutdown| async move {
-        let store = custodian::open_software_store(&config.state.join("keys"))?;
-        custodian::run(ports, store, shutdown).await
+        let folder = config.keys();
+        let store = custodian::open_software_store(&ports.node, &folder.join("store"), shutdown.clone()).await?;
+        custodian::run(ports, store, &folder.join("uses"), shutdown).await
     })
 }

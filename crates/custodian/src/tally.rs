@@ -1,6 +1,7 @@
 //! What was used and refused, gathered, so that nobody can flood the log: the first of a kind is recorded at once, those
-//! that follow once in a while, with their number. What was counted and not yet recorded is lost if the process is
-//! killed; that is why a missing report is no evidence.
+//! that follow once in a while, with their number. A report that could not be recorded is sent again, under its own id, so
+//! that it stands once. What was counted and not yet recorded is lost if the process is killed; that is why a missing
+//! report is no evidence.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,20 +13,22 @@ use keystore::KeyStore;
 use lifecycle::{Footprint, Input, Rejection};
 use model::event::{CustodyRefused, CustodyUsed};
 use model::key::Operation;
-use model::{Digest, EventHash, Fingerprint, KeyId, ProblemType, TenantId, Timestamp};
-use service::Node;
+use model::{CommandId, Digest, EventHash, Fingerprint, KeyId, ProblemType, TenantId, Timestamp};
+use service::{Node, clock};
 use tokio::sync::Notify;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::usage::Allowed;
 use crate::{Custodian, ROLE};
 
 /// How long uses of a kind are gathered.
 const GATHER_FOR: Duration = Duration::from_secs(10);
+/// How long the last reports may take when the custodian stops.
+const LAST_REPORTS: Duration = Duration::from_secs(10);
 /// How many principals one report names.
 const NAMED_MAX: usize = 32;
-/// How many kinds are counted at once. Beyond, new kinds are not reported.
-const KINDS_MAX: usize = 50_000;
+/// How many kinds of one tenant are counted at once. Beyond, new kinds are not reported.
+const KINDS_MAX: usize = 20_000;
 
 /// What is counted together.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -37,7 +40,10 @@ enum Kind {
 }
 
 /// A count that is not recorded yet.
+#[derive(Clone)]
 struct Count {
+    /// Under what it is reported.
+    report: CommandId,
     operations: BTreeMap<Operation, u64>,
     who: BTreeSet<Fingerprint>,
     first_command: Option<Digest>,
@@ -56,45 +62,78 @@ struct Entry {
 /// The counts.
 #[derive(Default)]
 pub(crate) struct Tally {
-    open: Mutex<HashMap<Subject, Entry>>,
+    open: Mutex<HashMap<TenantId, HashMap<Subject, Entry>>>,
     /// Something of a new kind was counted.
     news: Notify,
 }
 
 /// What a count is of.
-type Subject = (TenantId, KeyId, Kind);
+type Subject = (KeyId, Kind);
+
+/// A count on its way into the log.
+#[derive(Clone)]
+struct Report {
+    tenant: TenantId,
+    subject: Subject,
+    count: Count,
+}
 
 impl Tally {
     /// Counts a use.
     pub(crate) fn used(&self, tenant: TenantId, permit: &Allowed, activation: EventHash, now: Timestamp) {
-        self.count((tenant, permit.key, Kind::Used { activation }), permit.operation, [permit.by], None, now);
+        self.count(tenant, (permit.key, Kind::Used { activation }), permit.operation, permit.by, None, now);
     }
 
-    /// Counts a refusal, where the command names a key. (Whether there is such a key shows when it is recorded.)
+    /// Counts a refusal of somebody who is or was enrolled. Anybody on the tenant's side of the bus can be refused:
+    /// strangers' attempts, and what is no sound command at all, stay out of the log.
     pub(crate) fn refused(&self, tenant: TenantId, signed: &SignedCommand, rejection: &Rejection, now: Timestamp) {
+        use ProblemType::{
+            Busy, ClockBehind, Contended, Expired, LifetimeTooLong, NotYetIssued, Stopped, Unavailable, UnknownAction,
+            UnknownKey, UnknownPrincipal, UnknownTenant, UseRepeated, WrongTenant,
+        };
+        let says_nothing = matches!(
+            rejection.problem,
+            UnknownPrincipal
+                | UnknownTenant
+                | UnknownKey
+                | UnknownAction
+                | WrongTenant
+                | Expired
+                | NotYetIssued
+                | LifetimeTooLong
+                | UseRepeated
+                | Stopped
+                | Unavailable
+                | Busy
+                | Contended
+                | ClockBehind
+        );
+        let [signer] = signed.signers.as_slice() else { return };
         let (Some(key), Some(operation)) = (signed.command.key_id, signed.command.action.operation()) else { return };
-        if rejection.problem == ProblemType::UnknownKey {
-            return;
+        if !says_nothing {
+            let subject = (key, Kind::Refused { reason: rejection.problem });
+            self.count(tenant, subject, operation, signer.key.fingerprint(), Some(signed.digest), now);
         }
-        let who = signed.signers.iter().map(|signer| signer.key.fingerprint());
-        let subject = (tenant, key, Kind::Refused { reason: rejection.problem });
-        self.count(subject, operation, who, Some(signed.digest), now);
     }
 
     fn count(
         &self,
+        tenant: TenantId,
         subject: Subject,
         operation: Operation,
-        who: impl IntoIterator<Item = Fingerprint>,
+        who: Fingerprint,
         command: Option<Digest>,
         now: Timestamp,
     ) {
         let mut open = self.lock();
-        if open.len() >= KINDS_MAX && !open.contains_key(&subject) {
+        let kinds = open.entry(tenant).or_default();
+        if kinds.len() >= KINDS_MAX && !kinds.contains_key(&subject) {
+            debug!(%tenant, "too many kinds of uses at once: this one is not reported");
             return;
         }
-        let entry = open.entry(subject).or_insert(Entry { fresh: true, count: None });
+        let entry = kinds.entry(subject).or_insert(Entry { fresh: true, count: None });
         let count = entry.count.get_or_insert_with(|| Count {
+            report: clock::command_id(),
             operations: BTreeMap::new(),
             who: BTreeSet::new(),
             first_command: command,
@@ -103,30 +142,40 @@ impl Tally {
         });
         *count.operations.entry(operation).or_default() += 1;
         count.to = count.to.max(now);
-        count.who.extend(who.into_iter().take(NAMED_MAX.saturating_sub(count.who.len())));
+        if count.who.len() < NAMED_MAX {
+            count.who.insert(who);
+        }
         if entry.fresh {
             self.news.notify_one();
         }
     }
 
     /// The first counts of their kinds.
-    fn first(&self) -> Vec<(Subject, Count)> {
-        let mut open = self.lock();
-        let take = |(subject, entry): (&Subject, &mut Entry)| {
-            let fresh = std::mem::take(&mut entry.fresh);
-            fresh.then(|| Some((subject.clone(), entry.count.take()?))).flatten()
-        };
-        open.iter_mut().filter_map(take).collect()
+    fn first(&self) -> Vec<Report> {
+        self.take(|entry| if std::mem::take(&mut entry.fresh) { entry.count.take() } else { None })
     }
 
     /// Every count. Kinds of which nothing came since the last time are forgotten: their next is a first again.
-    fn all(&self) -> Vec<(Subject, Count)> {
+    fn all(&self) -> Vec<Report> {
         let mut open = self.lock();
-        open.retain(|_, entry| entry.count.is_some());
-        open.iter_mut().filter_map(|(subject, entry)| Some((subject.clone(), entry.count.take()?))).collect()
+        open.values_mut().for_each(|kinds| kinds.retain(|_, entry| entry.count.is_some()));
+        open.retain(|_, kinds| !kinds.is_empty());
+        drop(open);
+        self.take(|entry| entry.count.take())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Subject, Entry>> {
+    fn take(&self, count: impl Fn(&mut Entry) -> Option<Count>) -> Vec<Report> {
+        let mut open = self.lock();
+        let reports = open.iter_mut().flat_map(|(tenant, kinds)| {
+            let report = |(subject, entry): (&Subject, &mut Entry)| {
+                count(entry).map(|count| Report { tenant: *tenant, subject: subject.clone(), count })
+            };
+            kinds.iter_mut().filter_map(report)
+        });
+        reports.collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, HashMap<Subject, Entry>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -140,51 +189,69 @@ where
     let (node, tally) = (&custodian.ports.node, &custodian.tally);
     let mut shutdown = std::pin::pin!(shutdown);
     let mut window = tokio::time::interval(GATHER_FOR);
+    // Those that could not be recorded, unchanged: they may stand already.
+    let mut again: Vec<Report> = Vec::new();
     loop {
-        let (counts, last) = tokio::select! {
-            () = &mut shutdown => (tally.all(), true),
-            () = tally.news.notified() => (tally.first(), false),
-            _ = window.tick() => (tally.all(), false),
+        let reports = tokio::select! {
+            () = &mut shutdown => break,
+            () = tally.news.notified() => tally.first(),
+            _ = window.tick() => again.drain(..).chain(tally.all()).collect(),
         };
-        let reports = counts.into_iter().map(|(subject, count)| record(node, subject, count));
-        futures_util::future::join_all(reports).await;
-        if last {
-            return;
-        }
+        again.extend(record_all(node, reports).await);
+    }
+    let last = again.into_iter().chain(tally.all()).collect();
+    match tokio::time::timeout(LAST_REPORTS, record_all(node, last)).await {
+        Ok(lost) if lost.is_empty() => {}
+        Ok(lost) => warn!(reports = lost.len(), "reports of uses or refusals are lost"),
+        Err(_) => warn!("reports of uses or refusals are lost: the log does not answer"),
     }
 }
 
-async fn record<J: Journal>(node: &Node<J>, (tenant, key_id, kind): Subject, count: Count) {
+/// Records what it can; gives back what is to be tried again.
+async fn record_all<J: Journal>(node: &Node<J>, reports: Vec<Report>) -> Vec<Report> {
+    let recorded = reports.into_iter().map(|report| async {
+        let retry = record(node, &report).await.is_err();
+        retry.then_some(report)
+    });
+    futures_util::future::join_all(recorded).await.into_iter().flatten().collect()
+}
+
+/// Records a report; an error where it may be recorded later.
+async fn record<J: Journal>(node: &Node<J>, report: &Report) -> Result<(), Rejection> {
+    let Report { tenant, subject: (key_id, kind), count } = report.clone();
     let footprint = Footprint { key: Some(key_id), ..Footprint::default() };
-    let Ok(view) = node.view(tenant, footprint) else { return };
+    let view = node.view(tenant, footprint).map_err(|error| Rejection::new(ProblemType::Unavailable, error))?;
     // A refusal of a key that does not exist concerns nobody's key.
-    let Some(key) = view.key else { return };
-    let Count { operations, who, first_command, from, to } = count;
+    let Some(key) = view.key else { return Ok(()) };
+    let Count { report, operations, who, first_command, from, to } = count;
     let who = who.into_iter().collect();
     let input = match kind {
         Kind::Used { activation } => {
             let cause = key.transition;
-            Input::Used(CustodyUsed { key_id, activation, uses: operations, used_by: who, from, to, cause })
+            Input::Used(CustodyUsed { report, key_id, activation, uses: operations, used_by: who, from, to, cause })
         }
         Kind::Refused { reason } => {
-            let Ok(reason) = reason.name().parse() else { return };
-            let (state, cause) = (key.state, key.head);
-            let first_command = first_command.unwrap_or(Digest::new([0; 32]));
-            let refusals = operations;
+            let Ok(reason) = reason.name().parse() else { return Ok(()) };
             Input::Refused(CustodyRefused {
+                report,
                 key_id,
                 reason,
-                state,
-                refusals,
+                state: key.state,
+                refusals: operations,
                 asked_by: who,
-                first_command,
+                first_command: first_command.unwrap_or(Digest::new([0; 32])),
                 from,
                 to,
-                cause,
+                cause: key.head,
             })
         }
     };
-    if let Err(rejection) = node.record(tenant, ROLE, input).await {
-        warn!(%tenant, %key_id, %rejection, "a count of uses or refusals was not recorded");
+    match node.record(tenant, ROLE, input).await {
+        Ok(_) => Ok(()),
+        Err(rejection) if rejection.problem.status() == 503 => Err(rejection),
+        Err(rejection) => {
+            warn!(%tenant, %key_id, %rejection, "a report of uses or refusals is not recorded");
+            Ok(())
+        }
     }
 }

@@ -1,7 +1,6 @@
 //! Using keys: for those who may, while the verified chain says so, and reporting either way.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use journal::Journal;
 use journal::command::SignedCommand;
@@ -12,47 +11,13 @@ use lifecycle::state::Activation;
 use lifecycle::{Footprint, Input, Rejection};
 use model::key::Operation;
 use model::text::Base64;
-use model::{Action, CommandId, Fingerprint, KeyId, Problem, ProblemType, Span, TenantId, Timestamp};
+use model::{Action, Fingerprint, KeyId, Problem, ProblemType, Span, TenantId};
 use rand_core::OsRng;
 use serde_json::{Value, json};
 use service::endpoint::Answer;
 use zeroize::Zeroizing;
 
 use crate::{Custodian, blocking, problem};
-
-/// How far the clocks of those who ask may be behind ours.
-const BEHIND_MAX: Span = Span::from_secs(60);
-
-/// The use commands seen lately: each is carried out once.
-pub(crate) struct Seen {
-    /// Nothing signed before this is taken: an earlier run of this process may have seen it.
-    since: Timestamp,
-    ids: Mutex<HashMap<CommandId, Timestamp>>,
-}
-
-impl Seen {
-    /// Nothing seen yet.
-    pub(crate) fn since(started: Timestamp) -> Self {
-        Self { since: started, ids: Mutex::new(HashMap::new()) }
-    }
-
-    /// Refuses a command that was seen, or may have been.
-    fn first_time(&self, signed: &SignedCommand, now: Timestamp) -> Result<(), Rejection> {
-        let command = &signed.command;
-        let repeated = |detail| Rejection::new(ProblemType::UseRepeated, detail);
-        if command.expires_at <= self.since {
-            return repeated("it was signed before the custodian started").err();
-        }
-        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
-        if ids.len() > 10_000 {
-            ids.retain(|_, expires_at| now < *expires_at + BEHIND_MAX);
-        }
-        match ids.insert(command.id, command.expires_at) {
-            None => Ok(()),
-            Some(_) => repeated("this use was asked for before").err(),
-        }
-    }
-}
 
 /// Carries out a use. The result is sealed to the one-time key that the command names.
 pub(crate) async fn use_key<J, S>(custodian: &Custodian<J, S>, tenant: TenantId, signed: &Arc<SignedCommand>) -> Answer
@@ -86,6 +51,8 @@ pub(crate) struct Allowed {
     activation: Option<Activation>,
 }
 
+/// Whether the use may be carried out: first as if our word on the chain were fresh, so that nobody without standing has
+/// us ask for it; then with the word, and with what came with it.
 async fn allowed<J, S>(
     custodian: &Custodian<J, S>,
     tenant: TenantId,
@@ -97,13 +64,19 @@ where
 {
     let node = &custodian.ports.node;
     node.check_alarm(tenant)?;
-    let age = custodian.leases.age(&custodian.ports, tenant).await;
+    let footprint = Input::Command(signed.clone()).footprint();
+    let wanted = |view: &lifecycle::View| {
+        may_use(view, signed, node.clock().now(), Some(Span::ZERO)).map(|permit| permit.max_staleness)
+    };
+    let max_staleness = node.check(tenant, footprint, wanted).await?;
+    let age = custodian.leases.age(&custodian.ports, tenant, max_staleness).await;
     let check = |view: &lifecycle::View| {
-        let Permit { key, operation, by, deactivated } = may_use(view, signed, node.clock().now(), age)?;
+        let Permit { key, operation, by, deactivated, .. } = may_use(view, signed, node.clock().now(), age)?;
+        custodian.has(key)?;
         Ok(Allowed { key: key.id, operation, by, deactivated, activation: key.activation })
     };
-    let allowed = node.check(tenant, Input::Command(signed.clone()).footprint(), check).await?;
-    custodian.seen.first_time(signed, node.clock().now())?;
+    let allowed = node.check(tenant, footprint, check).await?;
+    custodian.once.accept(signed.command.id, node.clock().now())?;
     Ok(allowed)
 }
 
@@ -165,7 +138,11 @@ where
         return Err(Problem::new(ProblemType::UnknownAction, "that is not `key.prove`"));
     };
     let footprint = Footprint { key: Some(key_id), ..Footprint::default() };
-    let check = |view: &lifecycle::View| may_prove(view, signed, node.clock().now()).map(|key| key.identity.clone());
+    let check = |view: &lifecycle::View| {
+        let key = may_prove(view, signed, node.clock().now())?;
+        custodian.has(key)?;
+        Ok(key.identity.clone())
+    };
     let identity = node.check(tenant, footprint, check).await?;
     let (store, challenge) = (custodian.store.clone(), params.challenge.clone());
     let proof = tokio::task::spawn_blocking(move || store.prove(tenant, key_id, &challenge.0)).await;

@@ -16,7 +16,7 @@ use journal::statement::Stated;
 use model::dsse::Envelope;
 use model::event::{CustodyRefused, CustodyUsed, Place};
 use model::statement::Generated;
-use model::{Action, Event, EventHash, KeyId, KeyState, Name, ProblemType, Timestamp, authority};
+use model::{Action, CommandId, Digest, Event, EventHash, KeyId, KeyState, Name, ProblemType, Timestamp, authority};
 
 pub use generate::may_generate;
 
@@ -130,6 +130,16 @@ impl Input {
         }
     }
 
+    /// By what it is known when it is sent again: the id and the digest of a command, or of a custodian's count.
+    pub fn identity(&self) -> Option<(CommandId, Digest)> {
+        match self {
+            Self::Used(CustodyUsed { report, .. }) | Self::Refused(CustodyRefused { report, .. }) => {
+                Some((*report, Digest::of(report.as_bytes())))
+            }
+            _ => self.command().map(|signed| (signed.command.id, signed.digest)),
+        }
+    }
+
     /// The root's word in it.
     pub fn authority(&self) -> Option<&Authorised> {
         match self {
@@ -149,9 +159,10 @@ impl Input {
                 command: Some(signed.command.id),
             },
             Self::Due(duty) => Footprint { key: duty.key(), ..Footprint::default() },
-            Self::Applied(Applied { key_id, .. })
-            | Self::Used(CustodyUsed { key_id, .. })
-            | Self::Refused(CustodyRefused { key_id, .. }) => Footprint { key: Some(*key_id), ..Footprint::default() },
+            Self::Applied(Applied { key_id, .. }) => Footprint { key: Some(*key_id), ..Footprint::default() },
+            Self::Used(CustodyUsed { key_id, report, .. }) | Self::Refused(CustodyRefused { key_id, report, .. }) => {
+                Footprint { key: Some(*key_id), request: None, command: Some(*report) }
+            }
             Self::Authority(_) | Self::Checkpoint(_) => Footprint::default(),
         }
     }
@@ -239,9 +250,14 @@ fn new_command(view: &View, signed: &SignedCommand) -> Result<(), Rejection> {
         let detail = format!("it is for {}", command.tenant);
         return Rejection::new(ProblemType::WrongTenant, detail).err();
     }
+    new_id(view, command.id)
+}
+
+/// Refuses an id that was recorded before: of a command, or of a custodian's count.
+fn new_id(view: &View, id: CommandId) -> Result<(), Rejection> {
     match view.receipt {
-        Some((id, receipt)) if id == command.id => {
-            let detail = format!("command {id} was recorded at {}", receipt.sequence.0);
+        Some((known, receipt)) if known == id => {
+            let detail = format!("{id} was recorded at {}", receipt.sequence.0);
             Rejection::new(ProblemType::CommandIdReused, detail).with("recorded_by", receipt.hash.to_string()).err()
         }
         _ => Ok(()),

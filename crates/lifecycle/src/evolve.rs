@@ -163,6 +163,7 @@ fn generated(fact: &Fact<'_>, event: &KeyGenerated) -> Key {
         spec: event.spec.clone(),
         identity: event.identity.clone(),
         store: event.store.clone(),
+        seal_key: event.seal_key.clone(),
         created_by: event.created_by,
         created_at: fact.time,
         generated: fact.hash,

@@ -283,8 +283,8 @@ fn take(view: &mut View, prepared: &Prepared, content: &Content) {
     let authority = content.input.authority().map(|authority| &authority.statement);
     let action = prepared.command().map(|signed| &signed.command.action);
     evolve(view, &Fact { hash: prepared.hash, time, event: &content.event, action, authority });
-    if let Some(signed) = prepared.command() {
-        let receipt = Receipt { digest: signed.digest, hash: prepared.hash, sequence: view.chain.head().sequence };
-        view.receipt = Some((signed.command.id, receipt));
+    if let Some((id, digest)) = content.input.identity() {
+        let receipt = Receipt { digest, hash: prepared.hash, sequence: view.chain.head().sequence };
+        view.receipt = Some((id, receipt));
     }
 }

@@ -1,12 +1,12 @@
 //! The rules. Whether a key may be created, approved, activated, used, suspended, destroyed is decided here and nowhere
 //! else.
 //!
-//! - [`decide`] takes what is known ([`View`]), what is wanted ([`Input`]) and the time, and answers with the one event
+//! - [`decide()`] takes what is known ([`View`]), what is wanted ([`Input`]) and the time, and answers with the one event
 //!   that records it, or with a [`Rejection`]. It reads no clock, no file, no network and no dice.
-//! - [`evolve`] takes a recorded event into the view. It is total: what is recorded is a fact.
-//! - [`judge`] is how anybody checks what somebody else recorded: it decides again at the event's time, and compares.
+//! - [`evolve()`] takes a recorded event into the view. It is total: what is recorded is a fact.
+//! - [`judge()`] is how anybody checks what somebody else recorded: it decides again at the event's time, and compares.
 //!   Services, subscribers, auditors and the simulator all run these three.
-//! - [`due`] says what the passing of time, or an earlier event, calls for next.
+//! - [`due()`] says what the passing of time, or an earlier event, calls for next.
 
 pub mod decide;
 pub mod due;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use journal::{Chain, Ring};
 use model::key::{KeyIdentity, TenantClass};
 use model::policy::Rule;
-use model::text::Text;
+use model::text::{Base64, Text};
 use model::{
     CommandId, Digest, EventHash, Fingerprint, KeyId, KeySpec, KeyState, Name, Policy, Principal, Sequence, TenantId,
     Timestamp,
@@ -115,6 +115,8 @@ pub struct Key {
     pub identity: KeyIdentity,
     /// The key store that has it.
     pub store: Name,
+    /// The store's X25519 key, to which input for uses is sealed: it also tells one store from another of the same name.
+    pub seal_key: Base64,
     /// Who had it generated.
     pub created_by: Fingerprint,
     /// When.

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::dsse::Envelope;
-use crate::id::{Digest, EventHash, Fingerprint, KeyId, Malformed};
+use crate::id::{CommandId, Digest, EventHash, Fingerprint, KeyId, Malformed};
 use crate::key::{KeyIdentity, KeySpec, KeyState, Operation, Reason, TenantClass};
 use crate::people::{Principal, Role, ServiceRole};
 use crate::text::{Base64, Name, Text};
@@ -331,6 +331,8 @@ pub struct KeyGenerated {
     pub identity: KeyIdentity,
     /// The key store that has it.
     pub store: Name,
+    /// The store's X25519 key: input for this key's uses is sealed to it (HPKE).
+    pub seal_key: Base64,
     /// Who had it generated.
     pub created_by: Fingerprint,
     /// The policy in force: hash of its `policy.adopted`.
@@ -635,6 +637,8 @@ pub struct CustodyApplied {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CustodyUsed {
+    /// The count's own id, made by the custodian: a count that is sent again is recorded once.
+    pub report: CommandId,
     /// The key.
     pub key_id: KeyId,
     /// The `key.activated` under which it was used.
@@ -655,6 +659,8 @@ pub struct CustodyUsed {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CustodyRefused {
+    /// The count's own id, made by the custodian: a count that is sent again is recorded once.
+    pub report: CommandId,
     /// The key.
     pub key_id: KeyId,
     /// Why: the end of the problem's type, such as `key-not-active`.

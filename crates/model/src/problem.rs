@@ -96,6 +96,7 @@ problems! {
     Stopped = "stopped", 503, "Writing is stopped for this tenant.", "See `keylatch doctor` for the alarm and what to do.";
     ClockBehind = "clock-behind", 503, "The log is ahead of the clock.", "Set the service's clock right.";
     Contended = "contended", 503, "Others kept writing first.", "Send the same command again.";
+    Busy = "busy", 503, "Too many requests of this tenant are waiting.", "Send the same command again in a moment, and fewer at once.";
     Unavailable = "unavailable", 503, "A part of the platform does not answer.", "Send the same command again later.";
 }
 

@@ -21,8 +21,11 @@ pub struct Config {
     pub key: PathBuf,
     /// A name for this instance, which its events carry.
     pub instance: Name,
-    /// The folder for the replica (and, of the exporter, the archive; of the custodian, the key store).
+    /// The folder for the replica (and, of the exporter, the archive).
     pub state: PathBuf,
+    /// Of the custodian: the folder of its keys; `keys` in `state` where it is not named. A second custodian on the same
+    /// folder waits until the first is gone, and takes over.
+    keys: Option<PathBuf>,
 }
 
 impl Config {
@@ -37,8 +40,14 @@ impl Config {
             credentials: folder.join(config.credentials),
             key: folder.join(config.key),
             state: folder.join(config.state),
+            keys: config.keys.map(|keys| folder.join(keys)),
             ..config
         })
+    }
+
+    /// The folder of the custodian's keys.
+    pub fn keys(&self) -> PathBuf {
+        self.keys.clone().unwrap_or_else(|| self.state.join("keys"))
     }
 }
 

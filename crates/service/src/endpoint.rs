@@ -1,27 +1,37 @@
 //! Answering commands: a message comes in, is read strictly, and goes to whoever handles its action.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::service::{Request, Service, ServiceExt as _};
 use bytes::Bytes;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use journal::Journal;
 use journal::command::{Error as CommandError, SignedCommand};
 use journal::strict;
 use model::{Envelope, Problem, ProblemType, ServiceRole, TenantId, subject};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tracing::{debug, info, warn};
 
 use crate::node::{Node, Recorded};
+use crate::turns::{Bounds, Turns};
 use crate::{Error, Ports};
 
 /// The largest message that is read: a command of 24 KiB in base64, with its signatures.
 const MESSAGE_BYTES_MAX: usize = 128 * 1024;
-/// How many commands are handled at once.
-const AT_ONCE: usize = 1024;
+/// How many requests are handled at once, and how many wait. One tenant's are enough to fill its lane twice over.
+const BOUNDS: Bounds = Bounds {
+    at_work: 1024,
+    tenant_at_work: 256,
+    tenant_waiting: 4096,
+    tenant_bytes: 16 * 1024 * 1024,
+    bytes: 256 * 1024 * 1024,
+};
+/// How long the last requests may be on their way when a role stops.
+const LAST_REQUESTS: Duration = Duration::from_secs(2);
 
 /// What a command is answered with.
 pub type Answer = Result<Value, Problem>;
@@ -57,8 +67,8 @@ fn alarms<J: Journal>(node: &Node<J>) -> Value {
     json!({ "alarms": node.replica().alarms().into_iter().map(one).collect::<Vec<Value>>(), "stale_seconds": stale })
 }
 
-/// Handles the requests on these subjects with `handle`, each in a task of its own, until `shutdown`. What is under way
-/// then is finished. Requests are shared among the instances of a role.
+/// Handles the requests on these subjects with `handle`, each in a task of its own, tenants in turn, until `shutdown`.
+/// What has arrived by then is answered. Requests are shared among the instances of a role.
 pub async fn serve<J, H, F>(
     ports: &Ports<J>,
     service: Service,
@@ -82,29 +92,80 @@ where
     info!(%role, "answering");
     let mut requests = futures_util::stream::select_all(endpoints);
     let mut shutdown = std::pin::pin!(shutdown);
-    let (places, mut tasks) = (Arc::new(Semaphore::new(AT_ONCE)), JoinSet::new());
+    let mut desk = Desk { handle, turns: Turns::new(BOUNDS), tasks: JoinSet::new() };
     loop {
-        let request = tokio::select! {
+        tokio::select! {
             () = &mut shutdown => break,
-            Some(_) = tasks.join_next() => continue,
+            Some(done) = desk.tasks.join_next() => desk.done(done),
             request = requests.next() => match request {
-                Some(request) => request,
+                Some(request) => desk.take(request).await,
                 None => break,
             },
-        };
+        }
+    }
+    // No more is sent to us from here on; what has come is answered. Where the bus is away, nothing more comes.
+    service.stop().await.map_err(|error| Error::Bus(error.to_string()))?;
+    while let Ok(Some(request)) = tokio::time::timeout(LAST_REQUESTS, requests.next()).await {
+        desk.take(request).await;
+    }
+    while let Some(done) = desk.tasks.join_next().await {
+        desk.done(done);
+    }
+    let _ = tokio::time::timeout(LAST_REQUESTS, ports.client.flush()).await;
+    Ok(())
+}
+
+/// Where requests wait and are handed out.
+struct Desk<H> {
+    handle: H,
+    turns: Turns<Work>,
+    tasks: JoinSet<TenantId>,
+}
+
+/// A request, and the words of its subject after the tenant.
+struct Work {
+    request: Request,
+    rest: String,
+}
+
+impl<H, F> Desk<H>
+where
+    H: Fn(TenantId, String, Bytes) -> F,
+    F: Future<Output = Bytes> + Send + 'static,
+{
+    async fn take(&mut self, request: Request) {
         let Some((tenant, rest)) = subject::tenant_of(&request.message.subject) else {
             warn!(subject = %request.message.subject, "a request that names no tenant");
-            continue;
+            return;
         };
-        let (rest, payload) = (rest.to_owned(), request.message.payload.clone());
-        let (answer, places) = (handle(tenant, rest, payload), places.clone());
-        tasks.spawn(async move {
-            let _place = places.acquire_owned().await;
-            respond(&request, answer.await).await;
-        });
+        let (rest, size) = (rest.to_owned(), request.message.length);
+        if let Err(Work { request, .. }) = self.turns.push(tenant, size, Work { request, rest }) {
+            let busy = Problem::new(ProblemType::Busy, "what waits already is answered first");
+            respond(&request, to_bytes(Err(busy))).await;
+        }
+        self.hand_out();
     }
-    while tasks.join_next().await.is_some() {}
-    service.stop().await.map_err(|error| Error::Bus(error.to_string()))
+
+    /// A panic is one request's misfortune: `answered` has caught it, so every task says whose it was.
+    fn done(&mut self, done: Result<TenantId, JoinError>) {
+        if let Ok(tenant) = done {
+            self.turns.done(tenant);
+        }
+        self.hand_out();
+    }
+
+    fn hand_out(&mut self) {
+        while let Some((tenant, Work { request, rest })) = self.turns.next() {
+            let answer = (self.handle)(tenant, rest, request.message.payload.clone());
+            self.tasks.spawn(async move {
+                let answer = AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
+                    to_bytes(Err(Problem::new(ProblemType::Unavailable, "the work panicked; see the service's log")))
+                });
+                respond(&request, answer).await;
+                tenant
+            });
+        }
+    }
 }
 
 async fn respond(request: &Request, answer: Bytes) {

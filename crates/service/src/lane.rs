@@ -24,7 +24,7 @@ use journal::{Append, Head, Journal, Outgoing};
 use journal_sled::Change;
 use lifecycle::{Footprint, Input, Judgement, Prepared, Rejection, View, decide, judge};
 use model::event::PAYLOAD_BYTES_MAX;
-use model::{ProblemType, ServiceRole, Span, TenantId, Timestamp};
+use model::{ProblemType, ServiceRole, TenantId};
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, oneshot};
 use tracing::{debug, error, warn};
 
@@ -38,8 +38,6 @@ use crate::overlay::Overlay;
 const BATCH: usize = 128;
 /// How often a job is decided again because somebody else wrote first.
 const ATTEMPTS_MAX: u32 = 64;
-/// How far the log may be ahead of our clock. Beyond, either clock is wrong, and we stop.
-const AHEAD_MAX: Span = Span::from_secs(5);
 
 /// Something to record.
 pub(crate) struct Job {
@@ -121,7 +119,7 @@ async fn batch<J: Journal>(node: &Node<J>, tenant: TenantId, mut jobs: Vec<Job>)
     }
     // A checkpoint covers what the archive has on its disk: everything before this batch, nothing of it.
     if jobs.iter().any(|job| matches!(job.wanted, Wanted::Checkpoint)) {
-        let flushed = node.flush_archive().await;
+        let flushed = node.archive_everything(tenant).await;
         let (checkpoints, others) = jobs.into_iter().partition(|job| matches!(job.wanted, Wanted::Checkpoint));
         jobs = others;
         match flushed {
@@ -207,12 +205,12 @@ fn decide_all<J: Journal>(
 
 /// The place in the batch of the same command, byte for byte.
 fn repeated(decided: &[Decided], job: &Job) -> Option<usize> {
-    let command = |job: &Job| match &job.wanted {
-        Wanted::Input(input) => input.command().map(|signed| (signed.command.id, signed.digest)),
+    let identity = |job: &Job| match &job.wanted {
+        Wanted::Input(input) => input.identity(),
         Wanted::Checkpoint => None,
     };
-    let wanted = command(job)?;
-    decided.iter().position(|decided| command(&decided.job) == Some(wanted))
+    let wanted = identity(job)?;
+    decided.iter().position(|decided| identity(&decided.job) == Some(wanted))
 }
 
 enum Step {
@@ -237,7 +235,7 @@ fn decide_one<J: Journal>(node: &Node<J>, overlay: &Overlay<'_>, job: &Job) -> R
     if let Some(recorded) = recorded_before(&before, &input) {
         return Ok(recorded);
     }
-    let time = match time(node, &before) {
+    let time = match node.check_clock(&before) {
         Ok(time) => time,
         Err(rejection) => return Ok(Step::Refused(rejection)),
     };
@@ -268,19 +266,9 @@ fn checkpoint<J: Journal>(node: &Node<J>, view: &View) -> Result<Input, Error> {
 
 /// The same command with the same bytes is answered with what it led to, however often it comes.
 fn recorded_before(view: &View, input: &Input) -> Option<Step> {
-    let ((id, receipt), signed) = (view.receipt?, input.command()?);
-    (id == signed.command.id && receipt.digest == signed.digest)
+    let ((known, receipt), (id, digest)) = (view.receipt?, input.identity()?);
+    (known == id && receipt.digest == digest)
         .then_some(Step::Recorded(Recorded { sequence: receipt.sequence, hash: receipt.hash }))
-}
-
-/// The event's time: now, or the time of the event before where that is later by no more than clocks may differ.
-fn time<J: Journal>(node: &Node<J>, view: &View) -> Result<Timestamp, Rejection> {
-    let (now, floor) = (node.clock().now(), view.chain.time());
-    if floor > now + AHEAD_MAX {
-        let detail = format!("the last event is of {floor}, and it is {now} here");
-        return Rejection::new(ProblemType::ClockBehind, detail).err();
-    }
-    Ok(now.max(floor))
 }
 
 /// Answers refusals, unless the log has more than they were decided on: then they are decided again. A service that lags

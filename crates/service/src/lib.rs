@@ -16,6 +16,7 @@ mod overlay;
 pub mod process;
 pub mod replay;
 pub mod secret;
+mod turns;
 
 pub use clock::Clock;
 pub use config::Config;
@@ -45,6 +46,9 @@ pub enum Error {
         /// What was wrong with it, and what would be right.
         error: String,
     },
+    /// It was asked to stop before it had started.
+    #[error("stopped before it had started")]
+    Stopped,
     /// Something that must not be: a mistake in this program. Nothing was written.
     #[error("internal: {0}")]
     Internal(String),

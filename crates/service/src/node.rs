@@ -7,7 +7,7 @@ use std::time::Duration;
 use journal::{Journal, Record, ServiceKey};
 use journal_sled::{Alarm, AlarmKind, Archive, Change, Replica};
 use lifecycle::{Input, Rejection, View};
-use model::{EventHash, Fingerprint, ProblemType, Sequence, ServiceRole, TenantId};
+use model::{EventHash, Fingerprint, ProblemType, Sequence, ServiceRole, Span, TenantId, Timestamp};
 use tokio::sync::{Mutex as AsyncMutex, oneshot, watch};
 use tracing::{error, info, warn};
 
@@ -21,6 +21,8 @@ use crate::replay::{Fork, Replay, replay};
 const PAGE: usize = 512;
 /// How long the log may go without being compared before writing stops.
 const STALE_AFTER: Duration = Duration::from_secs(60);
+/// How far the log may be ahead of our clock. Beyond, either clock is wrong, and we stop.
+const AHEAD_MAX: Span = Span::from_secs(5);
 
 /// What a node is made of.
 pub struct NodeConfig<J> {
@@ -354,18 +356,34 @@ impl<J: Journal> Node<J> {
         }
     }
 
+    /// Sees to it that the archive has everything that the replica has, on the disk, where the caller holds the tenant's
+    /// lock.
+    pub(crate) async fn archive_everything(&self, tenant: TenantId) -> Result<(), Error> {
+        if self.archive_is_behind(tenant)? {
+            self.catch_up_held(tenant).await?;
+        }
+        self.flush_archive().await?;
+        let (head, archive) = (self.0.replica.head(tenant)?.sequence, self.archive());
+        let last = archive.map(|archive| archive.last(tenant)).transpose()?.unwrap_or(Sequence::NONE);
+        if last < head {
+            return Err(Error::Archive(format!("it has {} events of {}", last.0, head.0)));
+        }
+        Ok(())
+    }
+
     /// Waits until replica and archive are on the disk: at the end, and now and then before.
     pub async fn sync(&self) {
+        // The archive first: a replica that is ahead of it after a crash costs reading the log again.
+        if self.0.archiver.is_some()
+            && let Err(error) = self.flush_archive().await
+        {
+            warn!(%error, "the archive is not on the disk yet");
+        }
         let replica = self.0.replica.clone();
         match tokio::task::spawn_blocking(move || replica.sync()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(%error, "the replica is not on the disk yet"),
             Err(error) => warn!(%error, "the replica is not on the disk yet"),
-        }
-        if self.0.archiver.is_some()
-            && let Err(error) = self.flush_archive().await
-        {
-            warn!(%error, "the archive is not on the disk yet");
         }
     }
 
@@ -416,6 +434,29 @@ impl<J: Journal> Node<J> {
             Some(alarm) => {
                 let detail = format!("{:?} at {}: {}", alarm.kind, alarm.sequence.0, alarm.seen);
                 Rejection::new(ProblemType::Stopped, detail).err()
+            }
+        }
+    }
+
+    /// The time at which something may follow the view's last event: now, or that event's time where it is later by no more
+    /// than clocks may differ. Beyond, one of the clocks is wrong, and nothing follows.
+    pub fn check_clock(&self, view: &View) -> Result<Timestamp, Rejection> {
+        let (now, floor) = (self.0.clock.now(), view.chain.time());
+        if floor > now + AHEAD_MAX {
+            let detail = format!("the last event is of {floor}, and it is {now} here");
+            return Rejection::new(ProblemType::ClockBehind, detail).err();
+        }
+        Ok(now.max(floor))
+    }
+
+    /// Takes back, at start, the alarm of rules that an older program did not know: where this one does not know them
+    /// either, it is raised again.
+    pub fn forget_unknown_rules(&self) {
+        for (tenant, alarm) in self.0.replica.alarms() {
+            if alarm.kind == AlarmKind::UnknownRules
+                && let Err(error) = self.0.replica.clear(tenant, AlarmKind::UnknownRules)
+            {
+                warn!(%tenant, %error, "an alarm could not be taken back");
             }
         }
     }

@@ -152,7 +152,11 @@ where
         }
     };
     match runtime.block_on(serve(role, keeps_archive, config, run)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) | Err(Error::Stopped) => ExitCode::SUCCESS,
+        Err(error @ Error::File { .. }) => {
+            error!(%error, "the configuration won't do");
+            ExitCode::from(2)
+        }
         Err(error) => {
             error!(%error, "the {role} stops");
             ExitCode::FAILURE
@@ -237,7 +241,11 @@ pub async fn start(
     let (replica, archive) = opened.map_err(|error| Error::Internal(error.to_string()))??;
     let Parts { keys, root, clock, connection, .. } = parts;
     let node = Node::new(NodeConfig { journal, replica, archive, keys, root, clock });
-    node.synchronise().await?;
+    node.forget_unknown_rules();
+    tokio::select! {
+        synchronised = node.synchronise() => synchronised?,
+        () = shutdown.clone().wished() => return Err(Error::Stopped),
+    }
     node.announce();
     let following = {
         let node = node.clone();

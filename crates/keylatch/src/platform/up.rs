@@ -158,11 +158,11 @@ async fn start_roles(
     dir: &Path,
     shutdown: &Shutdown,
 ) -> Result<JoinSet<Result<(), Error>>, Error> {
-    let keys = dir.join("keys");
-    let store = tokio::task::spawn_blocking(move || custodian::open_software_store(&keys)).await;
-    let store = store.map_err(|error| Error::Internal(error.to_string()))??;
+    let folder = dir.join("keys");
+    let store = custodian::open_software_store(&ports.node, &folder.join("store"), shutdown.clone()).await?;
     let mut roles = JoinSet::new();
-    roles.spawn(custodian::run(ports.clone(), store, shutdown.clone()));
+    let (ports_of_custodian, uses, until) = (ports.clone(), folder.join("uses"), shutdown.clone());
+    roles.spawn(async move { custodian::run(ports_of_custodian, store, &uses, until).await });
     roles.spawn(evidence_exporter::run(ports.clone(), shutdown.clone()));
     roles.spawn(issuer::run(ports.clone(), shutdown.clone()));
     roles.spawn(approver::run(ports.clone(), shutdown.clone()));

@@ -3,7 +3,7 @@
 use model::event::{CustodyApplied, CustodyRefused, CustodyUsed, Inventory};
 use model::{Event, KeyState, ProblemType, Timestamp};
 
-use super::{Applied, nothing_due};
+use super::{Applied, new_id, nothing_due};
 use crate::Rejection;
 use crate::state::{Key, View};
 
@@ -48,6 +48,7 @@ fn place_fits(key: &Key, applied: &Applied) -> bool {
 }
 
 pub(super) fn used(view: &View, used: &CustodyUsed, now: Timestamp) -> Result<Event, Rejection> {
+    new_id(view, used.report)?;
     let key = view.key()?;
     if key.activation.is_none_or(|activation| activation.hash != used.activation) {
         return Rejection::new(ProblemType::KeyNotActive, "the key was not activated by that event").err();
@@ -58,6 +59,7 @@ pub(super) fn used(view: &View, used: &CustodyUsed, now: Timestamp) -> Result<Ev
 }
 
 pub(super) fn refused(view: &View, refused: &CustodyRefused, now: Timestamp) -> Result<Event, Rejection> {
+    new_id(view, refused.report)?;
     view.key()?;
     if !ProblemType::ALL.iter().any(|problem| problem.name() == refused.reason.as_str()) {
         return Rejection::new(ProblemType::Malformed, format!("there is no problem `{}`", refused.reason)).err();

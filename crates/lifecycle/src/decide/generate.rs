@@ -19,7 +19,7 @@ struct Allowed<'a> {
     policy: &'a InForce,
 }
 
-/// Whether the custodian may generate a key on this command: asked before, as [`record`] asks after.
+/// Whether the custodian may generate a key on this command: asked before, as `record` asks after.
 pub fn may_generate(view: &View, signed: &SignedCommand, now: Timestamp) -> Result<(), Rejection> {
     new_command(view, signed)?;
     allowed(view, signed, now).map(|_| ())
@@ -67,6 +67,7 @@ pub(super) fn record(
         spec: params.spec.clone(),
         identity: statement.identity.clone(),
         store: statement.store.clone(),
+        seal_key: statement.seal_key.clone(),
         created_by,
         policy: policy.hash,
         pre_active_until: now + policy.policy.keys.pre_active_for,

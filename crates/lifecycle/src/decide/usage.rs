@@ -22,6 +22,8 @@ pub struct Permit<'a> {
     pub by: Fingerprint,
     /// Whether it is allowed although the key is deactivated.
     pub deactivated: bool,
+    /// How old the custodian's word on the chain may be.
+    pub max_staleness: Span,
 }
 
 /// Whether this `use` command may be carried out at `now`. `fresh` is how old the custodian's knowledge of the chain is,
@@ -46,11 +48,12 @@ pub fn may_use<'a>(
     does(key.spec.algorithm, operation)?;
     let deactivated = usable(key, operation, rule.process_when_deactivated, now)?;
     custody(key)?;
-    if fresh.is_none_or(|age| age > policy.policy.max_staleness) {
-        let detail = format!("the last word on the chain must be younger than {}", policy.policy.max_staleness);
+    let max_staleness = policy.policy.max_staleness;
+    if fresh.is_none_or(|age| age > max_staleness) {
+        let detail = format!("the last word on the chain must be younger than {max_staleness}");
         return Rejection::new(ProblemType::CustodyStale, detail).err();
     }
-    Ok(Permit { key, operation, by, deactivated })
+    Ok(Permit { key, operation, by, deactivated, max_staleness })
 }
 
 /// Whether somebody may have the custodian prove that it has the key: anybody enrolled, whatever the key's state, as long
@@ -89,6 +92,11 @@ fn usable(key: &Key, operation: Operation, process_when_deactivated: bool, now: 
         state => state,
     };
     match state {
+        // Others' clocks may be ahead of the custodian's; a key whose time has not come here is not used here.
+        KeyState::Active if key.activation.is_some_and(|activation| now < activation.at) => {
+            Rejection::new(ProblemType::CustodyPending, format!("the activation's time has not come: it is {now}"))
+                .err()
+        }
         KeyState::Active => Ok(false),
         KeyState::Deactivated if operation.processes_only() && process_when_deactivated => Ok(true),
         state => {

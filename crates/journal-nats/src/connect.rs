@@ -1,8 +1,8 @@
 //! Connecting to the bus.
 //!
-//! [`watched`] is for whoever hears what others say: services, and whoever follows events. It connects through a
-//! [relay](crate::relay), so that no message of somebody else's can end the connection. [`connect`] is for who asks and
-//! is answered by the server, and connects directly: nobody else reaches its inbox.
+//! Always through a [relay](crate::relay), so that no message of somebody else's can end the connection. Who only asks
+//! goes through it too: whoever is asked learns the inbox, and the server delivers answers, such as a stored message,
+//! to whatever reply subject it is given.
 
 use std::io;
 use std::path::Path;
@@ -62,20 +62,6 @@ pub enum Error {
     NoRelay(io::Error),
 }
 
-/// Connects with a credentials file, which must be its owner's alone. See [`connect_as`].
-pub async fn connect(url: &str, credentials: &Path, name: &str) -> Result<Client, Error> {
-    connect_as(url, &Credentials::load(credentials)?, name).await
-}
-
-/// Connects. A connection that is lost is made anew, for as long as the client lives; `name` is what the server shows
-/// people.
-///
-/// The first connection is not retried: who starts wants to hear that the address is wrong.
-pub async fn connect_as(url: &str, credentials: &Credentials, name: &str) -> Result<Client, Error> {
-    let options = options(credentials, name)?;
-    options.connect(url).await.map_err(|source| Error::from_connect(url, credentials, source))
-}
-
 /// A connection, and word of each time it was lost and made anew.
 #[derive(Clone, Debug)]
 pub struct Connection {
@@ -85,30 +71,34 @@ pub struct Connection {
     pub reconnects: watch::Receiver<u64>,
 }
 
-/// Connects like [`connect`], for who must know when something may have been missed, and through a
-/// [relay](crate::relay) that lives as long as the client. With TLS there is no relay: then a message that the client
-/// does not read ends the connection, and it is made anew.
+/// Connects with a credentials file, which must be its owner's alone. See [`watched_as`].
+pub async fn connect(url: &str, credentials: &Path, name: &str) -> Result<Client, Error> {
+    Ok(watched(url, credentials, name).await?.client)
+}
+
+/// Connects. See [`watched_as`].
+pub async fn connect_as(url: &str, credentials: &Credentials, name: &str) -> Result<Client, Error> {
+    Ok(watched_as(url, credentials, name).await?.client)
+}
+
+/// Connects like [`connect`], for who must know when something may have been missed.
 pub async fn watched(url: &str, credentials: &Path, name: &str) -> Result<Connection, Error> {
-    let credentials = Credentials::load(credentials)?;
-    let failed = |source| Error::from_connect(url, &credentials, source);
-    let server: ServerAddr = url
-        .parse()
-        .map_err(|error: io::Error| failed(ConnectError::with_source(ConnectErrorKind::ServerParse, error)))?;
-    let relay = match Relay::open(&server).await {
-        Ok(relay) => Some(relay),
-        Err(relay::Error::Encrypted) => {
-            tracing::warn!(
-                name,
-                "with TLS there is no relay before the bus: a message with headers that do not read ends the connection"
-            );
-            None
-        }
-        Err(relay::Error::Unreachable(error)) => {
-            return Err(failed(ConnectError::with_source(ConnectErrorKind::Io, error)));
-        }
-        Err(relay::Error::Listen(error)) => return Err(Error::NoRelay(error)),
-    };
-    let mut options = options(&credentials, name)?;
+    watched_as(url, &Credentials::load(credentials)?, name).await
+}
+
+/// Connects, through a [relay](crate::relay) that lives as long as the client. A connection that is lost is made anew,
+/// for as long as the client lives; `name` is what the server shows people.
+///
+/// The first connection is not retried: who starts wants to hear that the address is wrong.
+///
+/// With TLS there is no relay: then a message that the client does not read ends the connection, and it is made anew.
+pub async fn watched_as(url: &str, credentials: &Credentials, name: &str) -> Result<Connection, Error> {
+    let failed = |source| Error::from_connect(url, credentials, source);
+    let relay = relay(url, name).await.map_err(|error| match error {
+        NoRelay::Port(error) => Error::NoRelay(error),
+        NoRelay::Server(source) => failed(source),
+    })?;
+    let mut options = options(credentials, name)?;
     let mut address = url.to_owned();
     if let Some(relay) = &relay {
         // Nothing may lead past the relay, which finds the cluster's other servers by itself.
@@ -127,8 +117,32 @@ pub async fn watched(url: &str, credentials: &Path, name: &str) -> Result<Connec
         std::future::ready(())
     });
     let client = options.connect(address).await.map_err(failed)?;
-    reconnects.mark_unchanged();
+    // Word of the first comes by another task, and is none of a loss.
+    let _ = reconnects.wait_for(|count| *count > 0).await;
     Ok(Connection { client, reconnects })
+}
+
+enum NoRelay {
+    Port(io::Error),
+    Server(ConnectError),
+}
+
+/// The relay to a server. `None` where the connection is encrypted.
+async fn relay(url: &str, name: &str) -> Result<Option<Relay>, NoRelay> {
+    let server = |kind, error: io::Error| NoRelay::Server(ConnectError::with_source(kind, error));
+    let address: ServerAddr = url.parse().map_err(|error| server(ConnectErrorKind::ServerParse, error))?;
+    match Relay::open(&address).await {
+        Ok(relay) => Ok(Some(relay)),
+        Err(relay::Error::Encrypted) => {
+            tracing::warn!(
+                name,
+                "with TLS there is no relay before the bus: a message with headers that do not read ends the connection"
+            );
+            Ok(None)
+        }
+        Err(relay::Error::Unreachable(error)) => Err(server(ConnectErrorKind::Io, error)),
+        Err(relay::Error::Listen(error)) => Err(NoRelay::Port(error)),
+    }
 }
 
 /// The options that [`connect_as`] connects with, for who wants to add some.

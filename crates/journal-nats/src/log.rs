@@ -94,7 +94,7 @@ impl NatsJournal {
     }
 
     /// The record at a sequence, on the word of the stream's leader. `None` where there is none.
-    async fn stored(&self, tenant: TenantId, sequence: Sequence) -> Result<Option<Record>, Error> {
+    pub async fn stored(&self, tenant: TenantId, sequence: Sequence) -> Result<Option<Record>, Error> {
         #[derive(Deserialize)]
         struct Answer {
             message: Stored,

@@ -184,10 +184,11 @@ fn digits(text: &[u8]) -> Option<usize> {
 }
 
 /// Whether `<subject> <number> [<reply subject>]` reads. The server lets clients use any bytes but white space in
-/// subjects; async-nats wants UTF-8, without what Unicode calls white space.
+/// subjects; async-nats wants UTF-8, without what Unicode calls white space. Between names there may be several spaces:
+/// the server itself writes two where there is no reply subject.
 fn are_plain(names: &[u8]) -> bool {
-    let mut names = names.split(|byte| *byte == b' ');
-    let is_subject = |name: &[u8]| !name.is_empty() && name.iter().all(u8::is_ascii_graphic);
+    let mut names = names.split(|byte| *byte == b' ').filter(|name| !name.is_empty());
+    let is_subject = |name: &[u8]| name.iter().all(u8::is_ascii_graphic);
     names.next().is_some_and(is_subject)
         && names.next().and_then(digits).is_some()
         && names.next().is_none_or(is_subject)
@@ -224,6 +225,7 @@ mod tests {
             "+OK\r\nPING\r\nPONG\r\n-ERR 'no'\r\n",
             "MSG a 1 0\r\n\r\n",
             "MSG a.b 12 _R_.x 5\r\nHMSG \r\nPING\r\n",
+            "MSG a 0  3\r\nabc\r\nPING\r\n",
         ] {
             check(input, input);
         }
@@ -235,6 +237,7 @@ mod tests {
     fn headers_that_do_not_read_are_left_out_and_nothing_else() {
         check(hmsg("a 1", b"no header\r\n\r\n", "x"), "MSG a 1 1\r\nx\r\n");
         check(hmsg("a 1 b", b"", ""), "MSG a 1 b 0\r\n\r\n");
+        check(hmsg("a 1 ", b"", ""), "MSG a 1  0\r\n\r\n");
         let good = hmsg("a 1", b"NATS/1.0\r\n\r\n", "HMSG a 1 1 1\r\n");
         let bad = hmsg("a 1", b"NATS/1.0\r\nA\r\n\r\n", "HMSG a 1 1 1\r\n");
         let message = b"MSG a 1 14\r\nHMSG a 1 1 1\r\n\r\n";

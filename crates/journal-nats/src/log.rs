@@ -424,6 +424,41 @@ fn reconnects(reconnects: watch::Receiver<u64>) -> impl Stream<Item = News> + Se
 mod tests {
     use super::*;
 
+    /// What the server's answer with this status and code says of a record.
+    fn said(status: u64, code: u64) -> Heard {
+        let kind = match code {
+            10070 => PublishErrorKind::WrongLastMessageId,
+            10071 => PublishErrorKind::WrongLastSequence,
+            _ => PublishErrorKind::Other,
+        };
+        let named = json!({ "code": status, "err_code": code, "description": "no" });
+        refusal(&PublishError::with_source(kind, serde_json::from_value::<jetstream::Error>(named).unwrap()))
+    }
+
+    #[test]
+    fn only_another_writer_moves_the_head() {
+        for code in [10070, 10071, 10164] {
+            assert_eq!(said(400, code), Heard::HeadMoved, "{code}");
+        }
+        // Too large; sealed; a wrong stream expected; a header that does not read.
+        for code in [10054, 10109, 10060, 10175] {
+            assert!(matches!(said(400, code), Heard::Refused(Error::Refused(_))), "{code}");
+        }
+        // No leader; no space; a disk that fails.
+        for code in [10008, 10047, 10077] {
+            assert!(matches!(said(503, code), Heard::Refused(Error::Unavailable(_))), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_word_of_the_server_says_nothing() {
+        for kind in [PublishErrorKind::TimedOut, PublishErrorKind::BrokenPipe, PublishErrorKind::Other] {
+            assert_eq!(refusal(&PublishError::new(kind)), Heard::Nothing);
+        }
+        let nobody = refusal(&PublishError::new(PublishErrorKind::StreamNotFound));
+        assert!(matches!(nobody, Heard::Refused(Error::Unavailable(_))));
+    }
+
     #[track_caller]
     fn check(block: &str, signature: &str) {
         assert_eq!(raw_signature(TenantId::from_bytes([7; 32]), block.as_bytes()), signature, "{block:?}");
@@ -446,6 +481,7 @@ mod tests {
         check("NATS/1.0\r\nKeylatch-Signature: a\r\n more\r\n\r\n", "");
         check("NATS/1.0\r\nKeylatch-Signature: a\r\nno colon\r\n\r\n", "");
         check("NATS/1.0\nKeylatch-Signature: a\n\n", "");
+        check("NATS/1.0\r\nKeylatch-Signature: a\r\nB: \u{e4}\r\n\r\n", "");
     }
 
     /// What the server makes of blocks that do not end as they should, in its republished messages and direct answers.

@@ -1,6 +1,8 @@
 //! The log on the real server: the port's suite, reading on, following, and what survives a killed server.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -171,15 +173,19 @@ async fn a_killed_server_loses_nothing_acknowledged() {
     for round in 0..3 {
         let (_connection, journal) = connected(&bus).await;
         let mut head = head_of(&journal, tenant).await;
+        let enough = Arc::new(AtomicBool::new(false));
+        let until = enough.clone();
         let writing = tokio::spawn(async move {
-            loop {
+            // What is under way at the kill may fail, or go through when the server is back.
+            while !until.load(Ordering::SeqCst) {
                 let batch = batch(head.sequence.0, 16);
                 match journal.append(tenant, head, &batch).await {
                     Ok(Append::Recorded) => head = behind(head, &batch),
                     Ok(moved) => panic!("nobody else writes: {moved:?}"),
-                    Err(_) => return head,
+                    Err(_) => break,
                 }
             }
+            head
         });
         // Killed while it writes: as soon as it is seen to have written something.
         let (_watch, watching) = connected(&bus).await;
@@ -190,6 +196,7 @@ async fn a_killed_server_loses_nothing_acknowledged() {
         let settings = bus.server.settings();
         bus.server.kill().await;
         bus.server = Server::start(settings).await.unwrap();
+        enough.store(true, Ordering::SeqCst);
         let acknowledged = tokio::time::timeout(Duration::from_secs(60), writing).await.expect("it gives up").unwrap();
 
         let (_connection, journal) = connected(&bus).await;

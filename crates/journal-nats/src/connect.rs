@@ -1,6 +1,6 @@
 //! Connecting to the bus.
 //!
-//! Always through a [relay](crate::relay), so that no message of somebody else's can end the connection. Who only asks
+//! Always through a [relay], so that no message of somebody else's can end the connection. Who only asks
 //! goes through it too: whoever is asked learns the inbox, and the server delivers answers, such as a stored message,
 //! to whatever reply subject it is given.
 
@@ -86,7 +86,7 @@ pub async fn watched(url: &str, credentials: &Path, name: &str) -> Result<Connec
     watched_as(url, &Credentials::load(credentials)?, name).await
 }
 
-/// Connects, through a [relay](crate::relay) that lives as long as the client. A connection that is lost is made anew,
+/// Connects, through a [relay] that lives as long as the client. A connection that is lost is made anew,
 /// for as long as the client lives; `name` is what the server shows people.
 ///
 /// The first connection is not retried: who starts wants to hear that the address is wrong.
@@ -94,7 +94,7 @@ pub async fn watched(url: &str, credentials: &Path, name: &str) -> Result<Connec
 /// With TLS there is no relay: then a message that the client does not read ends the connection, and it is made anew.
 pub async fn watched_as(url: &str, credentials: &Credentials, name: &str) -> Result<Connection, Error> {
     let failed = |source| Error::from_connect(url, credentials, source);
-    let relay = relay(url, name).await.map_err(|error| match error {
+    let relay = open_relay(url, name).await.map_err(|error| match error {
         NoRelay::Port(error) => Error::NoRelay(error),
         NoRelay::Server(source) => failed(source),
     })?;
@@ -128,7 +128,7 @@ enum NoRelay {
 }
 
 /// The relay to a server. `None` where the connection is encrypted.
-async fn relay(url: &str, name: &str) -> Result<Option<Relay>, NoRelay> {
+async fn open_relay(url: &str, name: &str) -> Result<Option<Relay>, NoRelay> {
     let server = |kind, error: io::Error| NoRelay::Server(ConnectError::with_source(kind, error));
     let address: ServerAddr = url.parse().map_err(|error| server(ConnectErrorKind::ServerParse, error))?;
     match Relay::open(&address).await {

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use async_nats::{Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, ServerAddr, ServerError};
+use async_nats::{
+    Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, RequestError, RequestErrorKind, ServerAddr,
+    ServerError,
+};
 
 use crate::credentials::{self, Credentials};
 use crate::relay::{self, Relay};
@@ -142,6 +145,16 @@ async fn open_relay(url: &str, name: &str) -> Result<Option<Relay>, NoRelay> {
         }
         Err(relay::Error::Unreachable(error)) => Err(server(ConnectErrorKind::Io, error)),
         Err(relay::Error::Listen(error)) => Err(NoRelay::Port(error)),
+    }
+}
+
+/// Returns once the server has taken all that a client of the platform's account has said so far. (A flush is over when
+/// the client has written it, to the relay.)
+pub async fn round_trip(client: &Client) -> Result<(), RequestError> {
+    match client.request("$JS.API.INFO", "".into()).await {
+        Err(error) if error.kind() != RequestErrorKind::NoResponders => Err(error),
+        // That nobody answers is an answer of the server's, too.
+        _ => Ok(()),
     }
 }
 

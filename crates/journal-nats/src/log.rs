@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::debug;
 
-use crate::connect::Connection;
+use crate::connect::{self, Connection};
 use crate::header::Plain;
 
 /// The header that carries an event's signature.
@@ -70,7 +70,7 @@ impl NatsJournal {
     pub async fn follow(&self) -> Result<impl Stream<Item = News> + Send + use<>, Error> {
         let events = self.client.subscribe(subject::ALL_EVENTS).await.map_err(unavailable)?;
         // The subscription must be with the server before anybody relies on it.
-        self.client.flush().await.map_err(unavailable)?;
+        connect::round_trip(&self.client).await.map_err(unavailable)?;
         Ok(stream::select(arrivals(events), reconnects(self.reconnects.clone())))
     }
 

@@ -80,7 +80,7 @@ impl Bus for NatsBus {
             let other = |error: &dyn std::fmt::Display| NoAnswer::Other(error.to_string());
             let client = &self.connection.client;
             let events = client.subscribe(subject::tenant::EVENTS).await.map_err(|error| other(&error))?;
-            // The subscription must be with the server before anybody relies on it.
+            // On its way before whatever is asked next: the server takes both in order.
             client.flush().await.map_err(|error| other(&error))?;
             let tenant = self.tenant;
             let arrived =

@@ -130,7 +130,7 @@ async fn an_answer_that_is_led_to_a_subject_of_events_is_no_event() {
     raw.flush().await;
     let service = bus.platform(PlatformUser::Service(ServiceRole::Issuer)).await;
     let mut seen = service.client.subscribe(subject::ALL_EVENTS).await.unwrap();
-    service.client.flush().await.unwrap();
+    connect::round_trip(&service.client).await.unwrap();
     let events = subject::log(two, EventType::KeyGenerated).replace(".log.", ".evt.");
     for sequence in 1..=blocks.len() {
         for reply in [&events, &to] {

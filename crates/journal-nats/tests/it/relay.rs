@@ -84,7 +84,7 @@ async fn a_tenants_headers_end_no_connection() {
     let tenant = bus.tenant("one").await;
     let service = through_the_relay(&bus).await;
     let mut commands = service.client.subscribe("kl.*.cmd.key.generate").await.unwrap();
-    service.client.flush().await.unwrap();
+    connect::round_trip(&service.client).await.unwrap();
     let member = tenant.user(TenantUser::Member, &"someone".parse().unwrap()).unwrap();
     let mut raw = Raw::connect(&bus.server.url(), &member).await;
     for (number, block) in NOT_PLAIN.iter().enumerate() {
@@ -108,7 +108,7 @@ async fn a_subject_that_does_not_read_ends_no_connection() {
     let tenant = bus.tenant("one").await;
     let service = through_the_relay(&bus).await;
     let mut questions = service.client.subscribe("kl.*.hist.>").await.unwrap();
-    service.client.flush().await.unwrap();
+    connect::round_trip(&service.client).await.unwrap();
     let member = tenant.user(TenantUser::Member, &"someone".parse().unwrap()).unwrap();
     let mut raw = Raw::connect(&bus.server.url(), &member).await;
     for odd in [b"\xff".as_slice(), b"\xc3\xa4", b"\xe2\x80\xa8", b"\x0b", b"\x1c", b"\0", b"\x7f", b"a\rb"] {

@@ -37,7 +37,7 @@ async fn expirer(world: &World) -> Client {
 /// What arrives for a tenant, from now on.
 async fn events(client: &Client, tenant: TenantId) -> Subscriber {
     let events = client.subscribe(format!("kl.{tenant}.evt.>")).await.unwrap();
-    client.flush().await.unwrap();
+    connect::round_trip(client).await.unwrap();
     events
 }
 
@@ -97,7 +97,7 @@ async fn a_message_in_one_log_does_not_cut_the_services_off() {
     let stranger = expirer(&world).await;
     let subject = format!("kl.{}.log.key.expired", bad.tenant);
     stranger.publish_with_headers(subject, unreadable(), "what stays".into()).await.unwrap();
-    stranger.flush().await.unwrap();
+    connect::round_trip(&stranger).await.unwrap();
     goes_on(&world, &bad).await;
     assert!(good.wrap(key).await.is_ok());
     assert_eq!(connects(&world), 1);

@@ -48,7 +48,7 @@ async fn misread(world: &World, tenant: TenantId) {
         let subject = format!("kl.{tenant}.log.key.expired");
         service.publish_with_headers(subject, headers, "{}".into()).await.unwrap();
     }
-    service.flush().await.unwrap();
+    connect::round_trip(&service).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

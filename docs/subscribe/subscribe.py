@@ -84,16 +84,16 @@ async def main(url, creds, root):
         try: event = chain.take(header, payload)
         except Void as void: return print(chain.sequence, "VOID", void, flush=True)
         print(chain.sequence, event["time"], event["type"][13:-3], flush=True)
-        by_custodian = chain.keys[event["signer"]][0] == "custodian"
-        if event["type"] == "dev.keylatch.custody.applied.v1" and by_custodian: print("  key", event["subject"], "is", event["data"]["state"], flush=True)
-    async def catch_up(to=None):
-        while to is None or chain.sequence < to:
-            answer = await bus.request("keylatch.hist.get", json.dumps({"from": chain.sequence + 1, "max": 500}).encode(), timeout=10)
-            for event in (events := json.loads(answer.data)["events"]): act(event["signature"], b64(event["payload"]))
-            if not events and to is None: return
-    live = await bus.subscribe("keylatch.evt.>")
-    await catch_up()
-    async for message in live.messages:
-        if (sequence := int(message.headers["Nats-Sequence"])) > chain.sequence + 1: await catch_up(sequence - 1)
-        if sequence == chain.sequence + 1: act(message.headers.get("Keylatch-Signature", ""), message.data)
+        if event["type"][13:-3] == "custody.applied" and chain.keys[event["signer"]][0] == "custodian": print("  key", event["subject"], "is", event["data"]["state"], flush=True)
+    async def catch_up(to=0):
+        for pause in (0, 0.01, 0.1, 1, 5):  # The exporter may hear of an event later than we do.
+            await asyncio.sleep(pause)
+            while events := json.loads((await bus.request("keylatch.hist.get", b'{"from":%d,"max":500}' % (chain.sequence + 1), timeout=10)).data)["events"]:
+                for event in events: act(event["signature"], b64(event["payload"]))
+            if chain.sequence >= to: return
+    live, sequence = await bus.subscribe("keylatch.evt.>"), 0
+    while True:  # A message says that there is something, no more: the README says why.
+        if sequence == 0 or sequence > chain.sequence: await catch_up(sequence)
+        try: sequence = int(((await live.next_msg(timeout=30)).headers or {}).get("Nats-Sequence", 0))
+        except nats.errors.TimeoutError: sequence = 0
 if __name__ == "__main__": asyncio.run(main(*sys.argv[1:])) if len(sys.argv) == 4 else sys.exit(__doc__)

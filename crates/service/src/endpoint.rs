@@ -11,6 +11,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use journal::Journal;
 use journal::command::{Error as CommandError, SignedCommand};
 use journal::strict;
+use journal_nats::connect;
 use model::{Envelope, Problem, ProblemType, ServiceRole, TenantId, subject};
 use serde_json::{Value, json};
 use tokio::task::{JoinError, JoinSet};
@@ -87,7 +88,7 @@ where
         endpoints.push(builder.add(subject.clone()).await.map_err(|error| Error::Bus(error.to_string()))?);
     }
     // The subscriptions are with the server before anybody is told that this role answers.
-    ports.client.flush().await.map_err(|error| Error::Bus(error.to_string()))?;
+    connect::round_trip(&ports.client).await.map_err(|error| Error::Bus(error.to_string()))?;
     ports.ready.send_modify(|ready| *ready += 1);
     info!(%role, "answering");
     let mut requests = futures_util::stream::select_all(endpoints);
@@ -111,7 +112,8 @@ where
     while let Some(done) = desk.tasks.join_next().await {
         desk.done(done);
     }
-    let _ = tokio::time::timeout(LAST_REQUESTS, ports.client.flush()).await;
+    // The last answers are with the server before the process may end.
+    let _ = tokio::time::timeout(LAST_REQUESTS, connect::round_trip(&ports.client)).await;
     Ok(())
 }
 

@@ -2,8 +2,7 @@
 """Follows a tenant's events live, verifies the form of each (crates/journal/SPEC.md), and acts on custody.applied: the
 custodian has judged the whole story before it signs that.    pip install nats-py PyNaCl
 subscribe.py nats://HOST:PORT reader.creds SHA256:<the root's fingerprint>"""
-import asyncio, base64, datetime, hashlib, json, re, struct, sys
-import nats
+import asyncio, base64, datetime, hashlib, json, nats, re, struct, sys
 from nacl.exceptions import CryptoError
 from nacl.signing import SigningKey, VerifyKey
 
@@ -14,12 +13,10 @@ pae = lambda kind, body: b"DSSEv1 %d application/vnd.keylatch.%s.v1+json %d " % 
 fingerprint = lambda blob: "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
 class Void(Exception): pass
 def refuse(why): raise Void(why)
-def need(fact, why): fact or refuse(why)
+need = lambda fact, why: fact or refuse(why)
 def strict(text):
     """JSON that reads the same everywhere: integers within 2^53-1, no duplicate members, no lone surrogates, depth 32."""
-    def members(pairs):
-        need(len({name for name, _ in pairs}) == len(pairs), "a duplicate member")
-        return dict(pairs)
+    members = lambda pairs: dict(pairs) if len(dict(pairs)) == len(pairs) else refuse("a duplicate member")
     def deepest(value):
         inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
         return 0 if inner is None else 1 + max(map(deepest, inner), default=0)
@@ -33,7 +30,7 @@ def ssh_strings(blob):
         yield blob[4:end]
         blob = blob[end:]
 def authority(envelope, root):
-    """The keys that the root's statement names, by fingerprint: all, and the registrars'; its epoch. The signature is an SSHSIG."""
+    """The keys that the root's statement names (role, key, tenants, from, until): all, and the registrars'; its epoch."""
     body, sig = b64(envelope["payload"]), b64(envelope["signatures"][0]["sig"])
     key, space, reserved, hash_name, inner = ssh_strings(sig[10:])
     need(sig[:10] == b"SSHSIG\0\0\0\1" and fingerprint(key) == root and (space, hash_name) == (b"keylatch-authority", b"sha512"), "not the root's")
@@ -41,19 +38,20 @@ def authority(envelope, root):
     signed = b"SSHSIG" + b"".join(struct.pack(">I", len(part)) + part for part in parts)
     VerifyKey(list(ssh_strings(key))[1]).verify(signed, list(ssh_strings(inner))[1])
     statement = strict(body)
-    keys = lambda lines: {fingerprint(blob): VerifyKey(list(ssh_strings(blob))[1]) for blob in (b64(line.split()[1]) for line in lines)}
-    registrars = keys(statement["registrars"])
-    return {**keys(service["public_key"] for service in statement["services"]), **registrars}, registrars, statement["epoch"]
+    entry = lambda role, text, *rest: (blob := b64(text.split()[1])) and (fingerprint(blob), (role, VerifyKey(list(ssh_strings(blob))[1]), *rest))
+    registrars = dict(entry("registrar", key, "all", "0", ":") for key in statement["registrars"])
+    services = dict(entry(*map(service.get, ("role", "public_key", "tenants", "not_before", "not_after"))) for service in statement["services"])
+    return {**services, **registrars}, registrars, statement["epoch"]
 class Chain:
     def __init__(self, tenant, root):
-        self.tenant, self.root, self.sequence, self.head, self.time, self.keys, self.epoch = tenant, root, 0, "0" * 64, "", {}, 0
+        self.tenant, self.root, self.sequence, self.head, self.time, self.keys, self.epoch = tenant, root, 0, "0" * 64, "0", {}, 0
     def take(self, header, payload):
         """Takes the next event, whatever it is. Gives it, or raises Void; the chain goes on over it either way."""
         previous, self.sequence = self.head, self.sequence + 1
         self.head = hashlib.sha256(b"\0" + header.encode() + b"\n" + payload).hexdigest()
-        try: event, keys, epoch = self.form(header, payload, previous)
+        try: event, self.keys, self.epoch = self.form(header, payload, previous)
         except (CryptoError, KeyError, TypeError, ValueError, IndexError, AttributeError, struct.error, RecursionError) as error: raise Void(repr(error))
-        self.time, self.keys, self.epoch = event["time"], keys, epoch
+        self.time = event["time"]
         return event
     def form(self, header, payload, previous):
         need(re.fullmatch(r"SHA256:[A-Za-z0-9+/]{43} [A-Za-z0-9+/]{86}==", header) and len(payload) <= 60_000, "signature header or size")
@@ -63,15 +61,17 @@ class Chain:
         if kind in ("tenant.created", "authority.changed"):
             keys, ring, epoch = authority(event["data"]["authority"], self.root)
             need(epoch > self.epoch, "authority that is not newer")
-        ring[signer].verify(pae(b"event", payload), b64(signature))
+        _, key, tenants, start, end = ring[signer]
+        key.verify(pae(b"event", payload), b64(signature))
         need(base64.b64encode(b64(signature)).decode() == signature and event["signer"] == signer, "signature header or signer")
-        need((event["specversion"], event["datacontenttype"]) == ("1.0", "application/json") and re.fullmatch(UUID, event["id"]), "version or id")
-        need(re.fullmatch(r"//keylatch/[a-z-]+/[A-Za-z0-9][A-Za-z0-9._-]{0,63}", event["source"]), "source")
+        need((event["specversion"], event["datacontenttype"]) == ("1.0", "application/json"), "version")
+        need(re.fullmatch(UUID, event["id"]) and re.fullmatch(r"//keylatch/[a-z-]+/[A-Za-z0-9][A-Za-z0-9._-]{0,63}", event["source"]), "id or source")
         need(event["tenant"] == self.tenant and (event["subject"] == self.tenant or re.fullmatch(UUID, event["subject"])), "tenant or subject")
         need(event["sequence"] == f"{self.sequence:020}" and event["previous"] == previous, "sequence or link")
-        need(re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}Z", event["time"]), "time")
-        datetime.datetime.strptime(event["time"].replace("0000", "2000", 1)[:19], "%Y-%m-%dT%H:%M:%S") if event["time"][17:19] < "60" else refuse("time")
+        need(re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}Z", event["time"]) and event["time"][17:19] < "60", "time")
+        datetime.datetime.strptime(event["time"].replace("0000", "2000", 1)[:19], "%Y-%m-%dT%H:%M:%S")
         need(event["time"] >= self.time or kind == "authority.changed", "the time goes back")
+        need((tenants == "all" or self.tenant in tenants) and start <= event["time"] < end, "a signer without authority here and now")
         return event, keys, epoch
 
 async def main(url, creds, root):
@@ -84,15 +84,16 @@ async def main(url, creds, root):
         try: event = chain.take(header, payload)
         except Void as void: return print(chain.sequence, "VOID", void, flush=True)
         print(chain.sequence, event["time"], event["type"][13:-3], flush=True)
-        if event["type"] == "dev.keylatch.custody.applied.v1": print("  key", event["subject"], "is", event["data"]["state"], flush=True)
-    async def catch_up(to=None):
-        while to is None or chain.sequence < to:
-            answer = await bus.request("keylatch.hist.get", json.dumps({"from": chain.sequence + 1, "max": 500}).encode(), timeout=10)
-            for event in (events := json.loads(answer.data)["events"]): act(event["signature"], b64(event["payload"]))
-            if not events and to is None: return
-    live = await bus.subscribe("keylatch.evt.>")
-    await catch_up()
-    async for message in live.messages:
-        if (sequence := int(message.headers["Nats-Sequence"])) > chain.sequence + 1: await catch_up(sequence - 1)
-        if sequence == chain.sequence + 1: act(message.headers.get("Keylatch-Signature", ""), message.data)
+        if event["type"][13:-3] == "custody.applied" and chain.keys[event["signer"]][0] == "custodian": print("  key", event["subject"], "is", event["data"]["state"], flush=True)
+    async def catch_up(to=0):
+        for pause in (0, 0.01, 0.1, 1, 5):  # The exporter may hear of an event later than we do.
+            await asyncio.sleep(pause)
+            while events := json.loads((await bus.request("keylatch.hist.get", b'{"from":%d,"max":500}' % (chain.sequence + 1), timeout=10)).data)["events"]:
+                for event in events: act(event["signature"], b64(event["payload"]))
+            if chain.sequence >= to: return
+    live, sequence = await bus.subscribe("keylatch.evt.>"), 0
+    while True:  # A message says that there is something, no more: the README says why.
+        if sequence == 0 or sequence > chain.sequence: await catch_up(sequence)
+        try: sequence = int(((await live.next_msg(timeout=30)).headers or {}).get("Nats-Sequence", 0))
+        except nats.errors.TimeoutError: sequence = 0
 if __name__ == "__main__": asyncio.run(main(*sys.argv[1:])) if len(sys.argv) == 4 else sys.exit(__doc__)

@@ -33,6 +33,9 @@ pub enum Malformed {
     /// Neither one signature nor a header.
     #[error("it has {0} signatures and no header; an event has one")]
     Signatures(usize),
+    /// A header beside which signatures say something else, or a signature that is none.
+    #[error("its signature is not written as an export writes it")]
+    Form,
 }
 
 /// An event as a line, without line feed.
@@ -49,13 +52,18 @@ pub fn to_line(record: &Record) -> String {
 
 /// A line as an event.
 pub fn from_line(line: &[u8]) -> Result<Record, Malformed> {
-    let line: Line = serde_json::from_slice(line)?;
+    let line: Line = model::json::read(line)?;
     if line.payload_type != dsse::EVENT {
         return Err(Malformed::PayloadType(line.payload_type));
     }
     let signature = match (line.header, line.signatures.as_slice()) {
+        // What everybody reads is `signatures`: a header stands only where these can't say the same.
+        (Some(header), _) if canonical(&header).is_some() => return Err(Malformed::Form),
         (Some(header), _) => header,
-        (None, [signature]) => format!("{} {}", signature.keyid, signature.sig),
+        (None, [signature]) => {
+            let header = format!("{} {}", signature.keyid, signature.sig);
+            canonical(&header).ok_or(Malformed::Form).map(|_| header)?
+        }
         (None, signatures) => return Err(Malformed::Signatures(signatures.len())),
     };
     Ok(Record { signature, payload: line.payload.0.into() })
@@ -90,9 +98,26 @@ mod tests {
         round_trip("", true);
     }
 
+    /// A line is believed by what everybody sees in it.
+    #[test]
+    fn rejects_a_header_that_signatures_could_have_said() {
+        let header = "SHA256:Lh3dROe7Nd1LdqHkUIaKfHPHm9H6u0lNtGPoa4Cc1+w AQI=";
+        let line = |header: &str| {
+            let (payload_type, other) = (dsse::EVENT, r#"{"keyid":"SHA256:other","sig":"AAAA"}"#);
+            format!(r#"{{"payload":"e30=","payloadType":"{payload_type}","signatures":[{other}],"header":"{header}"}}"#)
+        };
+        assert!(from_line(line(header).as_bytes()).is_err());
+        assert_eq!(from_line(line("x").as_bytes()).unwrap().signature, "x");
+    }
+
     #[test]
     fn rejects_lines_that_are_no_events() {
-        for line in ["", "{}", "null", r#"{"payload":"e30=","payloadType":"x","signatures":[]}"#] {
+        let array = format!(r#"["e30=","{}",[],"x"]"#, dsse::EVENT);
+        let keyid = format!(
+            r#"{{"payload":"e30=","payloadType":"{}","signatures":[{{"keyid":"x y","sig":""}}]}}"#,
+            dsse::EVENT
+        );
+        for line in ["", "{}", "null", r#"{"payload":"e30=","payloadType":"x","signatures":[]}"#, &array, &keyid] {
             assert!(from_line(line.as_bytes()).is_err(), "{line}");
         }
     }

@@ -2,7 +2,7 @@
 //! needs none of it, for the chain brings it along and the auditor pins the root.
 
 use lifecycle::Tenant;
-use model::{Envelope, Fingerprint, Principal, TenantId};
+use model::{Envelope, Fingerprint, Principal, TenantId, command};
 use serde::{Deserialize, Serialize};
 
 /// The document.
@@ -44,10 +44,13 @@ impl Trust {
         Self { tenant: state.chain.tenant(), root: state.root, authority, principals }
     }
 
-    /// The principals as OpenSSH's `allowed_signers`, for checking a command with `ssh-keygen -Y verify`.
+    /// Those who are enrolled, as OpenSSH's `allowed_signers`, for checking a command with `ssh-keygen -Y verify`. Who was
+    /// revoked is not among them: whether a command of theirs was signed before is for the chain to say.
     pub fn allowed_signers(&self) -> String {
-        let line =
-            |principal: &TrustedPrincipal| format!("{} {}\n", principal.principal.label, principal.principal.key);
-        self.principals.iter().map(line).collect()
+        let line = |trusted: &TrustedPrincipal| {
+            let Principal { label, key, .. } = &trusted.principal;
+            format!("{label} namespaces=\"{}\" {key}\n", command::NAMESPACE)
+        };
+        self.principals.iter().filter(|trusted| !trusted.revoked).map(line).collect()
     }
 }

@@ -8,7 +8,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// A verification under way. Memory grows with the number of keys, not of events.
+/// A verification under way. Memory grows with the number of keys, requests and commands (a replayed command is found by its
+/// id), not with that of other events.
 pub struct Verifier {
     state: Tenant,
     authority: Vec<Envelope>,
@@ -85,14 +86,18 @@ impl Verifier {
         while !rest.is_empty() && self.stopped.is_none() {
             let (ring, root): (Ring, Fingerprint) = (self.state.ring(), self.state.root);
             let prepared: Vec<Prepared> = rest.par_iter().map(|record| prepare(record.clone(), &ring, root)).collect();
-            let last = prepared.iter().position(Prepared::changes_ring).map_or(prepared.len(), |place| place + 1);
-            for prepared in prepared.into_iter().take(last) {
-                match self.take_one(prepared) {
-                    Some(one) => judged.push(one),
-                    None => return judged,
+            let before = judged.len();
+            for prepared in prepared {
+                let Some(one) = self.take_one(prepared) else { return judged };
+                let (_, prepared, judgement) = &one;
+                // Where the keys in force have changed, what follows is checked again under the new ones.
+                let ring_changed = prepared.changes_ring() && *judgement == Judgement::Lawful;
+                judged.push(one);
+                if ring_changed {
+                    break;
                 }
             }
-            rest = rest.get(last..).unwrap_or_default();
+            rest = rest.get(judged.len() - before..).unwrap_or_default();
         }
         judged
     }

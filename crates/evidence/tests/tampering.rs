@@ -80,5 +80,37 @@ fn an_export_reads_back_to_the_same_history() {
     let trust = Trust::of(verifier.state(), verifier.authority().to_vec());
     assert_eq!(trust.authority.len(), 1);
     assert_eq!(trust.principals.len(), 14);
-    assert!(trust.allowed_signers().contains("sam ssh-ed25519 "));
+    assert!(trust.allowed_signers().contains("sam namespaces=\"keylatch-command\" ssh-ed25519 "));
+}
+
+#[test]
+fn allowed_signers_do_not_name_the_revoked() {
+    let mut scenario = Scenario::new();
+    let sam = scenario.principal("sam", "security").key.to_string();
+    assert!(Trust::of(&scenario.tenant, vec![]).allowed_signers().contains(&sam));
+    scenario.run("revoke sam by ann,bob => principal.revoked");
+    assert!(!Trust::of(&scenario.tenant, vec![]).allowed_signers().contains(&sam));
+}
+
+/// Whatever of a line is changed: it does not read, or the event is found.
+#[test]
+fn a_line_whose_signature_says_something_else_does_not_read() {
+    let scenario = history();
+    for (place, record) in scenario.records.iter().enumerate() {
+        let line = export::to_line(record);
+        let (before, _) = line.split_once(r#""signatures":"#).unwrap();
+        let other = r#""signatures":[{"keyid":"SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","sig":"AAAA"}]"#;
+        let forged = format!(r#"{before}{other},"header":"{}"}}"#, record.signature);
+        assert!(export::from_line(forged.as_bytes()).is_err(), "{}", place + 1);
+    }
+}
+
+/// Copies of an event that brings authority, which anybody can put into a log who can write to it, bring none again: what
+/// follows is not checked anew because of them.
+#[test]
+fn copies_of_an_authority_event_are_void_and_change_nothing() {
+    check(2, |records| {
+        let copies = std::iter::repeat_n(records[0].clone(), 50);
+        records.splice(1..1, copies);
+    });
 }

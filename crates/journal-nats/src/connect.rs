@@ -1,13 +1,22 @@
 //! Connecting to the bus.
+//!
+//! Always through a [relay], so that no message of somebody else's can end the connection. Who only asks
+//! goes through it too: whoever is asked learns the inbox, and the server delivers answers, such as a stored message,
+//! to whatever reply subject it is given.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerError};
+use async_nats::{
+    Client, ConnectError, ConnectErrorKind, ConnectOptions, Event, RequestError, RequestErrorKind, ServerAddr,
+    ServerError,
+};
 
 use crate::credentials::{self, Credentials};
+use crate::relay::{self, Relay};
 
 /// How often the server is asked whether it is still there. After two that go unanswered the connection is made anew.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -41,7 +50,7 @@ pub enum Error {
         /// Where.
         url: String,
         /// What the client says.
-        source: async_nats::ConnectError,
+        source: ConnectError,
     },
     /// What answers there does not speak as it must.
     #[error("can't connect to {url}: {source}")]
@@ -49,22 +58,11 @@ pub enum Error {
         /// Where.
         url: String,
         /// What the client says.
-        source: async_nats::ConnectError,
+        source: ConnectError,
     },
-}
-
-/// Connects with a credentials file, which must be its owner's alone. See [`connect_as`].
-pub async fn connect(url: &str, credentials: &Path, name: &str) -> Result<Client, Error> {
-    connect_as(url, &Credentials::load(credentials)?, name).await
-}
-
-/// Connects. A connection that is lost is made anew, for as long as the client lives; `name` is what the server shows
-/// people.
-///
-/// The first connection is not retried: who starts wants to hear that the address is wrong.
-pub async fn connect_as(url: &str, credentials: &Credentials, name: &str) -> Result<Client, Error> {
-    let options = options(credentials, name)?;
-    options.connect(url).await.map_err(|source| Error::from_connect(url, credentials, source))
+    /// There is no port on 127.0.0.1 for the relay between client and server.
+    #[error("no port on 127.0.0.1 to connect through: {0}")]
+    NoRelay(io::Error),
 }
 
 /// A connection, and word of each time it was lost and made anew.
@@ -76,21 +74,88 @@ pub struct Connection {
     pub reconnects: watch::Receiver<u64>,
 }
 
+/// Connects with a credentials file, which must be its owner's alone. See [`watched_as`].
+pub async fn connect(url: &str, credentials: &Path, name: &str) -> Result<Client, Error> {
+    Ok(watched(url, credentials, name).await?.client)
+}
+
+/// Connects. See [`watched_as`].
+pub async fn connect_as(url: &str, credentials: &Credentials, name: &str) -> Result<Client, Error> {
+    Ok(watched_as(url, credentials, name).await?.client)
+}
+
 /// Connects like [`connect`], for who must know when something may have been missed.
 pub async fn watched(url: &str, credentials: &Path, name: &str) -> Result<Connection, Error> {
-    let credentials = Credentials::load(credentials)?;
+    watched_as(url, &Credentials::load(credentials)?, name).await
+}
+
+/// Connects, through a [relay] that lives as long as the client. A connection that is lost is made anew,
+/// for as long as the client lives; `name` is what the server shows people.
+///
+/// The first connection is not retried: who starts wants to hear that the address is wrong.
+///
+/// With TLS there is no relay: then a message that the client does not read ends the connection, and it is made anew.
+pub async fn watched_as(url: &str, credentials: &Credentials, name: &str) -> Result<Connection, Error> {
+    let failed = |source| Error::from_connect(url, credentials, source);
+    let relay = open_relay(url, name).await.map_err(|error| match error {
+        NoRelay::Port(error) => Error::NoRelay(error),
+        NoRelay::Server(source) => failed(source),
+    })?;
+    let mut options = options(credentials, name)?;
+    let mut address = url.to_owned();
+    if let Some(relay) = &relay {
+        // Nothing may lead past the relay, which finds the cluster's other servers by itself.
+        options = options.ignore_discovered_servers().connection_timeout(relay::CLIENT_PATIENCE);
+        address = relay.url();
+    }
     let (connected, mut reconnects) = watch::channel(0);
     let shown = name.to_owned();
-    let options = options(&credentials, name)?.event_callback(move |event| {
+    let options = options.event_callback(move |event| {
+        // The client lets go of this when it ends, and so of the relay.
+        let _kept = &relay;
         report(&shown, &event);
         if matches!(event, Event::Connected) {
             connected.send_modify(|count| *count += 1);
         }
         std::future::ready(())
     });
-    let client = options.connect(url).await.map_err(|source| Error::from_connect(url, &credentials, source))?;
-    reconnects.mark_unchanged();
+    let client = options.connect(address).await.map_err(failed)?;
+    // Word of the first comes by another task, and is none of a loss.
+    let _ = reconnects.wait_for(|count| *count > 0).await;
     Ok(Connection { client, reconnects })
+}
+
+enum NoRelay {
+    Port(io::Error),
+    Server(ConnectError),
+}
+
+/// The relay to a server. `None` where the connection is encrypted.
+async fn open_relay(url: &str, name: &str) -> Result<Option<Relay>, NoRelay> {
+    let server = |kind, error: io::Error| NoRelay::Server(ConnectError::with_source(kind, error));
+    let address: ServerAddr = url.parse().map_err(|error| server(ConnectErrorKind::ServerParse, error))?;
+    match Relay::open(&address).await {
+        Ok(relay) => Ok(Some(relay)),
+        Err(relay::Error::Encrypted) => {
+            tracing::warn!(
+                name,
+                "with TLS there is no relay before the bus: a message with headers that do not read ends the connection"
+            );
+            Ok(None)
+        }
+        Err(relay::Error::Unreachable(error)) => Err(server(ConnectErrorKind::Io, error)),
+        Err(relay::Error::Listen(error)) => Err(NoRelay::Port(error)),
+    }
+}
+
+/// Returns once the server has taken all that a client of the platform's account has said so far. (A flush is over when
+/// the client has written it, to the relay.)
+pub async fn round_trip(client: &Client) -> Result<(), RequestError> {
+    match client.request("$JS.API.INFO", "".into()).await {
+        Err(error) if error.kind() != RequestErrorKind::NoResponders => Err(error),
+        // That nobody answers is an answer of the server's, too.
+        _ => Ok(()),
+    }
 }
 
 /// The options that [`connect_as`] connects with, for who wants to add some.
@@ -111,7 +176,7 @@ pub fn options(credentials: &Credentials, name: &str) -> Result<ConnectOptions, 
 }
 
 impl Error {
-    fn from_connect(url: &str, credentials: &Credentials, source: async_nats::ConnectError) -> Self {
+    fn from_connect(url: &str, credentials: &Credentials, source: ConnectError) -> Self {
         let url = url.to_owned();
         match source.kind() {
             ConnectErrorKind::AuthorizationViolation => {

@@ -14,6 +14,8 @@
 //!   imports: `keylatch.cmd.>`, `keylatch.hist.>` and `keylatch.evt.>`.
 //! - The **system** account's one user brings accounts to the server.
 //!
+//! Nobody can keep another from the bus, either: what the client would not survive is kept from it by the [`relay`].
+//!
 //! Users have an inbox each, and what they may say stands in one table ([`permission`]). All of this keeps apart who
 //! has no business with each other; it is not what makes an event count. That is its signature and its place in the
 //! chain, which a follower checks for itself: with valid credentials of a service, a *reply subject* can still carry the
@@ -21,11 +23,13 @@
 
 pub mod connect;
 mod credentials;
+pub mod header;
 mod jwt;
 pub mod log;
 pub mod operator;
 pub mod permission;
 pub mod provision;
+pub mod relay;
 pub mod secret_file;
 pub mod server;
 pub mod stream;

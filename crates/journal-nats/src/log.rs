@@ -4,9 +4,9 @@
 use std::future::IntoFuture as _;
 use std::time::Duration;
 
-use async_nats::jetstream::context::{Context, PublishAckFuture};
+use async_nats::jetstream::context::{Context, PublishAckFuture, PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::{Client, HeaderMap, Message, Subscriber};
+use async_nats::{Client, HeaderMap, Message, Subscriber, jetstream};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
@@ -17,12 +17,19 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tracing::debug;
 
-use crate::connect::Connection;
+use crate::connect::{self, Connection};
+use crate::header::Plain;
 
 /// The header that carries an event's signature.
 pub const SIGNATURE: &str = "Keylatch-Signature";
 const CONTENT_TYPE: &str = "application/cloudevents+json";
+
+/// The server's own headers on what it reads from a stream or republishes: of which stream, its subject there, its place.
+const STREAM: &str = "Nats-Stream";
+const SUBJECT: &str = "Nats-Subject";
+const SEQUENCE: &str = "Nats-Sequence";
 
 /// How long the server has for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -37,6 +44,8 @@ const NO_RESPONDERS: u16 = 503;
 /// JetStream's error codes that are compared.
 const STREAM_NOT_FOUND: u64 = 10059;
 const NO_MESSAGE_FOUND: u64 = 10037;
+/// Those that say that somebody else wrote first: another message is the last, another sequence, another is under way.
+const HEAD_MOVED: [u64; 3] = [10070, 10071, 10164];
 
 /// The log.
 #[derive(Clone)]
@@ -50,7 +59,7 @@ impl NatsJournal {
     /// The log behind this connection.
     pub fn new(connection: &Connection) -> Self {
         let client = connection.client.clone();
-        let mut context = async_nats::jetstream::new(client.clone());
+        let mut context = jetstream::new(client.clone());
         context.set_timeout(PATIENCE);
         Self { client, context, reconnects: connection.reconnects.clone() }
     }
@@ -61,7 +70,7 @@ impl NatsJournal {
     pub async fn follow(&self) -> Result<impl Stream<Item = News> + Send + use<>, Error> {
         let events = self.client.subscribe(subject::ALL_EVENTS).await.map_err(unavailable)?;
         // The subscription must be with the server before anybody relies on it.
-        self.client.flush().await.map_err(unavailable)?;
+        connect::round_trip(&self.client).await.map_err(unavailable)?;
         Ok(stream::select(arrivals(events), reconnects(self.reconnects.clone())))
     }
 
@@ -85,7 +94,7 @@ impl NatsJournal {
     }
 
     /// The record at a sequence, on the word of the stream's leader. `None` where there is none.
-    async fn stored(&self, tenant: TenantId, sequence: Sequence) -> Result<Option<Record>, Error> {
+    pub async fn stored(&self, tenant: TenantId, sequence: Sequence) -> Result<Option<Record>, Error> {
         #[derive(Deserialize)]
         struct Answer {
             message: Stored,
@@ -102,7 +111,7 @@ impl NatsJournal {
             Ok(Answer { message }) => {
                 let headers = BASE64_STANDARD.decode(message.hdrs).map_err(unavailable)?;
                 let payload = BASE64_STANDARD.decode(message.data).map_err(unavailable)?;
-                Ok(Some(Record { signature: raw_signature(&headers), payload: payload.into() }))
+                Ok(Some(Record { signature: raw_signature(tenant, &headers), payload: payload.into() }))
             }
             Err(error) if error.err_code == NO_MESSAGE_FOUND => Ok(None),
             Err(error) => Err(error.for_tenant(tenant)),
@@ -145,20 +154,26 @@ impl NatsJournal {
         match self.stored(tenant, sequence).await? {
             Some(stored) if stored == *record => Ok(Stands::Here),
             Some(_) => Ok(Stands::Not),
-            // Refused, and nothing there: it will never stand. Not heard of: it may still arrive.
-            None if heard == Heard::Nothing => Err(Error::Unavailable("no word on a record that was sent".into())),
-            None => Ok(Stands::Not),
+            None => match heard {
+                // Somebody else was first, and it will never stand.
+                Heard::HeadMoved => Ok(Stands::Not),
+                Heard::Refused(error) => Err(error),
+                // It may still arrive.
+                Heard::At(_) | Heard::Nothing => Err(unavailable("no word on a record that was sent")),
+            },
         }
     }
 }
 
 /// What the server said of a record that was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Heard {
     /// It stands here.
     At(Sequence),
-    /// It does not, or stands already.
-    No,
+    /// It does not, as another was first; or stands already.
+    HeadMoved,
+    /// It does not, for a reason that is no business of another writer's.
+    Refused(Error),
     /// Nothing.
     Nothing,
 }
@@ -178,10 +193,9 @@ async fn hear(ack: Option<PublishAckFuture>, lost: &mut watch::Receiver<u64>, de
         () = tokio::time::sleep_until(deadline) => return Heard::Nothing,
     };
     match answer {
-        Ok(ack) if ack.duplicate => Heard::No,
+        Ok(ack) if ack.duplicate => Heard::HeadMoved,
         Ok(ack) => Heard::At(Sequence(ack.sequence)),
-        Err(error) if is_refusal(&error) => Heard::No,
-        Err(_) => Heard::Nothing,
+        Err(error) => refusal(&error),
     }
 }
 
@@ -190,13 +204,18 @@ enum Stands {
     Not,
 }
 
-fn is_refusal(error: &async_nats::jetstream::context::PublishError) -> bool {
-    use async_nats::jetstream::context::PublishErrorKind as Kind;
-    match error.kind() {
-        Kind::WrongLastMessageId | Kind::WrongLastSequence | Kind::StreamNotFound => true,
-        Kind::TimedOut | Kind::BrokenPipe | Kind::MaxAckPending | Kind::MaxPayloadExceeded => false,
-        // The server's own refusals that the client has no name for, such as 10164 for a write in flight.
-        Kind::Other => true,
+/// What an error says of the record: the server's own words are taken as such, everything else says nothing.
+fn refusal(error: &PublishError) -> Heard {
+    if error.kind() == PublishErrorKind::StreamNotFound {
+        return Heard::Refused(unavailable("nobody takes records: there is no log, or its server is away"));
+    }
+    let named = std::error::Error::source(error).and_then(|source| source.downcast_ref::<jetstream::Error>());
+    let Some(named) = named else { return Heard::Nothing };
+    match named.error_code().0 {
+        code if HEAD_MOVED.contains(&code) => Heard::HeadMoved,
+        // Of the server, and passing: no leader, no space, a disk that fails.
+        _ if named.code() >= 500 => Heard::Refused(unavailable(named)),
+        _ => Heard::Refused(Error::Refused(named.to_string())),
     }
 }
 
@@ -243,18 +262,27 @@ impl Journal for NatsJournal {
         loop {
             let answer = tokio::time::timeout(PATIENCE, answers.next()).await.map_err(unavailable)?;
             let answer = answer.ok_or_else(|| unavailable("the connection closed"))?;
-            match answer.status.map_or(200, |status| status.as_u16()) {
-                200 => {}
-                END_OF_BATCH | NOT_FOUND => return Ok(records),
-                NO_RESPONDERS => return Err(Error::NoTenant(tenant)),
-                status => return Err(unavailable(format!("the server answers {status}"))),
-            }
             let wanted = Sequence(from.0 + records.len() as u64);
-            if header_sequence(answer.headers.as_ref()) != Some(wanted) {
-                // What comes is further on: there is a hole. What came before it is good.
-                return if records.is_empty() { Err(Error::Hole(wanted)) } else { Ok(records) };
+            let found = header_sequence(answer.headers.as_ref());
+            // What has a sequence is a message, whatever status its sender gave it.
+            match answer.status.map(|status| status.as_u16()).filter(|_| found.is_none()) {
+                None => {}
+                Some(END_OF_BATCH | NOT_FOUND) => return Ok(records),
+                Some(NO_RESPONDERS) => return Err(Error::NoTenant(tenant)),
+                Some(status) => return Err(unavailable(format!("the server answers {status}"))),
             }
-            records.push(record(answer));
+            let next = match found {
+                Some(found) if found == wanted => Some(record(answer)),
+                // What comes is further on: there is a hole.
+                Some(_) => None,
+                // Its headers are not plain, so they are not here, and its sequence with them.
+                None => self.stored(tenant, wanted).await?,
+            };
+            match next {
+                Some(next) => records.push(next),
+                // What came before it is good.
+                None => return if records.is_empty() { Err(Error::Hole(wanted)) } else { Ok(records) },
+            }
             if records.len() >= max {
                 return Ok(records);
             }
@@ -265,10 +293,14 @@ impl Journal for NatsJournal {
         let mut lost = self.reconnects.clone();
         lost.mark_unchanged();
         let acks = self.send(tenant, head, batch).await;
-        let deadline = Instant::now() + PATIENCE;
+        let mut deadline = Instant::now() + PATIENCE;
         for (place, (ack, outgoing)) in acks.into_iter().zip(batch).enumerate() {
             let sequence = Sequence(head.sequence.0 + place as u64 + 1);
             let heard = hear(ack, &mut lost, deadline).await;
+            if heard != Heard::Nothing {
+                // A batch takes as long as its records do: what counts is that the server goes on.
+                deadline = Instant::now() + PATIENCE;
+            }
             match self.stands(tenant, sequence, &outgoing.record, heard).await? {
                 Stands::Here => {}
                 Stands::Not => return Ok(Append::HeadMoved { recorded: place }),
@@ -316,43 +348,68 @@ fn unavailable(error: impl std::fmt::Display) -> Error {
 }
 
 /// A message as a record: the signature header's one value, or nothing.
-pub fn record(message: Message) -> Record {
+fn record(message: Message) -> Record {
     let signature = message.headers.as_ref().map(signature).unwrap_or_default();
     Record { signature, payload: message.payload }
 }
 
 /// The header's value; the empty string where it is missing or repeated.
 fn signature(headers: &HeaderMap) -> String {
-    let mut values = headers.get_all(SIGNATURE);
+    single(headers.get_all(SIGNATURE).map(AsRef::as_ref))
+}
+
+fn single<'a>(mut values: impl Iterator<Item = &'a str>) -> String {
     match (values.next(), values.next()) {
-        (Some(value), None) => value.as_str().to_owned(),
+        (Some(value), None) => value.to_owned(),
         _ => String::new(),
     }
 }
 
-/// The same, from a header block as it is stored.
-fn raw_signature(block: &[u8]) -> String {
-    let text = String::from_utf8_lossy(block);
-    let mut values = text.split("\r\n").filter_map(|line| line.strip_prefix(SIGNATURE)?.strip_prefix(':'));
-    match (values.next(), values.next()) {
-        (Some(value), None) => value.trim().to_owned(),
-        _ => String::new(),
-    }
+/// The same, from a header block as it is stored. It is judged as the server hands it out everywhere else, so that the
+/// value is the same: with headers of the server's own put before its last two bytes, whatever those are.
+fn raw_signature(tenant: TenantId, block: &[u8]) -> String {
+    let stem = match block {
+        [stem @ .., _, _] if !stem.is_empty() => stem,
+        _ => b"NATS/1.0\r\n",
+    };
+    let handed_out = [stem, format!("{STREAM}: {tenant}\r\n\r\n").as_bytes()].concat();
+    Plain::parse(&handed_out).map(|plain| single(plain.values(SIGNATURE))).unwrap_or_default()
+}
+
+/// The last value of a header: the server puts its own behind those of whoever sent the message.
+fn last_value<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get_all(name).last().map(AsRef::as_ref)
 }
 
 /// The place in its stream that a message read from it, or republished by it, names.
-pub fn header_sequence(headers: Option<&HeaderMap>) -> Option<Sequence> {
-    headers?.get("Nats-Sequence")?.as_str().parse().ok().map(Sequence)
+fn header_sequence(headers: Option<&HeaderMap>) -> Option<Sequence> {
+    last_value(headers?, SEQUENCE)?.parse().ok().map(Sequence)
+}
+
+/// A message on the subject of a tenant's events as an event of its log. `None` where it is something else: an answer,
+/// say, that somebody who may not publish there had the server or a service deliver. What is an event after all is read
+/// from the log.
+pub fn arrived(tenant: TenantId, message: Message) -> Option<Arrived> {
+    let headers = message.headers.as_ref();
+    let own =
+        |subject: &str| subject::tenant_of(subject).is_some_and(|(of, rest)| of == tenant && rest.starts_with("log."));
+    let of_the_log = headers.is_some_and(|headers| {
+        last_value(headers, STREAM) == Some(tenant.to_string().as_str())
+            && last_value(headers, SUBJECT).is_some_and(own)
+    });
+    match header_sequence(headers).filter(|_| of_the_log) {
+        Some(sequence) => Some(Arrived { tenant, sequence, record: record(message) }),
+        None => {
+            debug!(%tenant, subject = %message.subject, "ignored: it does not come from the tenant's log");
+            None
+        }
+    }
 }
 
 fn arrivals(events: Subscriber) -> impl Stream<Item = News> + Send {
     events.filter_map(|message| {
         let tenant = subject::tenant_of(&message.subject).map(|(tenant, _)| tenant);
-        let sequence = header_sequence(message.headers.as_ref());
-        let arrived = tenant
-            .zip(sequence)
-            .map(|(tenant, sequence)| News::Event(Arrived { tenant, sequence, record: record(message) }));
-        std::future::ready(arrived)
+        std::future::ready(tenant.and_then(|tenant| arrived(tenant, message)).map(News::Event))
     })
 }
 
@@ -361,4 +418,80 @@ fn reconnects(reconnects: watch::Receiver<u64>) -> impl Stream<Item = News> + Se
         reconnects.changed().await.ok()?;
         Some((News::Reconnected, reconnects))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the server's answer with this status and code says of a record.
+    fn said(status: u64, code: u64) -> Heard {
+        let kind = match code {
+            10070 => PublishErrorKind::WrongLastMessageId,
+            10071 => PublishErrorKind::WrongLastSequence,
+            _ => PublishErrorKind::Other,
+        };
+        let named = json!({ "code": status, "err_code": code, "description": "no" });
+        refusal(&PublishError::with_source(kind, serde_json::from_value::<jetstream::Error>(named).unwrap()))
+    }
+
+    #[test]
+    fn only_another_writer_moves_the_head() {
+        for code in [10070, 10071, 10164] {
+            assert_eq!(said(400, code), Heard::HeadMoved, "{code}");
+        }
+        // Too large; sealed; a wrong stream expected; a header that does not read.
+        for code in [10054, 10109, 10060, 10175] {
+            assert!(matches!(said(400, code), Heard::Refused(Error::Refused(_))), "{code}");
+        }
+        // No leader; no space; a disk that fails.
+        for code in [10008, 10047, 10077] {
+            assert!(matches!(said(503, code), Heard::Refused(Error::Unavailable(_))), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_word_of_the_server_says_nothing() {
+        for kind in [PublishErrorKind::TimedOut, PublishErrorKind::BrokenPipe, PublishErrorKind::Other] {
+            assert_eq!(refusal(&PublishError::new(kind)), Heard::Nothing);
+        }
+        let nobody = refusal(&PublishError::new(PublishErrorKind::StreamNotFound));
+        assert!(matches!(nobody, Heard::Refused(Error::Unavailable(_))));
+    }
+
+    #[track_caller]
+    fn check(block: &str, signature: &str) {
+        assert_eq!(raw_signature(TenantId::from_bytes([7; 32]), block.as_bytes()), signature, "{block:?}");
+    }
+
+    #[test]
+    fn the_signature_is_the_headers_one_value() {
+        check("NATS/1.0\r\nKeylatch-Signature: a b\r\n\r\n", "a b");
+        check("NATS/1.0\r\nA: b\r\nKeylatch-Signature:\ta b \r\n\r\n", "a b");
+        check("NATS/1.0 204\r\nKeylatch-Signature: a\r\n\r\n", "a");
+        check("NATS/1.0\r\nKeylatch-Signature: a\r\nKeylatch-Signature: a\r\n\r\n", "");
+        check("NATS/1.0\r\nkeylatch-signature: a\r\n\r\n", "");
+        check("NATS/1.0\r\n\r\n", "");
+        check("", "");
+    }
+
+    #[test]
+    fn a_block_that_is_not_plain_has_no_signature() {
+        check("Keylatch-Signature: a\r\n\r\n", "");
+        check("NATS/1.0\r\nKeylatch-Signature: a\r\n more\r\n\r\n", "");
+        check("NATS/1.0\r\nKeylatch-Signature: a\r\nno colon\r\n\r\n", "");
+        check("NATS/1.0\nKeylatch-Signature: a\n\n", "");
+        check("NATS/1.0\r\nKeylatch-Signature: a\r\nB: \u{e4}\r\n\r\n", "");
+    }
+
+    /// What the server makes of blocks that do not end as they should, in its republished messages and direct answers.
+    #[test]
+    fn a_block_is_judged_as_the_server_hands_it_out() {
+        check("NATS/1.0\r\nKeylatch-Signature: a\r\nxx", "a");
+        let tenant = TenantId::from_bytes([7; 32]);
+        check("NATS/1.0\r\nKeylatch-Signature: a\r\n", &format!("aNats-Stream: {tenant}"));
+        for short in ["x", "xx", "\r\n", "xxx"] {
+            check(short, "");
+        }
+    }
 }

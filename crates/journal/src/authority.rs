@@ -33,8 +33,29 @@ pub enum Error {
     Key(Fingerprint),
 }
 
-/// Opens a statement: signed by the pinned root, strict JSON, each key with one role.
+/// What every statement says in the rules of today and of every day to come. By it, a reader who does not know the rest
+/// finds out that it doesn't.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Core {
+    root: Fingerprint,
+    /// Which statement it is: a newer one has a higher number.
+    pub epoch: u64,
+    /// The rules epoch that it brings into force.
+    pub rules: u32,
+    /// The keys that may bring it into a chain.
+    pub registrars: Vec<PublicKey>,
+}
+
+/// Opens a statement: signed by the pinned root, exactly the members of these rules, each key with one role.
 pub fn open(envelope: &Envelope, root: Fingerprint) -> Result<Statement, Error> {
+    open_core(envelope, root)?;
+    let statement: Statement = model::json::read(&envelope.payload.0)?;
+    Ring::new(&statement)?;
+    Ok(statement)
+}
+
+/// Opens what every statement says: signed by the pinned root, strict JSON, an object.
+pub fn open_core(envelope: &Envelope, root: Fingerprint) -> Result<Core, Error> {
     if envelope.payload_type != dsse::AUTHORITY {
         return Err(Error::PayloadType(envelope.payload_type.clone()));
     }
@@ -45,13 +66,12 @@ pub fn open(envelope: &Envelope, root: Fingerprint) -> Result<Statement, Error> 
     if !by_root {
         return Err(Error::NotTheRoot(root));
     }
-    strict::check(&envelope.payload.0)?;
-    let statement: Statement = serde_json::from_slice(&envelope.payload.0)?;
-    if statement.root != root {
+    strict::check_object(&envelope.payload.0)?;
+    let core: Core = serde_json::from_slice(&envelope.payload.0)?;
+    if core.root != root {
         return Err(Error::NotTheRoot(root));
     }
-    Ring::new(&statement)?;
-    Ok(statement)
+    Ok(core)
 }
 
 /// Signs a statement with the root key.
@@ -62,10 +82,11 @@ pub fn sign(statement: &Statement, root: &dyn Hand) -> std::io::Result<Envelope>
     Ok(Envelope { payload: Base64(payload), payload_type: dsse::AUTHORITY.to_owned(), signatures })
 }
 
-/// The keys that may sign events, by fingerprint.
+/// The keys that may sign events, by fingerprint, and the epoch of the statement that says so (0 where none does).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Keys", into = "Keys")]
 pub struct Ring {
+    epoch: u64,
     keys: BTreeMap<Fingerprint, Entry>,
 }
 
@@ -77,21 +98,24 @@ struct Entry {
 
 /// A ring as it is stored: its entries. The keys are parsed anew.
 #[derive(Serialize, Deserialize)]
-struct Keys(Vec<Service>);
+struct Keys {
+    epoch: u64,
+    services: Vec<Service>,
+}
 
 impl TryFrom<Keys> for Ring {
     type Error = Error;
 
     fn try_from(keys: Keys) -> Result<Self, Error> {
-        let mut ring = Self::default();
-        keys.0.into_iter().try_for_each(|service| ring.insert(service))?;
+        let mut ring = Self { epoch: keys.epoch, ..Self::default() };
+        keys.services.into_iter().try_for_each(|service| ring.insert(service))?;
         Ok(ring)
     }
 }
 
 impl From<Ring> for Keys {
     fn from(ring: Ring) -> Self {
-        Self(ring.keys.into_values().map(|entry| entry.service).collect())
+        Self { epoch: ring.epoch, services: ring.keys.into_values().map(|entry| entry.service).collect() }
     }
 }
 
@@ -100,9 +124,16 @@ impl Ring {
     ///
     /// INVARIANT (one key, one role): no key stands twice.
     pub fn new(statement: &Statement) -> Result<Self, Error> {
-        let mut ring = Self::default();
+        let mut ring = Self { epoch: statement.epoch, ..Self::default() };
         statement.services.iter().cloned().try_for_each(|service| ring.insert(service))?;
         statement.registrars.iter().try_for_each(|key| ring.insert(registrar(key.clone())))?;
+        Ok(ring)
+    }
+
+    /// The registrars that a statement names, and nobody else.
+    pub fn of_registrars(core: &Core) -> Result<Self, Error> {
+        let mut ring = Self { epoch: core.epoch, ..Self::default() };
+        core.registrars.iter().try_for_each(|key| ring.insert(registrar(key.clone())))?;
         Ok(ring)
     }
 
@@ -123,6 +154,16 @@ impl Ring {
             None => Ok(()),
             Some(_) => Err(Error::Key(fingerprint)),
         }
+    }
+
+    /// The epoch of the statement that names these keys.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether this is one of the keys, or the same point on the curve under another name, as on a token.
+    pub fn has(&self, key: &PublicKey) -> bool {
+        self.keys.values().any(|entry| entry.service.public_key.point() == key.point())
     }
 
     /// The key with this fingerprint.

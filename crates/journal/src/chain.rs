@@ -29,8 +29,8 @@ pub enum Void {
     /// The signature header is not a fingerprint, one space and 64 bytes in canonical base64.
     #[error("signature-header: it is not `<fingerprint> <base64>`")]
     Header,
-    /// The signer is not among the keys that may sign.
-    #[error("unknown-signer: {0} is not a key that may sign here")]
+    /// The signer is not among the keys that may sign in this tenant at the event's time.
+    #[error("unknown-signer: {0} is not a key that may sign in this tenant at this time")]
     UnknownSigner(model::Fingerprint),
     /// The signature does not verify.
     #[error("bad-signature: it does not verify over these bytes")]
@@ -65,7 +65,8 @@ pub enum Void {
 }
 
 impl Void {
-    /// Whether an authentic event stands where it does not belong: somebody who may sign wrote two histories.
+    /// Whether an authentic event stands where it does not belong: somebody who may sign wrote two histories, or an event
+    /// of this one was copied, which takes no key. Who has the history can tell.
     pub fn is_fork(&self) -> bool {
         matches!(self, Self::Sequence | Self::Link)
     }

@@ -80,7 +80,7 @@ impl SignedCommand {
             return Err(Error::TooLarge(payload.len()));
         }
         let signers = verify(&envelope)?;
-        strict::check(payload)?;
+        strict::check_object(payload)?;
         let command = Command::parse(payload)?;
         Ok(Self { command, digest: Digest::of(payload), signers, envelope })
     }

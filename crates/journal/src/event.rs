@@ -113,7 +113,7 @@ impl Body {
         if payload.len() > PAYLOAD_BYTES_MAX {
             return Err(Void::Malformed(format!("the payload has over {PAYLOAD_BYTES_MAX} bytes")));
         }
-        strict::check(payload).map_err(|error| Void::Malformed(error.to_string()))?;
+        strict::check_object(payload).map_err(|error| Void::Malformed(error.to_string()))?;
         let wire: Wire<'_> = serde_json::from_slice(payload).map_err(|error| Void::Members(error.to_string()))?;
         Self::read(&wire)
     }
@@ -203,8 +203,8 @@ fn is_type(text: &str) -> bool {
     words.is_some_and(|(noun, verb)| is_word(noun) && is_word(verb))
 }
 
-/// An event whose signature verifies under a key of the ring, and whose envelope is of its form. Whether it has its place
-/// in a chain is for [`crate::Chain::admit`].
+/// An event whose signature verifies under a key of the ring that is in force for the tenant at the event's time, and whose
+/// envelope is of its form. Whether it has its place in a chain is for [`crate::Chain::admit`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Authentic {
     /// Its hash.
@@ -223,6 +223,10 @@ impl Authentic {
         let body = Body::parse(&record.payload)?;
         if body.signer != signer {
             return Err(Void::Signer);
+        }
+        // Who may sign nothing here must not set the time of this chain either.
+        if ring.role(signer, body.tenant, body.time).is_none() {
+            return Err(Void::UnknownSigner(signer));
         }
         Ok(Self { hash: record.hash(), body })
     }

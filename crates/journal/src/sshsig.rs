@@ -129,31 +129,8 @@ fn finished(reader: &[u8]) -> Result<(), Error> {
     if reader.is_finished() { Ok(()) } else { Err(Error::Unreadable) }
 }
 
-/// What follows the algorithm name in a public key's blob.
-struct KeyParts {
-    point: Vec<u8>,
-    application: Vec<u8>,
-}
-
-fn key_parts(key: &PublicKey) -> Result<KeyParts, Error> {
-    let mut reader = key.blob();
-    let _name = String::decode(&mut reader)?;
-    if matches!(key.key_type(), KeyType::EcdsaP256 | KeyType::SkEcdsaP256) && String::decode(&mut reader)? != "nistp256"
-    {
-        return Err(Error::Unreadable);
-    }
-    let point = Vec::decode(&mut reader)?;
-    let application = match key.key_type() {
-        KeyType::SkEd25519 | KeyType::SkEcdsaP256 => Vec::decode(&mut reader)?,
-        KeyType::Ed25519 | KeyType::EcdsaP256 => Vec::new(),
-    };
-    finished(reader)?;
-    Ok(KeyParts { point, application })
-}
-
 /// Checks the inner signature, whose algorithm must be that of the key (or its passkey form).
 fn verify_blob(key: &PublicKey, blob: &[u8], data: &[u8]) -> Result<Option<TokenFlags>, Error> {
-    let parts = key_parts(key)?;
     let mut reader = blob;
     let algorithm = String::decode(&mut reader)?;
     let passkey = key.key_type() == KeyType::SkEcdsaP256 && algorithm == WEBAUTHN;
@@ -164,14 +141,14 @@ fn verify_blob(key: &PublicKey, blob: &[u8], data: &[u8]) -> Result<Option<Token
     let (signed, token) = match key.key_type() {
         KeyType::Ed25519 | KeyType::EcdsaP256 => (data.to_vec(), None),
         KeyType::SkEd25519 | KeyType::SkEcdsaP256 => {
-            let (signed, flags) = token_data(&mut reader, &parts.application, data, passkey)?;
+            let (signed, flags) = token_data(&mut reader, key.application(), data, passkey)?;
             (signed, Some(flags))
         }
     };
     finished(reader)?;
     match key.key_type() {
-        KeyType::Ed25519 | KeyType::SkEd25519 => verify_ed25519(&parts.point, &signature, &signed)?,
-        KeyType::EcdsaP256 | KeyType::SkEcdsaP256 => verify_p256(&parts.point, &signature, &signed)?,
+        KeyType::Ed25519 | KeyType::SkEd25519 => verify_ed25519(key.point(), &signature, &signed)?,
+        KeyType::EcdsaP256 | KeyType::SkEcdsaP256 => verify_p256(key.point(), &signature, &signed)?,
     }
     Ok(token)
 }
@@ -239,10 +216,14 @@ fn verify_p256(point: &[u8], signature: &[u8], signed: &[u8]) -> Result<(), Erro
     key.verify_prehash(&Sha256::digest(signed), &signature).map_err(|_| Error::Invalid)
 }
 
-/// An SSH mpint of at most 32 significant bytes.
+/// An SSH mpint (RFC 4251 section 5), positive and in its one form, of at most 32 significant bytes.
 fn scalar(reader: &mut &[u8]) -> Result<[u8; 32], Error> {
     let mpint = Vec::<u8>::decode(reader)?;
-    let digits = mpint.strip_prefix(&[0]).unwrap_or(&mpint);
+    let digits = match mpint.as_slice() {
+        [0, digits @ ..] if digits.first().is_some_and(|first| *first >= 0x80) => digits,
+        digits if digits.first().is_some_and(|first| (1..0x80).contains(first)) => digits,
+        _ => return Err(Error::Unreadable),
+    };
     let mut scalar = [0; 32];
     let start = scalar.len().checked_sub(digits.len()).ok_or(Error::Unreadable)?;
     scalar.get_mut(start..).ok_or(Error::Unreadable)?.copy_from_slice(digits);

@@ -3,6 +3,7 @@
 use ed25519_dalek::Signature;
 use model::dsse::{self, Envelope};
 use model::{Fingerprint, ServiceRole, TenantId, Timestamp};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::authority::Ring;
@@ -37,7 +38,7 @@ pub enum Error {
 }
 
 /// Opens a statement of this type, signed by one key that holds `role` in the tenant at the time.
-pub fn open<T: DeserializeOwned>(
+pub fn open<T: DeserializeOwned + Serialize>(
     envelope: &Envelope,
     payload_type: &'static str,
     role: ServiceRole,
@@ -51,8 +52,8 @@ pub fn open<T: DeserializeOwned>(
     let signer = verify(envelope, ring)
         .filter(|signer| ring.role(*signer, tenant, at) == Some(role))
         .ok_or(Error::Signature(role))?;
-    strict::check(&envelope.payload.0)?;
-    let statement = serde_json::from_slice(&envelope.payload.0)?;
+    strict::check_object(&envelope.payload.0)?;
+    let statement = model::json::read(&envelope.payload.0)?;
     Ok(Stated { statement, signer, envelope: envelope.clone() })
 }
 

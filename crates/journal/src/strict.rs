@@ -27,6 +27,15 @@ pub fn check(bytes: &[u8]) -> Result<(), Malformed> {
     Ok(json.end()?)
 }
 
+/// The same for bytes that must be an object.
+pub fn check_object(bytes: &[u8]) -> Result<(), Malformed> {
+    check(bytes)?;
+    if bytes.trim_ascii_start().starts_with(b"{") {
+        return Ok(());
+    }
+    Err(Malformed(serde_json::Error::custom("an object is wanted")))
+}
+
 /// A value inside `depth` objects and arrays.
 #[derive(Clone, Copy)]
 struct Value {
@@ -197,6 +206,13 @@ mod tests {
         rejects(format!("{}{}", "[".repeat(33), "]".repeat(33)));
         rejects(format!("{}{}", r#"{"a":"#.repeat(33), "}".repeat(33)));
         rejects("[".repeat(100_000));
+    }
+
+    #[test]
+    fn an_object_is_an_object() {
+        for (json, passes) in [("{}", true), (" \r\n\t{}", true), ("[]", false), ("\"{}\"", false), ("{", false)] {
+            assert_eq!(check_object(json.as_bytes()).is_ok(), passes, "{json}");
+        }
     }
 
     #[test]

@@ -6,9 +6,8 @@
 use std::collections::BTreeMap;
 
 use model::dsse::{self, Envelope, Signature};
-use model::people::PublicKey;
 use model::text::Base64;
-use model::{EventHash, Fingerprint, ServiceRole, TenantId};
+use model::{EventHash, Fingerprint, PublicKey, ServiceRole, TenantId};
 use serde::Deserialize;
 
 use crate::command::SignedCommand;
@@ -18,7 +17,8 @@ use crate::{Authentic, Chain, Record, Ring, Void};
 struct File {
     event_payload_type: String,
     tenant: TenantId,
-    keys: BTreeMap<String, PublicKey>,
+    /// As OpenSSH writes them, comments and all.
+    keys: BTreeMap<String, String>,
     cases: Vec<Case>,
     command: Option<CommandCase>,
 }
@@ -63,12 +63,25 @@ pub fn judge(text: &str) -> Result<Vec<Outcome>, String> {
     if file.event_payload_type != dsse::EVENT {
         return Err(format!("the vectors are for `{}`; this program knows `{}`", file.event_payload_type, dsse::EVENT));
     }
-    // The root stands among the keys of a vector file and signs like a registrar there. Roles are the law's business.
-    let role = |name: &str| name.parse().unwrap_or(ServiceRole::Registrar);
-    let ring = Ring::of_keys(file.keys.into_iter().map(|(name, key)| (role(&name), key))).map_err(|e| e.to_string())?;
+    let ring = ring(&file.keys)?;
     let mut outcomes: Vec<Outcome> = file.cases.iter().map(|case| judge_chain(case, file.tenant, &ring)).collect();
     outcomes.extend(file.command.map(judge_command));
     Ok(outcomes)
+}
+
+/// The keys of a file. One that nobody can sign with (a point of small order, another kind of key) stands there to be
+/// refused: its events are by a stranger.
+fn ring(keys: &BTreeMap<String, String>) -> Result<Ring, String> {
+    let mut usable = BTreeMap::new();
+    for (name, text) in keys {
+        // The root stands among the keys and signs like a registrar there. Roles are the law's business.
+        let role = name.parse().unwrap_or(ServiceRole::Registrar);
+        let Ok(key) = text.parse::<PublicKey>() else { continue };
+        if Ring::of_keys([(role, key.clone())]).is_ok() {
+            usable.insert(key.fingerprint(), (role, key));
+        }
+    }
+    Ring::of_keys(usable.into_values()).map_err(|error| error.to_string())
 }
 
 fn judge_chain(case: &Case, tenant: TenantId, ring: &Ring) -> Outcome {
@@ -125,6 +138,19 @@ mod tests {
         assert_eq!(outcomes.len(), 40, "vectors are only ever added");
         let wrong: Vec<&Outcome> = outcomes.iter().filter(|outcome| !outcome.differences.is_empty()).collect();
         assert!(wrong.is_empty(), "{wrong:#?}");
+    }
+
+    /// A key of small order verifies what nobody signed: its events are void, and the rest of the file is judged.
+    #[test]
+    fn keys_that_nobody_can_sign_with_are_strangers() {
+        let weak = PublicKey::ed25519(&[0; 32]).to_string();
+        let more = CHAIN_V1.replacen(
+            "\"keys\": {",
+            &format!("\"keys\": {{\"weak\": \"{weak}\", \"other\": \"ssh-rsa AAAA\","),
+            1,
+        );
+        assert_ne!(more, CHAIN_V1);
+        assert!(judge(&more).unwrap().iter().all(|outcome| outcome.differences.is_empty()));
     }
 
     /// The judge itself can fail: each verdict turned round is a difference.

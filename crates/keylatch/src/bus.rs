@@ -7,7 +7,7 @@ use async_nats::{Request, RequestErrorKind};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, StreamExt as _};
-use journal::port::{Arrived, News};
+use journal::port::News;
 use journal_nats::connect::{self, Connection};
 use journal_nats::log;
 use model::{TenantId, subject};
@@ -80,14 +80,11 @@ impl Bus for NatsBus {
             let other = |error: &dyn std::fmt::Display| NoAnswer::Other(error.to_string());
             let client = &self.connection.client;
             let events = client.subscribe(subject::tenant::EVENTS).await.map_err(|error| other(&error))?;
-            // The subscription must be with the server before anybody relies on it.
+            // On its way before whatever is asked next: the server takes both in order.
             client.flush().await.map_err(|error| other(&error))?;
             let tenant = self.tenant;
-            let arrived = events.filter_map(move |message| {
-                let sequence = log::header_sequence(message.headers.as_ref());
-                let event = |sequence| News::Event(Arrived { tenant, sequence, record: log::record(message) });
-                std::future::ready(sequence.map(event))
-            });
+            let arrived =
+                events.filter_map(move |message| std::future::ready(log::arrived(tenant, message).map(News::Event)));
             let reconnects = stream::unfold(self.connection.reconnects.clone(), |mut reconnects| async move {
                 reconnects.changed().await.ok()?;
                 Some((News::Reconnected, reconnects))

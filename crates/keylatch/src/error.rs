@@ -153,7 +153,7 @@ impl Error {
         let mut text = match self {
             Self::Refused(problem) => {
                 let (title, detail) = (layout::safe(&problem.title), layout::safe(&problem.detail));
-                format!("{RED}refused:{RED:#} {BOLD}{title}{BOLD:#} {detail}\n")
+                format!("{RED}refused:{RED:#} {BOLD}{}:{BOLD:#} {detail}\n", title.trim_end_matches('.'))
             }
             other => format!("{RED}error:{RED:#} {}\n", layout::safe(&other.to_string())),
         };

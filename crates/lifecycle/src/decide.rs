@@ -187,13 +187,13 @@ pub fn decide(view: &View, input: &Input, now: Timestamp) -> Result<Event, Rejec
             new_command(view, command)?;
             tenant::create(view, command, authority, now)
         }
-        Input::Authority(authority) => tenant::change_authority(view, authority),
+        Input::Authority(authority) => tenant::change_authority(view, authority, now),
         Input::Generated { command, statement } => generate::record(view, command, statement, now),
         Input::Due(duty) => due(view, *duty, now),
         Input::Applied(applied) => custody::applied(view, applied),
         Input::Used(used) => custody::used(view, used, now),
         Input::Refused(refused) => custody::refused(view, refused, now),
-        Input::Checkpoint(note) => checkpoint::sign(view, note),
+        Input::Checkpoint(note) => checkpoint::sign(view, note, now),
     }
 }
 

@@ -112,7 +112,7 @@ fn found(view: &mut View, fact: &Fact<'_>, event: &TenantCreated) {
 /// The statement was opened, so its ring can be made.
 fn authority_of(statement: &authority::Statement) -> Authority {
     let ring = Ring::new(statement).unwrap_or_default();
-    Authority { epoch: statement.epoch, rules: statement.rules, ring }
+    Authority { root: statement.root, rules: statement.rules, ring }
 }
 
 fn change_authority(view: &mut View, fact: &Fact<'_>, _: &AuthorityChanged) {
@@ -222,7 +222,8 @@ fn requested(fact: &Fact<'_>, event: &ActivationRequested) -> Request {
 
 fn approve(view: &mut View, fact: &Fact<'_>, event: &ActivationApproved) {
     if let Some(request) = &mut view.request {
-        request.approvals.push(Approval { hash: fact.hash, by: event.approved_by, expires_at: event.expires_at });
+        let (hash, by, at) = (fact.hash, event.approved_by, fact.time);
+        request.approvals.push(Approval { hash, by, at, expires_at: event.expires_at });
     }
     if is_complete(view, fact.time)
         && let Some(request) = &mut view.request
@@ -237,7 +238,7 @@ fn is_complete(view: &View, now: Timestamp) -> bool {
         return false;
     };
     let rule = governance.policy.as_ref().and_then(|held| held.policy.rule_for(&key.spec));
-    rule.is_some_and(|rule| quorum::assess(rule, &quorum::votes(governance, request, now)).is_met())
+    rule.is_some_and(|rule| quorum::assess(rule, &quorum::votes(governance, rule, request, now)).is_met())
 }
 
 fn lapse(view: &mut View, fact: &Fact<'_>, event: &ActivationLapsed) {

@@ -49,6 +49,8 @@ pub struct Prepared {
     /// The bytes.
     pub record: Record,
     opened: Result<Authentic, journal::Void>,
+    /// The rules epoch that it brings into force, where it is one that this program does not know.
+    unknown_rules: Option<UnknownRules>,
     content: Result<Content, Void>,
 }
 
@@ -60,39 +62,45 @@ struct Content {
     /// The ring that its signer's role is looked up in, where it is not the governance's: a registrar's, whose authority
     /// the event brings along.
     ring: Option<Ring>,
-    /// The rules epoch that the event brings into force.
-    rules: Option<u32>,
+}
+
+/// The authority that an event brings along: newer than the one in force, on the root's word.
+struct Brought {
+    registrars: Ring,
+    rules: u32,
 }
 
 /// Checks and reads one record. `ring` holds the service keys in force; it is not asked about events that bring their own
-/// authority (`tenant.created`, `authority.changed`), which the pinned `root` must have signed for.
+/// authority (`tenant.created`, `authority.changed`), which the pinned `root` must have signed for, and later than for
+/// the ring.
 pub fn prepare(record: Record, ring: &Ring, root: Fingerprint) -> Prepared {
     let hash = record.hash();
-    let (own_ring, opened) = match Authentic::open(&record, ring) {
+    let (brought, opened) = match Authentic::open(&record, ring) {
         Ok(event) if !brings_authority(&event.body) => (None, Ok(event)),
-        Ok(_) | Err(journal::Void::UnknownSigner(_)) => match registrars(&record, root) {
-            Ok(registrars) => {
-                let opened = Authentic::open(&record, &registrars);
-                (Some(registrars), opened)
+        Ok(_) | Err(journal::Void::UnknownSigner(_)) => match brought(&record, ring, root) {
+            Ok(brought) => {
+                let opened = Authentic::open(&record, &brought.registrars);
+                (Some(brought), opened)
             }
             Err(void) => (None, Err(void)),
         },
         Err(void) => (None, Err(void)),
     };
+    let unknown_rules = brought.as_ref().map(|brought| UnknownRules(brought.rules)).filter(UnknownRules::is_unknown);
     let content = match &opened {
-        Ok(event) => read(&event.body, ring, own_ring, root),
+        Ok(event) => read(&event.body, ring, brought.map(|brought| brought.registrars), root),
         Err(void) => Err(Void::Form(void.clone())),
     };
-    Prepared { hash, record, opened, content }
+    Prepared { hash, record, opened, unknown_rules, content }
 }
 
 fn brings_authority(body: &Body) -> bool {
     matches!(body.event_type.parse(), Ok(EventType::TenantCreated | EventType::AuthorityChanged))
 }
 
-/// The ring of registrars that an event names itself, on the root's word. An event of any other kind by a signer whom
-/// nobody knows is void for that.
-fn registrars(record: &Record, root: Fingerprint) -> Result<Ring, journal::Void> {
+/// The authority that an event brings. An event of any other kind by a signer whom nobody knows is void for that, and so
+/// is one that brings what is not newer: else a registrar whom the root has dropped could go on with an old statement.
+fn brought(record: &Record, ring: &Ring, root: Fingerprint) -> Result<Brought, journal::Void> {
     let body = Body::parse(&record.payload)?;
     if !brings_authority(&body) {
         return Err(journal::Void::UnknownSigner(body.signer));
@@ -103,9 +111,12 @@ fn registrars(record: &Record, root: Fingerprint) -> Result<Ring, journal::Void>
         authority: Envelope,
     }
     let carries: Carries = serde_json::from_str(&body.data).map_err(|error| members(&error))?;
-    let statement = journal::authority::open(&carries.authority, root).map_err(|error| members(&error))?;
-    let registrars = statement.registrars.into_iter().map(|key| (ServiceRole::Registrar, key));
-    Ring::of_keys(registrars).map_err(|error| members(&error))
+    let core = journal::authority::open_core(&carries.authority, root).map_err(|error| members(&error))?;
+    if core.epoch <= ring.epoch() {
+        return Err(journal::Void::UnknownSigner(body.signer));
+    }
+    let registrars = Ring::of_registrars(&core).map_err(|error| members(&error))?;
+    Ok(Brought { registrars, rules: core.rules })
 }
 
 /// Reads an event's data and everything it carries, into the input that it answers.
@@ -119,8 +130,7 @@ fn read(body: &Body, ring: &Ring, own_ring: Option<Ring>, root: Fingerprint) -> 
     let command = event.command().cloned().map(SignedCommand::open).transpose();
     let command = command.map_err(|error| Void::Data(format!("the command: {error}")))?.map(Arc::new);
     let input = input(&event, command, body, ring, root)?;
-    let rules = input.authority().map(|authority| authority.statement.rules);
-    Ok(Content { event, input, ring: own_ring, rules })
+    Ok(Content { event, input, ring: own_ring })
 }
 
 /// The input that an event answers.
@@ -190,14 +200,20 @@ pub enum Judgement {
 #[error("the chain is under rules epoch {0}; this program knows up to {RULES} and must be replaced by a newer one")]
 pub struct UnknownRules(pub u32);
 
+impl UnknownRules {
+    fn is_unknown(&self) -> bool {
+        self.0 > RULES
+    }
+}
+
 impl Prepared {
     /// The ready-made preparation of an event that this process decided and signed itself.
     pub fn own(record: Record, authentic: Authentic, event: Event, input: Input) -> Self {
         let statement = input.authority().map(|authority| &authority.statement);
         let ring = statement.map(|statement| Ring::new(statement).unwrap_or_default());
-        let rules = statement.map(|statement| statement.rules);
-        let content = Ok(Content { event, input, ring, rules });
-        Self { hash: authentic.hash, record, opened: Ok(authentic), content }
+        let unknown_rules = statement.map(|statement| UnknownRules(statement.rules)).filter(UnknownRules::is_unknown);
+        let content = Ok(Content { event, input, ring });
+        Self { hash: authentic.hash, record, opened: Ok(authentic), unknown_rules, content }
     }
 
     /// What must be loaded to judge it.
@@ -208,7 +224,7 @@ impl Prepared {
         }
     }
 
-    /// Whether the keys in force change with it, so that what comes after must be prepared after it.
+    /// Whether the keys in force change with it where it is lawful, so that what comes after must be prepared after it.
     pub fn changes_ring(&self) -> bool {
         self.content.as_ref().is_ok_and(|content| content.input.authority().is_some())
     }
@@ -232,12 +248,13 @@ impl Prepared {
 /// Takes the next record into the view, which must hold what [`Prepared::footprint`] names. An error means that reading
 /// stops here, with the view as it was before.
 pub fn judge(view: &mut View, prepared: &Prepared) -> Result<Judgement, UnknownRules> {
-    if let Some(rules) = prepared.content.as_ref().ok().and_then(|content| content.rules).filter(|rules| *rules > RULES)
-    {
-        return Err(UnknownRules(rules));
-    }
     let opened = prepared.opened.as_ref();
-    let verdict = view.chain.check(opened).map_err(Void::Form).and_then(|()| law(view, prepared));
+    let form = view.chain.check(opened);
+    // An event that is void whatever the rules are stops nobody.
+    if let (Ok(()), Some(unknown)) = (&form, prepared.unknown_rules) {
+        return Err(unknown);
+    }
+    let verdict = form.map_err(Void::Form).and_then(|()| law(view, prepared));
     // Void or not, the chain goes on over it, and the next checkpoint covers it.
     let _ = view.chain.admit(&prepared.record, opened);
     view.progress.uncovered_since.get_or_insert(view.chain.time());

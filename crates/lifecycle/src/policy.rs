@@ -3,8 +3,14 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use journal::command::SIGNATURES_MAX;
 use model::policy::{Permission, Policy, Rule};
 use model::{Role, Span};
+
+/// The most people that a quorum may take: a command carries no more signatures, so a larger one could never be met.
+pub const QUORUM_MAX: u8 = SIGNATURES_MAX as u8;
+/// The longest that a custodian may go by what it knows: so long does a suspension take at most to reach it.
+pub const STALENESS_MAX: Span = Span::from_secs(3600);
 
 /// What is wrong with a policy: where, what, and what would be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,8 +39,9 @@ pub fn check(policy: &Policy) -> Vec<Fault> {
         let what = format!("a quorum of {} admins", policy.admin_quorum);
         faults.add("admin_quorum", what, "let at least 2 admins govern together");
     }
-    if policy.max_staleness < Span::from_secs(1) {
-        faults.add("max_staleness", policy.max_staleness.to_string(), "allow at least 1s");
+    faults.quorum("admin_quorum", u32::from(policy.admin_quorum));
+    if !(Span::from_secs(1)..=STALENESS_MAX).contains(&policy.max_staleness) {
+        faults.add("max_staleness", policy.max_staleness.to_string(), "allow 1s to 1h");
     }
     faults.roles("keys.creators", &policy.keys.creators);
     faults.span("keys.pre_active_for", policy.keys.pre_active_for);
@@ -55,6 +62,12 @@ impl Faults {
     fn roles(&mut self, at: &str, roles: &BTreeSet<Role>) {
         if roles.is_empty() {
             self.add(at, "no role is named", "name at least one role");
+        }
+    }
+
+    fn quorum(&mut self, at: &str, quorum: u32) {
+        if quorum > u32::from(QUORUM_MAX) {
+            self.add(at, format!("a quorum of {quorum}"), "ask for at most 32");
         }
     }
 
@@ -95,6 +108,7 @@ fn operations(policy: &Policy, faults: &mut Faults) {
         if permission.quorum == 0 {
             faults.add(&format!("{at}.quorum"), "a quorum of nobody", "ask for at least 1");
         }
+        faults.quorum(&format!("{at}.quorum"), u32::from(permission.quorum));
     }
 }
 
@@ -108,12 +122,10 @@ fn rules(policy: &Policy, faults: &mut Faults) {
         if !seen.insert(&rule.name) {
             faults.add(&at, "two rules have this name", "give each rule a name of its own");
         }
-        if rule.when.is_everything() && place + 1 < policy.rules.len() {
-            faults.add(
-                &format!("{at}.when"),
-                "it matches every key, so the rules after it are never reached",
-                "move it last",
-            );
+        let before = policy.rules.iter().take(place);
+        if let Some(wider) = before.into_iter().find(|before| before.when.includes(&rule.when)) {
+            let what = format!("never reached: rule `{}` before it matches every key that it matches", wider.name);
+            faults.add(&format!("{at}.when"), what, "put the narrower rule first");
         }
         stages(&at, rule, faults);
     }
@@ -128,6 +140,7 @@ fn stages(at: &str, rule: &Rule, faults: &mut Faults) {
         let what = "keys could be activated with no approval";
         faults.add(&format!("{at}.stage"), what, "add a [[rule.stage]] with a role and a quorum of at least 1");
     }
+    faults.quorum(&format!("{at}.stage"), rule.stages.iter().map(|stage| u32::from(stage.quorum)).sum());
     for stage in &rule.stages {
         if stage.quorum == 0 {
             let what = format!("a quorum of nobody for `{}`", stage.role);

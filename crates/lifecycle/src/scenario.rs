@@ -267,6 +267,11 @@ impl Scenario {
     /// # Panics
     /// Never: the key is in memory.
     pub fn authority(&self, epoch: u64, rules: u32) -> Authorised {
+        self.authority_with(epoch, |statement| statement.rules = rules)
+    }
+
+    /// The same, changed before the root signs it.
+    pub fn authority_with(&self, epoch: u64, change: impl FnOnce(&mut Statement)) -> Authorised {
         let service = |key: &ServiceKey| Service {
             role: key.role(),
             public_key: key.public_key(),
@@ -275,14 +280,15 @@ impl Scenario {
             not_after: Timestamp::MAX,
         };
         let serves = |key: &&ServiceKey| key.role() != ServiceRole::Registrar;
-        let statement = Statement {
+        let mut statement = Statement {
             root: self.root.public_key().fingerprint(),
             epoch,
-            rules,
+            rules: crate::RULES,
             registrars: vec![self.service(ServiceRole::Registrar).public_key()],
             services: self.services.values().filter(serves).map(service).collect(),
             issued_at: name(BEGINNING),
         };
+        change(&mut statement);
         let envelope = authority::sign(&statement, &self.root).expect("a key in memory signs");
         Authorised { statement, envelope }
     }

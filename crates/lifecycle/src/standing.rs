@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use journal::Ring;
 use journal::command::SignedCommand;
-use model::people::{PrincipalKind, Role};
+use model::people::{PrincipalKind, PublicKey, Role};
 use model::policy::Permission;
 use model::{Fingerprint, Name, Principal, ProblemType, Span, Timestamp, command};
 
@@ -11,7 +12,7 @@ use crate::Rejection;
 use crate::state::Governance;
 
 /// How far a signer's clock may be ahead.
-const AHEAD_MAX: Span = Span::from_secs(60);
+pub const AHEAD_MAX: Span = Span::from_secs(60);
 
 /// Whether the command's times hold at `now`. `most` is how long such a command may live.
 pub fn times(signed: &SignedCommand, now: Timestamp, most: Span) -> Result<(), Rejection> {
@@ -45,6 +46,15 @@ pub fn sole<'a>(governance: &'a Governance, signed: &SignedCommand) -> Result<(F
     };
     let fingerprint = signer.key.fingerprint();
     Ok((fingerprint, governance.member(fingerprint)?))
+}
+
+/// Refuses a principal's key that serves the platform. INVARIANT (one key, one part): who approves is not who records.
+pub fn own_key(key: &PublicKey, ring: &Ring, root: Fingerprint) -> Result<(), Rejection> {
+    if !ring.has(key) && key.fingerprint() != root {
+        return Ok(());
+    }
+    let detail = format!("{} is a key of a service, a registrar or the root", key.fingerprint());
+    Rejection::new(ProblemType::PrincipalExists, detail).err()
 }
 
 /// Refuses a workload.

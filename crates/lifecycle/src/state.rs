@@ -42,11 +42,11 @@ pub struct Governance {
 /// The authority statement in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authority {
-    /// Its epoch.
-    pub epoch: u64,
+    /// Whose word it is.
+    pub root: Fingerprint,
     /// Its rules epoch.
     pub rules: u32,
-    /// Its keys.
+    /// Its epoch and its keys.
     pub ring: Ring,
 }
 
@@ -221,7 +221,9 @@ pub struct Approval {
     pub hash: EventHash,
     /// Who.
     pub by: Fingerprint,
-    /// When it runs out.
+    /// When.
+    pub at: Timestamp,
+    /// When it runs out, by the policy under which it was given.
     pub expires_at: Timestamp,
 }
 

@@ -355,6 +355,27 @@ const CASES: &[(&str, Misdeed)] = &[
         s.forge(ServiceRole::Registrar, &Event::AuthorityChanged(event));
         s
     }),
+    ("an old statement brought back by a registrar whom the root has dropped", || {
+        let mut s = with_key();
+        let (old, newer) = (s.authority(1, RULES).envelope, s.authority(2, RULES).envelope);
+        let event = AuthorityChanged { epoch: 2, rules: RULES, authority: newer };
+        assert_eq!(s.forge(ServiceRole::Registrar, &Event::AuthorityChanged(event)), Judgement::Lawful);
+        let event = Event::AuthorityChanged(AuthorityChanged { epoch: 1, rules: RULES, authority: old });
+        s.forge_with(ServiceRole::Registrar, &event, |body| body.time = model::Timestamp::MIN);
+        s
+    }),
+    ("a reason that is an array and no object", || {
+        let mut s = after(APPROVED);
+        s.run("due => activation.authorized, key.activated");
+        let event = suspended(&mut s, "opa");
+        s.forge_with(ServiceRole::Activator, &Event::KeySuspended(event), |body| {
+            let (object, array) =
+                (r#"{"kind":"test","text":"because the script says so"}"#, r#"["test","because the script says so"]"#);
+            assert!(body.data.contains(object));
+            body.data = body.data.replace(object, array);
+        });
+        s
+    }),
     ("newer authority signed by a service", || {
         let mut s = with_key();
         let authority = s.authority(2, RULES).envelope;

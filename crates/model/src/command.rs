@@ -134,7 +134,7 @@ macro_rules! actions {
 
             fn parse(name: &str, params: &str) -> Result<Self, Malformed> {
                 match name {
-                    $($name => Ok(Self::$variant(serde_json::from_str(params)?)),)*
+                    $($name => Ok(Self::$variant(crate::json::read(params.as_bytes())?)),)*
                     other => Err(Malformed::Action(other.chars().take(80).collect())),
                 }
             }

@@ -73,7 +73,7 @@ macro_rules! events {
             /// Reads data that has passed the strict JSON check of `journal`.
             pub fn parse(event_type: EventType, data: &str) -> Result<Self, serde_json::Error> {
                 match event_type {
-                    $(EventType::$variant => serde_json::from_str(data).map(Self::$variant),)*
+                    $(EventType::$variant => crate::json::read(data.as_bytes()).map(Self::$variant),)*
                 }
             }
 

@@ -10,6 +10,7 @@ pub mod dsse;
 pub mod event;
 pub mod history;
 pub mod id;
+pub mod json;
 pub mod key;
 pub mod people;
 pub mod policy;

@@ -134,7 +134,7 @@ impl KeyType {
     }
 }
 
-/// An SSH public key, as one line of OpenSSH text (`ssh-ed25519 AAAA…`); a comment is dropped.
+/// An SSH public key, as one line of OpenSSH text (`ssh-ed25519 AAAA…`); from what people type, a comment is dropped.
 ///
 /// Held as bytes. That they are a point on the curve is found out when a signature is checked.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -156,11 +156,10 @@ impl PublicKey {
         Self { key_type: KeyType::Ed25519, blob }
     }
 
-    /// The key with this SSH wire encoding (RFC 4253 section 6.6); `None` where its algorithm can't sign commands.
+    /// The key with this SSH wire encoding (RFC 4253 section 6.6, RFC 5656 section 3.1, OpenSSH `PROTOCOL.u2f`); `None`
+    /// where its algorithm can't sign commands, or where OpenSSH would not read it: a key has one encoding.
     pub fn from_blob(blob: &[u8]) -> Option<Self> {
-        let (length, rest) = blob.split_first_chunk::<4>()?;
-        let name = rest.get(..usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-        let key_type = KeyType::ALL.into_iter().find(|key_type| key_type.name().as_bytes() == name)?;
+        let Parts { key_type, .. } = Parts::read(blob)?;
         Some(Self { key_type, blob: blob.to_vec() })
     }
 
@@ -174,16 +173,58 @@ impl PublicKey {
         &self.blob
     }
 
+    /// The point on the curve: 32 bytes (Ed25519), or 65 (P-256, uncompressed). The same for a plain key and for one that
+    /// is said to be on a token.
+    pub fn point(&self) -> &[u8] {
+        Parts::read(&self.blob).map_or(&[], |parts| parts.point)
+    }
+
+    /// The application that a token's key is for; empty for a plain key.
+    pub fn application(&self) -> &[u8] {
+        Parts::read(&self.blob).map_or(&[], |parts| parts.application)
+    }
+
     /// The 32 bytes, where it is a plain Ed25519 key.
     pub fn as_ed25519(&self) -> Option<[u8; 32]> {
-        let (KeyType::Ed25519, Some((_, key))) = (self.key_type, self.blob.split_at_checked(19)) else { return None };
-        key.try_into().ok()
+        (self.key_type == KeyType::Ed25519).then(|| self.point().try_into().ok()).flatten()
     }
 
     /// Its fingerprint.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of_blob(&self.blob)
     }
+}
+
+/// What a blob consists of.
+struct Parts<'a> {
+    key_type: KeyType,
+    point: &'a [u8],
+    application: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn read(blob: &'a [u8]) -> Option<Self> {
+        let (name, rest) = ssh_string(blob)?;
+        let key_type = KeyType::ALL.into_iter().find(|key_type| key_type.name().as_bytes() == name)?;
+        let (point, rest) = match key_type {
+            KeyType::Ed25519 | KeyType::SkEd25519 => ssh_string(rest).filter(|(point, _)| point.len() == 32)?,
+            KeyType::EcdsaP256 | KeyType::SkEcdsaP256 => {
+                let (_, rest) = ssh_string(rest).filter(|(curve, _)| *curve == b"nistp256")?;
+                ssh_string(rest).filter(|(point, _)| point.len() == 65 && point.first() == Some(&4))?
+            }
+        };
+        let (application, rest) = match key_type {
+            KeyType::Ed25519 | KeyType::EcdsaP256 => (&[][..], rest),
+            KeyType::SkEd25519 | KeyType::SkEcdsaP256 => ssh_string(rest)?,
+        };
+        rest.is_empty().then_some(Self { key_type, point, application })
+    }
+}
+
+/// The first string of SSH wire encoding (RFC 4251 section 5), and the rest.
+fn ssh_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    rest.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)
 }
 
 impl FromStr for PublicKey {
@@ -217,8 +258,10 @@ impl fmt::Debug for PublicKey {
 impl TryFrom<String> for PublicKey {
     type Error = Malformed;
 
+    /// In JSON there is one form: two words, and no comment.
     fn try_from(text: String) -> Result<Self, Malformed> {
-        text.parse()
+        let key: Self = text.parse()?;
+        if key.to_string() == text { Ok(key) } else { Err(Malformed::new(&text, "an SSH public key without comment")) }
     }
 }
 
@@ -273,6 +316,45 @@ mod tests {
         assert_eq!(key.to_string(), ALICE);
         assert_eq!(key.fingerprint().to_string(), "SHA256:Lh3dROe7Nd1LdqHkUIaKfHPHm9H6u0lNtGPoa4Cc1+w");
         assert_eq!(PublicKey::ed25519(&key.as_ed25519().unwrap()), key);
+    }
+
+    #[test]
+    fn in_json_a_public_key_has_one_form() {
+        let read = |text: &str| serde_json::from_value::<PublicKey>(text.into()).is_ok();
+        assert!(read(ALICE));
+        for other in [format!("{ALICE} alice"), format!(" {ALICE}"), ALICE.replace(' ', "\t")] {
+            assert!(!read(&other), "{other}");
+        }
+    }
+
+    /// Each key has one blob, and so one fingerprint.
+    #[test]
+    fn rejects_blobs_that_openssh_would_not_read() {
+        let string = |part: &[u8]| [&u32::try_from(part.len()).unwrap().to_be_bytes()[..], part].concat();
+        let blob = |parts: &[&[u8]]| parts.iter().flat_map(|part| string(part)).collect::<Vec<u8>>();
+        let (p256, compressed) = ([[4].as_slice(), &[7; 64]].concat(), [[2].as_slice(), &[7; 32]].concat());
+        for good in [
+            blob(&[b"ssh-ed25519", &[7; 32]]),
+            blob(&[b"sk-ssh-ed25519@openssh.com", &[7; 32], b"ssh:"]),
+            blob(&[b"ecdsa-sha2-nistp256", b"nistp256", &p256]),
+            blob(&[b"sk-ecdsa-sha2-nistp256@openssh.com", b"nistp256", &p256, b"ssh:"]),
+        ] {
+            assert!(PublicKey::from_blob(&good).is_some());
+            assert!(PublicKey::from_blob(&[good.as_slice(), &[0]].concat()).is_none(), "something follows");
+            assert!(PublicKey::from_blob(&good[..good.len() - 1]).is_none(), "something is missing");
+        }
+        let mut longer = blob(&[b"ssh-ed25519", &[7; 32]]);
+        longer[15] = 1;
+        for bad in [
+            longer,
+            blob(&[b"ssh-ed25519", &[7; 31]]),
+            blob(&[b"sk-ssh-ed25519@openssh.com", &[7; 32]]),
+            blob(&[b"ecdsa-sha2-nistp256", b"nistp256", &compressed]),
+            blob(&[b"ecdsa-sha2-nistp256", b"nistp384", &p256]),
+            blob(&[b"ssh-rsa", &[7; 32]]),
+        ] {
+            assert!(PublicKey::from_blob(&bad).is_none());
+        }
     }
 
     #[test]

@@ -168,9 +168,17 @@ impl Match {
             && among(&self.responsibility, &key.responsibility)
     }
 
-    /// Whether it matches every key.
-    pub fn is_everything(&self) -> bool {
-        *self == Self::default()
+    /// Whether it matches every key that `other` matches.
+    pub fn includes(&self, other: &Self) -> bool {
+        fn among<T: Ord>(wider: &BTreeSet<T>, narrower: &BTreeSet<T>) -> bool {
+            wider.is_empty() || (!narrower.is_empty() && narrower.is_subset(wider))
+        }
+        among(&self.workload, &other.workload)
+            && among(&self.jurisdiction, &other.jurisdiction)
+            && among(&self.classification, &other.classification)
+            && among(&self.environment, &other.environment)
+            && among(&self.backend, &other.backend)
+            && among(&self.responsibility, &other.responsibility)
     }
 }
 

@@ -169,6 +169,6 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.title, self.detail)
+        write!(f, "{}: {}", self.title.trim_end_matches('.'), self.detail)
     }
 }

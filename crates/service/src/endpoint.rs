@@ -13,6 +13,7 @@ use futures_util::{FutureExt as _, StreamExt as _};
 use journal::Journal;
 use journal::command::{Error as CommandError, SignedCommand};
 use journal::strict;
+use journal_nats::connect;
 use journal_sled::Alarm;
 use model::{Envelope, Name, Problem, ProblemType, ServiceRole, TenantId, subject};
 use serde::{Deserialize, Serialize};
@@ -135,7 +136,7 @@ where
     let Announced { service, mut health } = announced;
     let mut incoming = Incoming::subscribe(&ports.client, subjects, role.name()).await?;
     // The subscriptions are with the server before anybody is told that this role answers.
-    ports.client.flush().await.map_err(|error| Error::Bus(error.to_string()))?;
+    connect::round_trip(&ports.client).await.map_err(|error| Error::Bus(error.to_string()))?;
     ports.ready.send_modify(|ready| *ready += 1);
     info!(%role, "answering");
     let mut shutdown = std::pin::pin!(shutdown);
@@ -159,7 +160,8 @@ where
     while let Some(done) = desk.tasks.join_next().await {
         desk.done(done);
     }
-    let _ = tokio::time::timeout(LAST_ANSWERS, ports.client.flush()).await;
+    // The last answers are with the server before the process may end.
+    let _ = tokio::time::timeout(LAST_ANSWERS, connect::round_trip(&ports.client)).await;
     Ok(())
 }
 
@@ -270,7 +272,7 @@ fn open_blocking(tenant: TenantId, rest: &str, payload: &[u8]) -> Result<SignedC
     }
     let malformed = |error: &dyn std::fmt::Display| Problem::new(ProblemType::Malformed, error);
     strict::check(payload).map_err(|error| malformed(&error))?;
-    let envelope: Envelope = serde_json::from_slice(payload).map_err(|error| malformed(&error))?;
+    let envelope: Envelope = model::json::read(payload).map_err(|error| malformed(&error))?;
     let signed = SignedCommand::open(envelope).map_err(problem)?;
     let action = signed.command.action.name();
     if signed.command.tenant != tenant {

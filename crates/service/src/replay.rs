@@ -40,18 +40,24 @@ pub fn replay(replica: &Replica, root: Fingerprint, tenant: TenantId, records: V
     while !rest.is_empty() {
         let ring = ring(&overlay)?;
         let prepared: Vec<Prepared> = rest.par_iter().map(|record| prepare(record.clone(), &ring, root)).collect();
-        // Where the keys in force change, what follows is checked again under the new ones.
-        let last = prepared.iter().position(Prepared::changes_ring).map_or(prepared.len(), |place| place + 1);
-        for prepared in prepared.into_iter().take(last) {
+        let mut taken = 0;
+        for prepared in prepared {
+            let changes_ring = prepared.changes_ring();
             match take(&mut overlay, tenant, prepared, &mut replay)? {
-                Ok(()) => {}
+                Ok(judgement) => {
+                    taken += 1;
+                    // Where the keys in force have changed, what follows is checked again under the new ones.
+                    if changes_ring && judgement == Judgement::Lawful {
+                        break;
+                    }
+                }
                 Err(stopped) => {
                     replay.stopped = Some(stopped);
                     return Ok(replay);
                 }
             }
         }
-        rest = rest.get(last..).unwrap_or_default();
+        rest = rest.get(taken..).unwrap_or_default();
     }
     Ok(replay)
 }
@@ -66,7 +72,7 @@ fn take(
     tenant: TenantId,
     prepared: Prepared,
     replay: &mut Replay,
-) -> Result<Result<(), UnknownRules>, Error> {
+) -> Result<Result<Judgement, UnknownRules>, Error> {
     let before = overlay.view(prepared.footprint())?;
     let mut after = before.clone();
     let judgement = match judge(&mut after, &prepared) {
@@ -87,5 +93,5 @@ fn take(
     }
     overlay.put(&after);
     replay.changes.push(Change { before, after, record: prepared.record });
-    Ok(Ok(()))
+    Ok(Ok(judgement))
 }

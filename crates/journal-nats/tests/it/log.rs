@@ -1,6 +1,8 @@
 //! The log on the real server: the port's suite, reading on, following, and what survives a killed server.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -9,9 +11,10 @@ use journal::{Append, Head, Journal as _, Outgoing, Record};
 use journal_nats::connect::{self, Connection};
 use journal_nats::server::Server;
 use journal_nats::{NatsJournal, PlatformUser};
-use model::{EventType, Sequence, TenantId};
+use model::{EventType, Sequence, ServiceRole, TenantId, subject};
 
 use crate::bus::Bus;
+use crate::raw::Raw;
 
 async fn connected(bus: &Bus) -> (Connection, NatsJournal) {
     let credentials: PathBuf = bus.operator.credentials_path(PlatformUser::AllInOne);
@@ -90,6 +93,77 @@ async fn following_brings_what_was_committed_and_nothing_else() {
     assert_eq!(seen, wanted);
 }
 
+/// A refusal is an error of its own: nobody else wrote, so deciding again would not help.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_log_refuses_is_no_moved_head() {
+    let bus = Bus::start().await;
+    let tenant = bus.tenant("one").await.id();
+    let (_connection, journal) = connected(&bus).await;
+    let good = batch(0, 3);
+    let mut large = good.clone();
+    large[1].record.payload = vec![b' '; journal_nats::stream::MESSAGE_BYTES_MAX as usize].into();
+    let refused = journal.append(tenant, Head::EMPTY, &large).await;
+    assert!(matches!(refused, Err(journal::Error::Refused(_))), "{refused:?}");
+    assert_eq!(journal.last(tenant).await, Ok(Sequence(1)), "the one before it stands, the one behind it does not");
+    let head = behind(Head::EMPTY, &good[..1]);
+    assert_eq!(journal.append(tenant, head, &good[1..]).await, Ok(Append::Recorded));
+}
+
+/// Who asks the server chooses where the answer goes. A stored message that is led to the subject of another tenant's
+/// events is no event of theirs, whatever headers stand in it; and into a log, it is what it is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_led_to_a_subject_of_events_is_no_event() {
+    let bus = Bus::start().await;
+    let (one, two) = (bus.tenant("one").await.id(), bus.tenant("two").await.id());
+    let (_connection, journal) = connected(&bus).await;
+    let mut news = Box::pin(journal.follow().await.unwrap());
+    let credentials = bus.operator.credentials(PlatformUser::Service(ServiceRole::Issuer)).unwrap();
+    let mut raw = Raw::connect(&bus.server.url(), &credentials).await;
+    let (from, to) = (subject::log(one, EventType::KeyGenerated), subject::log(two, EventType::KeyGenerated));
+    let claims = format!("Nats-Stream: {two}\r\nNats-Subject: {to}\r\nNats-Sequence: 1\r\nKeylatch-Signature: x\r\n");
+    // With the right end and without, so that what the server adds first is read as more of the last line; and none.
+    let blocks =
+        [format!("NATS/1.0\r\n{claims}\r\n"), format!("NATS/1.0\r\n{claims}A:\r\n"), "NATS/1.0\r\n\r\n".into()];
+    for block in &blocks {
+        raw.publish(from.as_bytes(), block.as_bytes(), "{}").await;
+    }
+    raw.flush().await;
+    let service = bus.platform(PlatformUser::Service(ServiceRole::Issuer)).await;
+    let mut seen = service.client.subscribe(subject::ALL_EVENTS).await.unwrap();
+    connect::round_trip(&service.client).await.unwrap();
+    let events = subject::log(two, EventType::KeyGenerated).replace(".log.", ".evt.");
+    for sequence in 1..=blocks.len() {
+        for reply in [&events, &to] {
+            let request = format!("{{\"seq\":{sequence}}}");
+            let call = format!("$JS.API.DIRECT.GET.{one}");
+            service.client.publish_with_reply(call, reply.clone(), request.into()).await.unwrap();
+        }
+    }
+    // Of each, what was led to the events, and what the log of the second made of what was led there.
+    for _ in 0..2 * blocks.len() {
+        tokio::time::timeout(Duration::from_secs(30), seen.next()).await.expect("it is delivered").unwrap();
+    }
+    let last = journal.last(two).await.unwrap();
+    assert_eq!(last.0 as usize, blocks.len());
+    let head = Head { sequence: last, ..Head::EMPTY };
+    assert_eq!(journal.append(two, head, &batch(7, 1)).await, Ok(Append::Recorded));
+    let mut next = last.0 - blocks.len() as u64 + 1;
+    loop {
+        let news = tokio::time::timeout(Duration::from_secs(30), news.next()).await.expect("the last arrives").unwrap();
+        let News::Event(arrived) = news else { panic!("the connection was lost") };
+        if arrived.tenant == one {
+            continue;
+        }
+        assert!(arrived.sequence.0 >= next, "{arrived:?}");
+        next = arrived.sequence.0 + 1;
+        assert_eq!(Ok(vec![arrived.record.clone()]), journal.read(two, arrived.sequence, 1).await);
+        if arrived.record.signature == "s 7" {
+            assert_eq!(arrived.sequence, last.next());
+            return;
+        }
+    }
+}
+
 /// A killed server loses nothing that was acknowledged, and an append whose outcome was not known is a prefix of the
 /// batch or nothing.
 #[tokio::test(flavor = "multi_thread")]
@@ -99,15 +173,19 @@ async fn a_killed_server_loses_nothing_acknowledged() {
     for round in 0..3 {
         let (_connection, journal) = connected(&bus).await;
         let mut head = head_of(&journal, tenant).await;
+        let enough = Arc::new(AtomicBool::new(false));
+        let until = enough.clone();
         let writing = tokio::spawn(async move {
-            loop {
+            // What is under way at the kill may fail, or go through when the server is back.
+            while !until.load(Ordering::SeqCst) {
                 let batch = batch(head.sequence.0, 16);
                 match journal.append(tenant, head, &batch).await {
                     Ok(Append::Recorded) => head = behind(head, &batch),
                     Ok(moved) => panic!("nobody else writes: {moved:?}"),
-                    Err(_) => return head,
+                    Err(_) => break,
                 }
             }
+            head
         });
         // Killed while it writes: as soon as it is seen to have written something.
         let (_watch, watching) = connected(&bus).await;
@@ -118,6 +196,7 @@ async fn a_killed_server_loses_nothing_acknowledged() {
         let settings = bus.server.settings();
         bus.server.kill().await;
         bus.server = Server::start(settings).await.unwrap();
+        enough.store(true, Ordering::SeqCst);
         let acknowledged = tokio::time::timeout(Duration::from_secs(60), writing).await.expect("it gives up").unwrap();
 
         let (_connection, journal) = connected(&bus).await;

@@ -12,6 +12,8 @@ mod bus;
 mod docs;
 mod log;
 mod operator;
+mod raw;
+mod relay;
 mod server;
 mod services;
 mod tenants;

@@ -228,8 +228,11 @@ async fn a_reply_subject_carries_an_answer_past_the_permissions() {
     let tenant = bus.tenant("acme").await.id();
     let mut issuer = bus.platform(PlatformUser::Service(ServiceRole::Issuer)).await;
     let activated = subject::log(tenant, EventType::KeyActivated);
+    let mut events = issuer.client.subscribe(subject::ALL_EVENTS).await.unwrap();
     issuer.client.publish_with_reply("$JS.API.INFO", activated.clone(), "".into()).await.unwrap();
     assert_eq!(issuer.refused().await, [""; 0]);
+    // The server answers in its own time; what is republished has been stored.
+    events.next().await.unwrap();
     let last = format!("$JS.API.DIRECT.GET.{tenant}.{activated}");
     assert!(issuer.ask(&last, "").await.contains("account_info_response"));
 }

@@ -23,6 +23,7 @@ mod program;
 mod quorums;
 mod requests;
 mod sending;
+mod strangers;
 mod subscriber;
 mod up;
 mod watching;

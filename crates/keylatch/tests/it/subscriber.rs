@@ -1,12 +1,21 @@
 //! The subscriber in Python, against the real server.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use journal_nats::permission::TenantUser;
-use model::Algorithm;
+use async_nats::HeaderMap;
+use journal_nats::connect;
+use journal_nats::log::SIGNATURE;
+use journal_nats::permission::{PlatformUser, TenantUser};
+use lifecycle::Judgement;
+use model::authority::Tenants;
 use model::command::{self, Action};
+use model::event::CheckpointSigned;
+use model::text::Base64;
+use model::{Algorithm, Event, Fingerprint, ServiceRole, TenantId, Timestamp};
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
@@ -28,6 +37,24 @@ async fn until(lines: &mut Lines<BufReader<ChildStdout>>, wanted: &str) -> Vec<S
             return seen;
         }
     }
+}
+
+/// Puts into the log what nats-py takes for a signature, and nobody else does. Whoever hashes it finds no event good
+/// that comes behind.
+async fn misread(world: &World, tenant: TenantId) {
+    let user = PlatformUser::Service(ServiceRole::Expirer);
+    let credentials = world.platform.deployment().operator.credentials_path(user);
+    let service = connect::connect(&world.platform.url(), &credentials, "expirer").await.unwrap();
+    let (mut repeated, mut not_plain) = (HeaderMap::new(), HeaderMap::new());
+    repeated.append(SIGNATURE, "one");
+    repeated.append(SIGNATURE, "two");
+    not_plain.insert(SIGNATURE, "one");
+    not_plain.insert("A", "\u{e4}");
+    for headers in [repeated, not_plain] {
+        let subject = format!("kl.{tenant}.log.key.expired");
+        service.publish_with_headers(subject, headers, "{}".into()).await.unwrap();
+    }
+    connect::round_trip(&service).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,10 +84,88 @@ async fn the_subscriber_in_python_follows_verifies_and_acts() {
     assert!(from_history[0].starts_with("1 ") && from_history[0].ends_with("tenant.created"), "{from_history:#?}");
     tenant.activate(key).await;
     let live = until(&mut lines, &format!("key {key} is active")).await;
-    tenant.done(Action::KeySuspend(command::KeySuspend { reason: reason() }), Some(key), "opa").await;
+    misread(&world, tenant.tenant).await;
+    let suspend = Action::KeySuspend(command::KeySuspend { reason: reason() });
+    assert_eq!(tenant.command(suspend, Some(key), "opa").await["ok"], true);
     let more = until(&mut lines, &format!("key {key} is suspended")).await;
+    assert_eq!(more.iter().filter(|line| line.contains("VOID")).count(), 2, "{more:#?}");
     let all = [from_history, live, more].concat();
-    assert!(!all.iter().any(|line| line.contains("VOID")), "{all:#?}");
+    assert_eq!(all.iter().filter(|line| line.contains("VOID")).count(), 2, "{all:#?}");
     let numbered: Vec<u64> = all.iter().filter_map(|line| line.split(' ').next()?.parse().ok()).collect();
     assert!(numbered.iter().copied().eq(1..=numbered.len() as u64), "a gap in {numbered:?}");
+}
+
+/// Takes lines of `[signature, payload]` as the events of a chain, and says of each whether it passes form.
+const JUDGE: &str = r#"
+import json, sys, subscribe
+chain = subscribe.Chain(sys.argv[1], sys.argv[2])
+for line in sys.stdin:
+    header, payload = json.loads(line)
+    try: verdict = bool(chain.take(header, payload.encode()))
+    except subscribe.Void: verdict = False
+    print(json.dumps([verdict, chain.head, chain.time if chain.time > "0" else None]))
+"#;
+
+/// The subscriber's form is ours, also where somebody breaks the rules: every case of the law's vectors, and events by
+/// keys that have no authority at the time.
+#[test]
+fn the_subscriber_in_python_judges_form_as_we_do() {
+    let law = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/vectors/law-v1.json");
+    let file: lifecycle::vectors::File = serde_json::from_str(&std::fs::read_to_string(law).unwrap()).unwrap();
+    for case in file.cases {
+        let records = case.events.iter().map(|event| journal::Record {
+            signature: event.signature.clone(),
+            payload: event.payload.0.clone().into(),
+        });
+        compare(&case.name, case.tenant, case.root, &records.collect::<Vec<_>>());
+    }
+    let mut scenario = lifecycle::scenario::Scenario::new();
+    let authority = scenario.authority_with(2, |statement| {
+        for service in &mut statement.services {
+            match service.role {
+                ServiceRole::Issuer => service.not_after = scenario.now,
+                ServiceRole::Expirer => service.tenants = Tenants::Listed(vec![TenantId::from_bytes([9; 32])]),
+                _ => {}
+            }
+        }
+    });
+    scenario.submit(ServiceRole::Registrar, lifecycle::Input::Authority(authority)).unwrap();
+    let cause = model::EventHash::ZERO;
+    let event = Event::CheckpointSigned(CheckpointSigned { size: 0, root: Base64(vec![]), note: String::new(), cause });
+    for role in [ServiceRole::Issuer, ServiceRole::Expirer, ServiceRole::Activator] {
+        scenario.forge(role, &event);
+    }
+    compare("without authority", scenario.tenant.chain.tenant(), scenario.tenant.root, &scenario.records);
+}
+
+/// Compares verdict, head and time after every event.
+#[track_caller]
+fn compare(name: &str, tenant: TenantId, root: Fingerprint, records: &[journal::Record]) {
+    let mut state = lifecycle::Tenant::new(tenant, root);
+    let mut ours = Vec::new();
+    let mut lines = String::new();
+    for record in records {
+        let judged = state.take_record(record.clone()).unwrap();
+        let passes = !matches!(judged, Judgement::Void(lifecycle::Void::Form(_)));
+        // Before the first event of good form there is no time yet.
+        let time = (state.chain.time() > Timestamp::MIN).then(|| state.chain.time());
+        ours.push(json!([passes, state.chain.head().hash, time]));
+        let payload = String::from_utf8(record.payload.to_vec()).unwrap();
+        lines += &format!("{}\n", json!([record.signature, payload]));
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/subscribe");
+    let path = std::env::join_paths([packages(), folder]).unwrap();
+    let mut child = std::process::Command::new("python3")
+        .args(["-c", JUDGE, &tenant.to_string(), &root.to_string()])
+        .env("PYTHONPATH", path)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let theirs: Vec<Value> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(theirs, ours, "{name}");
 }

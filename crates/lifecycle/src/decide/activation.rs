@@ -50,6 +50,7 @@ pub(super) fn request(
     }
     let (policy, rule) = rule(governance, key)?;
     let (requested_by, principal) = standing::sole(governance, signed)?;
+    standing::person(principal)?;
     standing::role(principal, &rule.requesters)?;
     if params.identity != key.identity {
         let detail = format!("the request describes {}, the key is {}", params.identity, key.identity);
@@ -106,7 +107,7 @@ fn deactivate_at(
 
 /// What the approvals of a request come to now, under the policy and with the standing of people now.
 fn assess(governance: &Governance, rule: &Rule, request: &Request, now: Timestamp) -> Assessment {
-    quorum::assess(rule, &quorum::votes(governance, request, now))
+    quorum::assess(rule, &quorum::votes(governance, rule, request, now))
 }
 
 /// The assessment, or what is missing.
@@ -138,7 +139,7 @@ pub(super) fn approve(view: &View, signed: &SignedCommand, now: Timestamp) -> Re
     if request.authorized.is_some() && assess(governance, rule, request, now).is_met() {
         return nothing_due("the request is authorised already").err();
     }
-    if quorum::votes(governance, request, now).iter().any(|vote| vote.person == *person) {
+    if quorum::votes(governance, rule, request, now).iter().any(|vote| vote.person == *person) {
         return Rejection::new(ProblemType::AlreadyVoted, format!("`{person}` has approved already")).err();
     }
     Ok(Event::ActivationApproved(ActivationApproved {
@@ -287,7 +288,10 @@ fn activate(view: &View, now: Timestamp) -> Result<KeyActivated, Rejection> {
         return Rejection::new(ProblemType::KeyNotPreActive, detail).err();
     }
     let (policy, rule) = rule(governance, key)?;
-    governance.member(request.requested_by)?;
+    // Whoever asked must still be one who may: people and policy are looked at as they are now.
+    let requester = governance.member(request.requested_by)?;
+    standing::person(requester)?;
+    standing::role(requester, &rule.requesters)?;
     let approvals = quorum_met(governance, rule, request, now)?;
     Ok(KeyActivated {
         key_id: key.id,

@@ -3,20 +3,23 @@
 use journal::note::Checkpoint;
 use model::event::CheckpointSigned;
 use model::text::Base64;
-use model::{Event, ProblemType, ServiceRole};
+use model::{Event, ProblemType, ServiceRole, Timestamp};
 
 use super::nothing_due;
 use crate::Rejection;
 use crate::state::View;
 
-pub(super) fn sign(view: &View, note: &str) -> Result<Event, Rejection> {
-    let ring = &view.governance()?.authority.ring;
+pub(super) fn sign(view: &View, note: &str, now: Timestamp) -> Result<Event, Rejection> {
+    let (ring, tenant) = (&view.governance()?.authority.ring, view.chain.tenant());
     if view.progress.uncovered_since.is_none() {
         return nothing_due("every event is covered").err();
     }
-    let wanted = Checkpoint::of(view.chain.tenant(), view.chain.tree());
-    let mut keys =
-        ring.of_role(ServiceRole::EvidenceExporter).filter_map(|service| ring.key(service.public_key.fingerprint()));
+    let wanted = Checkpoint::of(tenant, view.chain.tree());
+    let exporter = Some(ServiceRole::EvidenceExporter);
+    let mut keys = ring.of_role(ServiceRole::EvidenceExporter).filter_map(|service| {
+        let fingerprint = service.public_key.fingerprint();
+        ring.key(fingerprint).filter(|_| ring.role(fingerprint, tenant, now) == exporter)
+    });
     if !keys.any(|key| Checkpoint::open(note, key).as_ref() == Some(&wanted)) {
         let detail = format!("the note is not an exporter's over the {} events so far", wanted.size);
         return Rejection::new(ProblemType::StatementInvalid, detail).err();

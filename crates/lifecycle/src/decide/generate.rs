@@ -4,8 +4,10 @@ use journal::command::SignedCommand;
 use journal::statement::Stated;
 use model::command::KeyGenerate;
 use model::event::KeyGenerated;
+use model::key::KeyIdentity;
 use model::statement::Generated;
-use model::{Action, Event, Fingerprint, KeyId, ProblemType, Timestamp, command};
+use model::text::Base64;
+use model::{Action, Algorithm, Event, Fingerprint, KeyId, ProblemType, ServiceRole, Timestamp, command};
 
 use super::new_command;
 use crate::state::{InForce, View};
@@ -53,6 +55,12 @@ pub(super) fn record(
 ) -> Result<Event, Rejection> {
     new_command(view, signed)?;
     let Allowed { key_id, params, created_by, policy } = allowed(view, signed, now)?;
+    // It was opened earlier: what counts is that the custodian may speak at the time of the event.
+    let ring = &view.governance()?.authority.ring;
+    if ring.role(stated.signer, view.chain.tenant(), now) != Some(ServiceRole::Custodian) {
+        let detail = format!("{} is no custodian's key at this time", stated.signer);
+        return Rejection::new(ProblemType::StatementInvalid, detail).err();
+    }
     let statement = &stated.statement;
     let is_for_this = statement.tenant == view.chain.tenant()
         && statement.key_id == key_id
@@ -61,6 +69,10 @@ pub(super) fn record(
         && statement.store == params.spec.backend;
     if !is_for_this {
         return Rejection::new(ProblemType::StatementInvalid, "the custodian's statement is for another command").err();
+    }
+    if !describes_a_key(statement) {
+        let detail = format!("what it says of the key does not fit `{}`", statement.algorithm);
+        return Rejection::new(ProblemType::StatementInvalid, detail).err();
     }
     Ok(Event::KeyGenerated(KeyGenerated {
         key_id,
@@ -74,4 +86,26 @@ pub(super) fn record(
         statement: stated.envelope.clone(),
         command: signed.envelope.clone(),
     }))
+}
+
+/// What comes before the 32 bytes of an Ed25519 key in SubjectPublicKeyInfo (RFC 8410 section 4).
+const SPKI_ED25519: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+/// What comes before the 64 bytes of a P-256 key there, uncompressed (RFC 5480 section 2).
+const SPKI_P256: [u8; 27] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
+];
+const CHECK_VALUE_BYTES: usize = 3;
+const X25519_BYTES: usize = 32;
+
+/// Whether a statement's bytes have the form that its algorithm, and the store's own key, give them.
+fn describes_a_key(statement: &Generated) -> bool {
+    let holds = |der: &Base64, prefix: &[u8], bytes| der.0.strip_prefix(prefix).is_some_and(|key| key.len() == bytes);
+    let identity = match (&statement.identity, statement.algorithm) {
+        (KeyIdentity::CheckValue(value), Algorithm::Aes256Gcm) => value.0.len() == CHECK_VALUE_BYTES,
+        (KeyIdentity::PublicKey(der), Algorithm::Ed25519) => holds(der, &SPKI_ED25519, 32),
+        (KeyIdentity::PublicKey(der), Algorithm::EcdsaP256) => holds(der, &SPKI_P256, 64),
+        _ => false,
+    };
+    identity && statement.seal_key.0.len() == X25519_BYTES
 }

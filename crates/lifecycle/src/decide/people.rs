@@ -37,8 +37,11 @@ pub(super) fn enroll(
     if governance.people.contains_key(&fingerprint) {
         return Rejection::new(ProblemType::PrincipalExists, format!("{fingerprint} is or was enrolled")).err();
     }
-    if governance.authority.ring.key(fingerprint).is_some() {
-        return Rejection::new(ProblemType::PrincipalExists, format!("{fingerprint} is a service's key")).err();
+    standing::own_key(&principal.key, &governance.authority.ring, governance.authority.root)?;
+    if let Some(other) = governance.people.values().find(|member| member.principal.key.point() == principal.key.point())
+    {
+        let detail = format!("it is the key of `{}`, as another kind", other.principal.label);
+        return Rejection::new(ProblemType::PrincipalExists, detail).err();
     }
     admins_are_people(principal.kind, &principal.roles)?;
     if let Some(other) =

@@ -209,9 +209,9 @@ where
 {
     let (stopper, shutdown) = Shutdown::new();
     let stopper = Arc::new(stopper);
-    let on_signal = stopper.clone();
+    let (on_signal, signal) = (stopper.clone(), stop_signal());
     let signals = tokio::spawn(async move {
-        stop_signal().await;
+        signal.await;
         info!("stopping");
         on_signal.stop();
     });
@@ -312,16 +312,18 @@ fn open_archive(path: &std::path::Path) -> Result<Archive, Error> {
     Ok(archive)
 }
 
-/// Waits for SIGINT or SIGTERM.
-pub async fn stop_signal() {
+/// Takes SIGINT and SIGTERM from now on, and waits for one of them.
+pub fn stop_signal() -> impl Future<Output = ()> + Send {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        error!("no signals can be had; stop with SIGKILL, nothing is lost by it");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    async {
+        let (Ok(mut interrupt), Ok(mut terminate)) = signals else {
+            error!("no signals can be had; stop with SIGKILL, nothing is lost by it");
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }

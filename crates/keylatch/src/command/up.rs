@@ -48,9 +48,11 @@ impl From<Sync> for SyncInterval {
 pub async fn run(args: UpArgs, screen: &mut Screen) -> Result<(), Error> {
     let options = Options { dir: args.dir, cache: args.cache, sync: args.sync.into() };
     let mut platform = Platform::start(options).await.map_err(of_platform)?;
+    // Whoever reads that it is up may stop it at once.
+    let signal = service::process::stop_signal();
     screen.show(&ready(&platform))?;
     let failed = tokio::select! {
-        () = service::process::stop_signal() => None,
+        () = signal => None,
         failed = platform.failed() => Some(failed),
     };
     let stopped = platform.stop().await;

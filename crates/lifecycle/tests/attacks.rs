@@ -269,10 +269,6 @@ fn a_key_is_not_used_before_its_activation_by_the_custodians_clock() {
     let action = Action::UseWrap(command::UseWrap { reply_to: Base64(vec![0; 32]) });
     let view = |s: &Scenario| s.tenant.view(footprint("k1"));
     // Signed now, by the real time.
-    let action = {
-        let Action::UseWrap(params) = action else { unreachable!() };
-        Action::UseWrap(params)
-    };
     let signed = s.signed(action, Some(key_id("k1")), "app", command::LIFETIME_MAX_USE);
     let permit = usage::may_use(&view(&s), &signed, real, Some(Span::ZERO)).map(|_| ());
     assert!(permit.is_err(), "used 10 minutes before `not_before` by the custodian's own clock");

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::connect::{self, connect_as};
 use crate::operator::{self, Operator, Tenant};
 use crate::permission::PlatformUser;
-use crate::stream::{self, Difference, Replicas};
+use crate::stream::{self, Difference};
 
 /// JetStream's number for "there is no such stream".
 const STREAM_NOT_FOUND: u64 = 10059;
@@ -84,9 +84,9 @@ impl Provisioner {
     }
 
     /// Sees to it that the server knows the tenant's account and has the tenant's stream. Can be repeated.
-    pub async fn provision(&self, tenant: &Tenant, replicas: Replicas) -> Result<(), Error> {
+    pub async fn provision(&self, tenant: &Tenant) -> Result<(), Error> {
         self.push(tenant.jwt()).await?;
-        self.ensure_stream(tenant.id(), replicas).await
+        self.ensure_stream(tenant.id()).await
     }
 
     /// Brings an account to the server, in place of an older JWT of the same account.
@@ -102,8 +102,8 @@ impl Provisioner {
         }
     }
 
-    async fn ensure_stream(&self, tenant: TenantId, replicas: Replicas) -> Result<(), Error> {
-        let wanted = stream::config(tenant, replicas);
+    async fn ensure_stream(&self, tenant: TenantId) -> Result<(), Error> {
+        let wanted = stream::config(tenant);
         let mut answer: StreamAnswer = self.stream("INFO", tenant, String::new()).await?;
         if answer.error.as_ref().is_some_and(|error| error.err_code == STREAM_NOT_FOUND) {
             answer = self.stream("CREATE", tenant, Value::from(wanted.clone()).to_string()).await?;

@@ -5,11 +5,10 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use ed25519_dalek::{Signer as _, SigningKey};
 use journal::command::{KeyInHand, SignedCommand};
 use journal::{Authentic, Chain, Record, Ring, sshsig};
-use model::authority::{NAMESPACE, Service, Statement, Tenants};
+use model::authority::NAMESPACE;
 use model::dsse::{self, Envelope};
 use model::people::{PublicKey, ServiceRole};
 use model::text::Base64;
-use model::{TenantId, Timestamp};
 
 const TENANT: &str = "ADVEU3DD4KOFECV66VIHWEZOYX4ZKR3WV27L464SIIPOU2IUI3JCZW22";
 

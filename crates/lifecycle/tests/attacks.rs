@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use ed25519_dalek::SigningKey;
 use journal::command::{Hand, KeyInHand, SignedCommand};
-use journal::{Authentic, Body, Record, ServiceKey, authority, statement};
+use journal::{Body, Record, ServiceKey, authority, statement};
 use lifecycle::decide::{Authorised, usage};
 use lifecycle::judge::UnknownRules;
-use lifecycle::quorum::{self, Vote};
 use lifecycle::scenario::{Scenario, key_id, policy};
-use lifecycle::{Footprint, Input, Judgement, Prepared, Tenant, Void, decide, judge, prepare};
+use lifecycle::{Footprint, Input, Judgement, Prepared, Tenant, decide, judge, prepare};
 use model::authority::{Service, Statement, Tenants};
 use model::event::*;
 use model::policy::{Match, Stage};
@@ -126,7 +125,7 @@ fn a_custodians_statement_is_judged_at_record_time_as_at_replay() {
     let mut id = [0; 16];
     (id[0], id[6], id[8]) = (1, 0x70, 0x80);
     let (record, authentic) = key.sign_event(&s.tenant.chain, EventId::from_bytes(id).unwrap(), s.now, &event);
-    let mut own = view.clone();
+    let mut own = view;
     let mine = judge(&mut own, &Prepared::own(record.clone(), authentic, event, input)).unwrap();
     let theirs = s.reader.take_record(record).unwrap();
     assert_eq!(mine, theirs, "the recorder's replica and every reader part ways for good");
@@ -184,7 +183,7 @@ fn a_void_event_with_later_rules_stops_nobody() {
         body.tenant = other; // a lawful event of another tenant, copied here by whoever can write to the stream
         body.previous = EventHash::ZERO;
     });
-    let mut reader = s.reader.clone();
+    let mut reader = s.reader;
     assert!(
         matches!(reader.take_record(record), Ok(Judgement::Void(_))),
         "a copied event of another tenant stops every reader"
@@ -270,10 +269,6 @@ fn a_key_is_not_used_before_its_activation_by_the_custodians_clock() {
     let action = Action::UseWrap(command::UseWrap { reply_to: Base64(vec![0; 32]) });
     let view = |s: &Scenario| s.tenant.view(footprint("k1"));
     // Signed now, by the real time.
-    let action = {
-        let Action::UseWrap(params) = action else { unreachable!() };
-        Action::UseWrap(params)
-    };
     let signed = s.signed(action, Some(key_id("k1")), "app", command::LIFETIME_MAX_USE);
     let permit = usage::may_use(&view(&s), &signed, real, Some(Span::ZERO)).map(|_| ());
     assert!(permit.is_err(), "used 10 minutes before `not_before` by the custodian's own clock");

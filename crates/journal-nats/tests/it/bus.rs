@@ -6,7 +6,6 @@ use std::time::Duration;
 use async_nats::{Client, Event, RequestErrorKind, ServerError};
 use journal_nats::connect;
 use journal_nats::server::{self, Server, Settings, SyncInterval};
-use journal_nats::stream::Replicas;
 use journal_nats::{Credentials, Operator, PlatformUser, Provisioner, Tenant, TenantUser};
 use tokio::sync::mpsc;
 
@@ -47,7 +46,7 @@ impl Bus {
 
     pub(crate) async fn tenant(&self, name: &str) -> Tenant {
         let tenant = self.operator.create_tenant(&name.parse().unwrap()).unwrap();
-        self.provisioner.provision(&tenant, Replicas::One).await.unwrap();
+        self.provisioner.provision(&tenant).await.unwrap();
         tenant
     }
 

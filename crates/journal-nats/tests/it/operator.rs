@@ -7,7 +7,6 @@ use std::path::Path;
 
 use journal_nats::operator::Error;
 use journal_nats::server::Server;
-use journal_nats::stream::Replicas;
 use journal_nats::{
     CredentialsError, Operator, PlatformUser, SecretFileError, TenantUser, connect, inbox_prefix, provision,
 };
@@ -98,9 +97,9 @@ fn the_operators_identity_may_be_kept_elsewhere() {
 async fn a_tenant_is_provisioned_as_often_as_one_likes() {
     let bus = Bus::start().await;
     let tenant = bus.tenant("acme").await;
-    bus.provisioner.provision(&tenant, Replicas::One).await.unwrap();
+    bus.provisioner.provision(&tenant).await.unwrap();
     let again = Operator::open(&bus.dir.path().join("operator")).unwrap().tenant(tenant.id()).unwrap();
-    bus.provisioner.provision(&again, Replicas::One).await.unwrap();
+    bus.provisioner.provision(&again).await.unwrap();
 }
 
 #[tokio::test]
@@ -111,7 +110,7 @@ async fn rejects_a_stream_that_is_set_up_otherwise() {
     let config = serde_json::json!({ "name": id, "subjects": [format!("kl.{id}.log.>")], "max_age": 1_000_000_000 });
     let provisioner = bus.platform(PlatformUser::PROVISIONER).await;
     provisioner.ask(&format!("$JS.API.STREAM.CREATE.{id}"), &config.to_string()).await;
-    let error = bus.provisioner.provision(&tenant, Replicas::One).await.unwrap_err();
+    let error = bus.provisioner.provision(&tenant).await.unwrap_err();
     let provision::Error::StreamDiffers { tenant, differences } = error else { panic!("{error}") };
     assert_eq!(tenant, id);
     let members: Vec<_> = differences.iter().map(|difference| difference.member.as_str()).collect();

@@ -13,7 +13,6 @@ use journal_nats::connect::{self, Connection};
 use journal_nats::header::Plain;
 use journal_nats::relay::{self, Relay};
 use journal_nats::server::{Server, Settings, SyncInterval};
-use journal_nats::stream::Replicas;
 use journal_nats::{Credentials, NatsJournal, Operator, PlatformUser, Provisioner, TenantUser};
 use model::{EventType, Sequence, ServiceRole, TenantId, subject};
 use proptest::collection::vec;
@@ -416,7 +415,7 @@ async fn relay_costs() {
     let server = Server::start(Settings { sync, ..settings(dir.path(), &operator) }).await.unwrap();
     let tenant = operator.create_tenant(&"one".parse().unwrap()).unwrap();
     let provisioner = Provisioner::connect(&operator, &server.url()).await.unwrap();
-    provisioner.provision(&tenant, Replicas::One).await.unwrap();
+    provisioner.provision(&tenant).await.unwrap();
     let credentials = operator.credentials(PlatformUser::AllInOne).unwrap();
     let direct = connect::options(&credentials, "direct").unwrap().connect(server.url()).await.unwrap();
     let relayed = connect::connect_as(&server.url(), &credentials, "relayed").await.unwrap();

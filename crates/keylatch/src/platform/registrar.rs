@@ -5,7 +5,6 @@ use std::sync::Arc;
 use journal::command::SignedCommand;
 use journal::{Append, Journal as _, Outgoing, Record};
 use journal_nats::permission::PlatformUser;
-use journal_nats::stream::Replicas;
 use journal_nats::{NatsJournal, Provisioner, connect};
 use lifecycle::{Input, Judgement, Tenant, decide};
 use model::{EventHash, Name, Problem, ProblemType, Sequence, ServiceRole, TenantId};
@@ -54,7 +53,7 @@ pub async fn create(deployment: &Deployment, signed: Arc<SignedCommand>) -> Resu
     decide(&state.view(input.footprint()), &input, now)
         .map_err(|rejection| Error::Refused(Box::new(rejection.into())))?;
 
-    Provisioner::connect(&deployment.operator, &url).await?.provision(&tenant, Replicas::One).await?;
+    Provisioner::connect(&deployment.operator, &url).await?.provision(&tenant).await?;
     let credentials = deployment.operator.credentials_path(PlatformUser::PROVISIONER);
     let connection = connect::watched(&url, &credentials, "keylatch registrar").await?;
     let journal = NatsJournal::new(&connection);

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use journal_nats::connect;
 use journal_nats::permission::PlatformUser;
 use journal_nats::server::{Server, Settings, SyncInterval, find};
-use journal_nats::stream::Replicas;
 use journal_nats::{NatsJournal, Provisioner};
 use model::ServiceRole;
 use service::process::{self, start};
@@ -136,7 +135,7 @@ async fn provision(deployment: &Deployment, server: &Server) -> Result<(), Error
     let provisioner = Provisioner::connect(&deployment.operator, &server.url()).await.map_err(|error| wrong(&error))?;
     for id in deployment.operator.tenants().map_err(|error| wrong(&error))? {
         let tenant = deployment.operator.tenant(id).map_err(|error| wrong(&error))?;
-        provisioner.provision(&tenant, Replicas::One).await.map_err(|error| wrong(&error))?;
+        provisioner.provision(&tenant).await.map_err(|error| wrong(&error))?;
     }
     Ok(())
 }

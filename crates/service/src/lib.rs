@@ -47,7 +47,7 @@ pub enum Error {
         /// What was wrong with it, and what would be right.
         error: String,
     },
-    /// Of the platform in one process: a part of it is gone, and the rest does not go on without it.
+    /// A part of the process is gone, and the rest does not go on without it.
     #[error("the {part} has ended: {error}")]
     Ended {
         /// Which.

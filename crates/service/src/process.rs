@@ -228,14 +228,29 @@ where
         keeps_archive,
         clock: Clock::default(),
     };
-    let (ports, following) = start(parts, shutdown.clone()).await?;
+    let (ports, mut following) = start(parts, shutdown.clone()).await?;
     let node = ports.node.clone();
-    let outcome = run(ports, config, shutdown).await;
+    let outcome = tokio::select! {
+        outcome = run(ports, config, shutdown.clone()) => outcome,
+        error = ended(&mut following, shutdown) => Err(error),
+    };
     stopper.stop();
-    let _ = following.await;
+    if !following.is_finished() {
+        let _ = following.await;
+    }
     node.close().await;
     signals.abort();
     outcome
+}
+
+/// Waits until the follower of the log ends unasked: without it a service would go on, and see nothing.
+async fn ended(following: &mut tokio::task::JoinHandle<()>, shutdown: Shutdown) -> Error {
+    let why = tokio::select! {
+        biased;
+        () = shutdown.wished() => std::future::pending().await,
+        ended = following => ended.err().map_or_else(|| "nobody asked it to".to_owned(), |error| error.to_string()),
+    };
+    Error::Ended { part: "follower of the log", error: Box::new(Error::Internal(why)) }
 }
 
 /// What a process is started from.

@@ -108,12 +108,6 @@ impl Operator {
         &self.platform.id
     }
 
-    /// The JWT of the platform's account. A server that this directory's [`Accounts`] do not configure, such as one of
-    /// a cluster, has it pushed ([`crate::Provisioner::push`]) whenever the permissions have changed.
-    pub fn platform_jwt(&self) -> &str {
-        &self.platform.jwt
-    }
-
     /// Where a platform user's credentials stand.
     pub fn credentials_path(&self, user: PlatformUser) -> PathBuf {
         self.dir.join("platform").join(format!("{}.creds", user.name()))

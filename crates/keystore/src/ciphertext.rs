@@ -25,9 +25,6 @@ use crate::Error;
 /// How often a key may encrypt or wrap under random 96-bit nonces (SP 800-38D, 8.3).
 pub const ENCRYPTIONS_MAX: u64 = 1 << 32;
 
-/// How many bytes a ciphertext is longer than what it carries.
-pub const OVERHEAD_BYTES: usize = HEADER_BYTES + 16;
-
 const VERSION: u8 = 1;
 const LABEL: &[u8] = b"keylatch ciphertext v1";
 const HEADER_BYTES: usize = 30;

@@ -63,8 +63,7 @@ async fn refuses_a_moved_head<J: Journal>(journal: &J, tenant: TenantId, head: H
 
 async fn lets_one_of_two_writers_win<J: Journal>(journal: &J, tenant: TenantId, head: Head) -> Head {
     let (ours, theirs) = (batch("ours", 5), batch("theirs", 5));
-    let (one, two) =
-        futures_lite_join(journal.append(tenant, head, &ours), journal.append(tenant, head, &theirs)).await;
+    let (one, two) = join(journal.append(tenant, head, &ours), journal.append(tenant, head, &theirs)).await;
     let (winner, loser) = match (one.expect("an answer"), two.expect("an answer")) {
         (Append::Recorded, other) => (ours, other),
         (other, Append::Recorded) => (theirs, other),
@@ -98,7 +97,7 @@ async fn all<J: Journal>(journal: &J, tenant: TenantId) -> Vec<Record> {
 }
 
 /// Both at once, without a runtime: whichever is ready makes progress.
-async fn futures_lite_join<A, B>(one: impl Future<Output = A>, two: impl Future<Output = B>) -> (A, B) {
+async fn join<A, B>(one: impl Future<Output = A>, two: impl Future<Output = B>) -> (A, B) {
     let (mut one, mut two) = (std::pin::pin!(one), std::pin::pin!(two));
     let (mut first, mut second) = (None, None);
     std::future::poll_fn(move |cx| {

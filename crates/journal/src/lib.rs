@@ -4,14 +4,17 @@
 //! **Law** (role, transition, quorum, policy) is in `lifecycle`. An event that fails either is *void*: it changes
 //! nothing, and the chain goes on over its hash. The verdict depends on hashed bytes and on nothing else.
 //!
-//! Also here: the port to a log ([`Journal`]), its in-memory form for tests, and the suite that every form must pass.
+//! Also here: the port to a log ([`Journal`]) and, behind the feature `testing`, a log in memory and the suite that every
+//! log must pass.
 #![doc = include_str!("../SPEC.md")]
 
 pub mod authority;
 pub mod chain;
 pub mod command;
+#[cfg(feature = "testing")]
 pub mod conformance;
 pub mod event;
+#[cfg(feature = "testing")]
 pub mod memory;
 pub mod merkle;
 pub mod note;

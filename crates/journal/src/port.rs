@@ -9,7 +9,7 @@ use crate::event::Record;
 
 /// A log of events, one stream a tenant.
 ///
-/// The contract, which [`crate::conformance`] holds every implementation to:
+/// The contract, which `conformance` (feature `testing`) holds every implementation to:
 ///
 /// - A record that was reported as recorded is durable, stays at its sequence for ever, and every later read from
 ///   anywhere sees it. Sequences are 1, 2, 3 … without gaps.

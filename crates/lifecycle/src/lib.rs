@@ -5,7 +5,7 @@
 //!   that records it, or with a [`Rejection`]. It reads no clock, no file, no network and no dice.
 //! - [`evolve()`] takes a recorded event into the view. It is total: what is recorded is a fact.
 //! - [`judge()`] is how anybody checks what somebody else recorded: it decides again at the event's time, and compares.
-//!   Services, subscribers, auditors and the simulator all run these three.
+//!   Services, the command line and the offline verifier run these three.
 //! - [`due()`] says what the passing of time, or an earlier event, calls for next.
 
 pub mod decide;
@@ -15,6 +15,7 @@ pub mod judge;
 pub mod policy;
 pub mod quorum;
 pub mod rejection;
+#[cfg(feature = "testing")]
 pub mod scenario;
 pub mod standing;
 pub mod state;

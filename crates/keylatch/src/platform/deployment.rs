@@ -122,44 +122,53 @@ fn authority_of(
     services: &[(ServiceRole, PublicKey)],
     clock: &Clock,
 ) -> Result<Authorised, Error> {
-    let fingerprint = root.public_key().fingerprint();
-    let held = match secret_file::read(path).map_err(|error| wrong(path, error))? {
-        Some(text) => {
-            let envelope: Envelope = serde_json::from_str(&text).map_err(|error| wrong(path, error))?;
-            let statement = authority::open(&envelope, fingerprint).map_err(|error| wrong(path, error))?;
-            Some(Authorised { statement, envelope })
-        }
-        None => None,
-    };
-    let names = |statement: &Statement| {
-        let named: Vec<_> =
-            statement.services.iter().map(|service| (service.role, service.public_key.clone())).collect();
-        named == services && statement.registrars == std::slice::from_ref(registrar) && statement.rules == RULES
-    };
+    let held = read_authority(path, root.public_key().fingerprint())?;
     let epoch = match held {
-        Some(held) if names(&held.statement) => return Ok(held),
+        Some(held) if names(&held.statement, registrar, services) => return Ok(held),
         Some(held) => held.statement.epoch + 1,
         None => 1,
     };
-    let now = clock.now();
-    let not_before = Timestamp::from_unix_millis(now.unix_millis() - BEFORE.as_millis());
+    let statement = new_statement(root, epoch, registrar, services, clock.now());
+    let envelope = authority::sign(&statement, root).map_err(|error| wrong(path, error))?;
+    let json = serde_json::to_string_pretty(&envelope).map_err(|error| wrong(path, error))?;
+    secret_file::replace(path, &(json + "\n")).map_err(|error| wrong(path, error))?;
+    Ok(Authorised { statement, envelope })
+}
+
+/// What the root said last, where it has said anything.
+fn read_authority(path: &Path, root: Fingerprint) -> Result<Option<Authorised>, Error> {
+    let Some(text) = secret_file::read(path).map_err(|error| wrong(path, error))? else { return Ok(None) };
+    let envelope: Envelope = serde_json::from_str(&text).map_err(|error| wrong(path, error))?;
+    let statement = authority::open(&envelope, root).map_err(|error| wrong(path, error))?;
+    Ok(Some(Authorised { statement, envelope }))
+}
+
+/// Whether a statement names these keys and no others, under the rules of this program.
+fn names(statement: &Statement, registrar: &PublicKey, services: &[(ServiceRole, PublicKey)]) -> bool {
+    let named: Vec<_> = statement.services.iter().map(|service| (service.role, service.public_key.clone())).collect();
+    named == services && statement.registrars == std::slice::from_ref(registrar) && statement.rules == RULES
+}
+
+fn new_statement(
+    root: &KeyInHand,
+    epoch: u64,
+    registrar: &PublicKey,
+    services: &[(ServiceRole, PublicKey)],
+    now: Timestamp,
+) -> Statement {
     let service = |(role, public_key): &(ServiceRole, PublicKey)| Service {
         role: *role,
         public_key: public_key.clone(),
         tenants: Tenants::ALL,
-        not_before,
+        not_before: Timestamp::from_unix_millis(now.unix_millis() - BEFORE.as_millis()),
         not_after: now + AUTHORITY_FOR,
     };
-    let statement = Statement {
-        root: fingerprint,
+    Statement {
+        root: root.public_key().fingerprint(),
         epoch,
         rules: RULES,
         registrars: vec![registrar.clone()],
         services: services.iter().map(service).collect(),
         issued_at: now,
-    };
-    let envelope = authority::sign(&statement, root).map_err(|error| wrong(path, error))?;
-    let json = serde_json::to_string_pretty(&envelope).map_err(|error| wrong(path, error))?;
-    secret_file::replace(path, &(json + "\n")).map_err(|error| wrong(path, error))?;
-    Ok(Authorised { statement, envelope })
+    }
 }

@@ -8,13 +8,7 @@ use tokio::task::{JoinError, JoinSet};
 
 /// Tasks, each with the name that people know it by.
 #[derive(Default)]
-pub(super) struct Parts(JoinSet<Ended>);
-
-/// How a part has ended.
-struct Ended {
-    part: &'static str,
-    outcome: Result<(), Error>,
-}
+pub(super) struct Parts(JoinSet<(&'static str, Result<(), Error>)>);
 
 impl Parts {
     /// Runs a part.
@@ -22,17 +16,17 @@ impl Parts {
         self.0.spawn(async move {
             let panicked = |_| Err(Error::Internal("it panicked; see the log".into()));
             let outcome = AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(panicked);
-            Ended { part, outcome }
+            (part, outcome)
         });
     }
 
     /// Waits until one of them ends, which none should by itself.
     pub(super) async fn failed(&mut self) -> Error {
         match self.0.join_next().await {
-            Some(ended) => {
-                let by_itself = |part| of_part(part, Error::Internal("nobody asked it to".into()));
-                failure(ended).unwrap_or_else(by_itself)
-            }
+            Some(ended) => match End::of(ended) {
+                End::Failed(error) => error,
+                End::ByItself(part) => of_part(part, Error::Internal("nobody asked it to".into())),
+            },
             None => std::future::pending().await,
         }
     }
@@ -41,7 +35,7 @@ impl Parts {
     pub(super) async fn stopped(&mut self) -> Result<(), Error> {
         let mut outcome = Ok(());
         while let Some(ended) = self.0.join_next().await {
-            if let Ok(error) = failure(ended) {
+            if let End::Failed(error) = End::of(ended) {
                 outcome = outcome.and(Err(error));
             }
         }
@@ -49,12 +43,21 @@ impl Parts {
     }
 }
 
-/// Why a part has failed; its name where it has not.
-fn failure(ended: Result<Ended, JoinError>) -> Result<Error, &'static str> {
-    match ended {
-        Ok(Ended { part, outcome: Err(error) }) => Ok(of_part(part, error)),
-        Ok(Ended { part, outcome: Ok(()) }) => Err(part),
-        Err(error) => Ok(Error::Internal(error.to_string())),
+/// How a part has ended.
+enum End {
+    /// The part of this name has returned, and says that all is well.
+    ByItself(&'static str),
+    /// A part has failed.
+    Failed(Error),
+}
+
+impl End {
+    fn of(ended: Result<(&'static str, Result<(), Error>), JoinError>) -> Self {
+        match ended {
+            Ok((part, Ok(()))) => Self::ByItself(part),
+            Ok((part, Err(error))) => Self::Failed(of_part(part, error)),
+            Err(error) => Self::Failed(Error::Internal(error.to_string())),
+        }
     }
 }
 
@@ -73,7 +76,7 @@ mod tests {
         let (stopper, shutdown) = Shutdown::new();
         let mut parts = Parts::default();
         parts.spawn("expirer", async {
-            shutdown.wished().await;
+            shutdown.requested().await;
             Ok(())
         });
         parts.spawn("approver", run);

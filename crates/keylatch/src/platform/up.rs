@@ -53,7 +53,7 @@ impl Platform {
             .await
             .map_err(|error| Error::Bus(error.to_string()))?;
         let keys = ServiceRole::SERVICES.into_iter().map(|role| deployment.service_key(role));
-        let process = process::Parts {
+        let process = process::StartOptions {
             connection,
             instance: deployment.instance()?,
             keys: keys.collect::<Result<_, Error>>()?,

@@ -10,7 +10,7 @@ use model::statement::Generated;
 use model::text::Base64;
 use model::{Action, Problem, ProblemType, TenantId, dsse};
 use serde_json::json;
-use service::endpoint::Answer;
+use service::command::Answer;
 
 use crate::{Custodian, ROLE, blocking};
 

@@ -5,7 +5,7 @@
 //! counts. Words are kept for tenants in use only.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use journal::{Journal, statement};
@@ -14,7 +14,7 @@ use model::statement::{Lease, LeaseRequest};
 use model::{Digest, Envelope, Sequence, ServiceRole, Span, TenantId, Timestamp, dsse, subject};
 use rand_core::{OsRng, RngCore as _};
 use serde::Deserialize;
-use service::Ports;
+use service::{Ports, lock};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 use tracing::warn;
@@ -83,10 +83,6 @@ impl Word {
         let by_clock = if now > time { (now - time).to_std() } else { Duration::ZERO };
         Some(instant.elapsed().max(by_clock))
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Asks, checks the answer, and makes sure that our replica is as far as it says.

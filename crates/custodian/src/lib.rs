@@ -2,13 +2,13 @@
 //!
 //! It believes no message. It follows and verifies the log itself, and a key works exactly while the verified chain says
 //! *active*. It generates keys on commands that people signed (`generate`), brings its store to the chain's state
-//! (`apply`), and uses keys for those who may (`usage`), each command once (`once`), as long as it has fresh word on
+//! (`apply`), and uses keys for those who may (`usage`), each command once (`replay_guard`), as long as it has fresh word on
 //! the chain (`lease`). What was used and what was refused it reports, gathered (`tally`).
 
 mod apply;
 mod generate;
 mod lease;
-mod once;
+mod replay_guard;
 mod software;
 mod tally;
 mod usage;
@@ -22,12 +22,12 @@ use keystore::KeyStore;
 use lifecycle::state::Key;
 use lifecycle::{Duty, Rejection};
 use model::{Problem, ProblemType, ServiceRole, TenantId, subject};
-use service::{Error, Ports, Shutdown, duty, endpoint, process};
+use service::{Error, Ports, Shutdown, command, duty, health, process, requests};
 
 pub use crate::software::{SOFTWARE, open as open_software_store};
 
 use crate::lease::Leases;
-use crate::once::Once;
+use crate::replay_guard::ReplayGuard;
 use crate::tally::Tally;
 
 const ROLE: ServiceRole = ServiceRole::Custodian;
@@ -37,7 +37,7 @@ struct Custodian<J, S> {
     ports: Ports<J>,
     store: Arc<S>,
     leases: Leases,
-    once: Once,
+    replay_guard: ReplayGuard,
     tally: Tally,
 }
 
@@ -60,10 +60,10 @@ where
     S: KeyStore + 'static,
 {
     let wrong = |error: std::io::Error| Error::File { path: uses.to_owned(), error: error.to_string() };
-    let once = Once::open(uses, ports.node.clock().now()).map_err(wrong)?;
-    let service = endpoint::announce(&ports, ROLE).await?;
+    let replay_guard = ReplayGuard::open(uses, ports.node.clock().now()).map_err(wrong)?;
+    let service = health::announce(&ports, ROLE).await?;
     let (leases, tally) = (Leases::default(), Tally::default());
-    let custodian = Arc::new(Custodian { ports: ports.clone(), store, leases, once, tally });
+    let custodian = Arc::new(Custodian { ports: ports.clone(), store, leases, replay_guard, tally });
     let answering = custodian.clone();
     let handle = move |tenant, rest: String, payload: Bytes| answer(answering.clone(), tenant, rest, payload);
     let mut subjects = process::command_subjects(ROLE);
@@ -71,7 +71,7 @@ where
     // The last reports are of the last answers.
     let (answered, all_answered) = Shutdown::new();
     let asked = async {
-        let outcome = endpoint::serve(&ports, service, ROLE, &subjects, handle, shutdown.clone().wished()).await;
+        let outcome = requests::serve(&ports, service, ROLE, &subjects, handle, shutdown.clone().requested()).await;
         answered.stop();
         outcome
     };
@@ -85,9 +85,9 @@ where
             }
         }
     };
-    let due = duty::run(ports.node.clone(), ROLE, perform, shutdown.clone().wished());
+    let due = duty::run(ports.node.clone(), ROLE, perform, shutdown.clone().requested());
     let reporting = async {
-        tally::report(&custodian, all_answered.wished()).await;
+        tally::report(&custodian, all_answered.requested()).await;
         Ok(())
     };
     tokio::try_join!(asked, due, reporting)?;
@@ -100,7 +100,7 @@ where
     S: KeyStore + 'static,
 {
     let what = rest.clone();
-    endpoint::command(tenant, rest, payload, move |signed| async move {
+    command::answer(tenant, rest, payload, move |signed| async move {
         match what.as_str() {
             "custody.generate" => generate::generate(&custodian, tenant, &signed).await,
             "cmd.key.prove" => usage::prove(&custodian, tenant, &signed).await,
@@ -133,4 +133,20 @@ fn problem(error: &keystore::Error) -> Problem {
         Store::Storage(_) => ProblemType::Unavailable,
     };
     Problem::new(kind, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use model::KeyState;
+
+    /// The rules and the key store each have their own table of SP 800-57's transitions.
+    #[test]
+    fn the_chain_and_the_key_store_allow_the_same_transitions() {
+        for from in KeyState::ALL {
+            for to in KeyState::ALL.into_iter().filter(|to| *to != from) {
+                let store = keystore::transition::step(from, to).is_some();
+                assert_eq!(lifecycle::transition::allowed(from, to), store, "{from} to {to}");
+            }
+        }
+    }
 }

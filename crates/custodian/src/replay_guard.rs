@@ -1,4 +1,4 @@
-//! Once: a use command is carried out once, by whichever run of the custodian.
+//! The replay guard: a use command is carried out once, by whichever run of the custodian.
 //!
 //! The ids of accepted commands stand in memory and, before the use is carried out, in a file beside the key store. A
 //! command can be accepted for at most [`model::command::LIFETIME_MAX_USE`] and the tolerance for clocks, a minute and a
@@ -13,10 +13,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use lifecycle::Rejection;
 use model::{CommandId, ProblemType, Span, Timestamp};
+use service::lock;
 
 /// How long a generation takes ids. Longer than any command can be accepted.
 const GENERATION: Span = Span::from_secs(120);
@@ -24,7 +25,7 @@ const GENERATION: Span = Span::from_secs(120);
 const ID_BYTES: usize = 16;
 
 /// The ids of the commands that were accepted lately.
-pub(crate) struct Once(Mutex<Generations>);
+pub(crate) struct ReplayGuard(Mutex<Generations>);
 
 struct Generations {
     newer: Generation,
@@ -39,7 +40,7 @@ struct Generation {
     ids: HashSet<[u8; ID_BYTES]>,
 }
 
-impl Once {
+impl ReplayGuard {
     /// Reads what earlier runs have accepted, from a folder that only this process writes to.
     pub(crate) fn open(folder: &Path, now: Timestamp) -> io::Result<Self> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
@@ -58,7 +59,7 @@ impl Once {
 
     /// Accepts a command, and never again.
     pub(crate) fn accept(&self, id: CommandId, now: Timestamp) -> Result<(), Rejection> {
-        let mut generations = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut generations = lock(&self.0);
         let id = *id.as_bytes();
         generations.turn(now).map_err(unnoted)?;
         if generations.newer.ids.contains(&id) || generations.older.ids.contains(&id) {
@@ -73,7 +74,7 @@ fn unnoted(error: io::Error) -> Rejection {
 }
 
 impl Generations {
-    /// Once the newer is full of age, forgets the older and begins a new one in its place.
+    /// ReplayGuard the newer is full of age, forgets the older and begins a new one in its place.
     fn turn(&mut self, now: Timestamp) -> io::Result<()> {
         if now < self.since + GENERATION {
             return Ok(());
@@ -125,8 +126,8 @@ mod tests {
     }
 
     #[track_caller]
-    fn accepts(once: &Once, id: CommandId, now: Timestamp, expected: bool) {
-        let outcome = once.accept(id, now).map_err(|rejection| rejection.problem);
+    fn accepts(guard: &ReplayGuard, id: CommandId, now: Timestamp, expected: bool) {
+        let outcome = guard.accept(id, now).map_err(|rejection| rejection.problem);
         assert_eq!(outcome, if expected { Ok(()) } else { Err(ProblemType::UseRepeated) });
     }
 
@@ -134,25 +135,25 @@ mod tests {
     fn a_command_is_accepted_once_for_as_long_as_it_can_live_and_in_any_run() {
         let dir = tempfile::tempdir().unwrap();
         let [first, second, third] = [(); 3].map(|()| clock::command_id());
-        let once = Once::open(dir.path(), at(0)).unwrap();
-        accepts(&once, first, at(0), true);
-        accepts(&once, first, at(0), false);
-        accepts(&once, second, at(119), true);
-        accepts(&once, third, at(121), true);
-        accepts(&once, first, at(121), false);
-        accepts(&once, second, at(209), false);
-        drop(once);
-        let once = Once::open(dir.path(), at(210)).unwrap();
-        accepts(&once, second, at(210), false);
-        accepts(&once, third, at(300), false);
-        drop(once);
-        let once = Once::open(dir.path(), at(301)).unwrap();
-        accepts(&once, third, at(301), false);
+        let guard = ReplayGuard::open(dir.path(), at(0)).unwrap();
+        accepts(&guard, first, at(0), true);
+        accepts(&guard, first, at(0), false);
+        accepts(&guard, second, at(119), true);
+        accepts(&guard, third, at(121), true);
+        accepts(&guard, first, at(121), false);
+        accepts(&guard, second, at(209), false);
+        drop(guard);
+        let guard = ReplayGuard::open(dir.path(), at(210)).unwrap();
+        accepts(&guard, second, at(210), false);
+        accepts(&guard, third, at(300), false);
+        drop(guard);
+        let guard = ReplayGuard::open(dir.path(), at(301)).unwrap();
+        accepts(&guard, third, at(301), false);
         // Two generations later they are forgotten; by then they have expired long ago.
-        accepts(&once, clock::command_id(), at(500), true);
-        accepts(&once, clock::command_id(), at(700), true);
+        accepts(&guard, clock::command_id(), at(500), true);
+        accepts(&guard, clock::command_id(), at(700), true);
         assert!({
-            let generations = once.0.lock().unwrap();
+            let generations = guard.0.lock().unwrap();
             generations.newer.ids.len() == 1 && generations.older.ids.len() == 1
         });
     }
@@ -161,23 +162,23 @@ mod tests {
     fn an_id_cut_short_is_none_and_the_rest_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let [whole, torn] = [(); 2].map(|()| clock::command_id());
-        let once = Once::open(dir.path(), at(0)).unwrap();
-        accepts(&once, whole, at(0), true);
-        accepts(&once, torn, at(0), true);
-        drop(once);
+        let guard = ReplayGuard::open(dir.path(), at(0)).unwrap();
+        accepts(&guard, whole, at(0), true);
+        accepts(&guard, torn, at(0), true);
+        drop(guard);
         let file = OpenOptions::new().write(true).open(dir.path().join("ids.1")).unwrap();
         file.set_len(20).unwrap();
-        let once = Once::open(dir.path(), at(1)).unwrap();
-        accepts(&once, whole, at(1), false);
-        accepts(&once, torn, at(1), true);
+        let guard = ReplayGuard::open(dir.path(), at(1)).unwrap();
+        accepts(&guard, whole, at(1), false);
+        accepts(&guard, torn, at(1), true);
     }
 
     #[test]
     fn what_can_not_be_noted_is_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let once = Once::open(&dir.path().join("uses"), at(0)).unwrap();
-        once.0.lock().unwrap().newer.file = File::open("/dev/null").unwrap();
+        let guard = ReplayGuard::open(&dir.path().join("uses"), at(0)).unwrap();
+        guard.0.lock().unwrap().newer.file = File::open("/dev/null").unwrap();
         let id = clock::command_id();
-        assert_eq!(once.accept(id, at(0)).unwrap_err().problem, ProblemType::Unavailable);
+        assert_eq!(guard.accept(id, at(0)).unwrap_err().problem, ProblemType::Unavailable);
     }
 }

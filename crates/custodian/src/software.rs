@@ -40,7 +40,7 @@ pub async fn open<J: Journal>(node: &Node<J>, folder: &Path, shutdown: Shutdown)
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_AGAIN) => {}
-            () = shutdown.clone().wished() => return Err(Error::Stopped),
+            () = shutdown.clone().requested() => return Err(Error::Stopped),
         }
     }
 }

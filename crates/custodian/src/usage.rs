@@ -14,7 +14,7 @@ use model::text::Base64;
 use model::{Action, Fingerprint, KeyId, Problem, ProblemType, Span, TenantId};
 use rand_core::OsRng;
 use serde_json::{Value, json};
-use service::endpoint::Answer;
+use service::command::Answer;
 use zeroize::Zeroizing;
 
 use crate::{Custodian, blocking, problem};
@@ -76,7 +76,7 @@ where
         Ok(Allowed { key: key.id, operation, by, deactivated, activation: key.activation })
     };
     let allowed = node.check(tenant, footprint, check).await?;
-    custodian.once.accept(signed.command.id, node.clock().now())?;
+    custodian.replay_guard.accept(signed.command.id, node.clock().now())?;
     Ok(allowed)
 }
 

@@ -11,8 +11,8 @@ use model::history::{ANSWER_BYTES_MAX, HistoryAnswer, HistoryEvent, HistoryReque
 use model::statement::{Lease, LeaseRequest};
 use model::text::Base64;
 use model::{Problem, ProblemType, Sequence, ServiceRole, TenantId, dsse, subject};
-use service::endpoint::{self, Answer};
-use service::{Error, Node, Ports, Shutdown, Wanted, duty};
+use service::command::{self, Answer};
+use service::{Error, Node, Ports, Shutdown, Wanted, duty, health, requests};
 
 const ROLE: ServiceRole = ServiceRole::EvidenceExporter;
 
@@ -25,14 +25,14 @@ const EVENT_OVERHEAD: usize = 420;
 
 /// Runs until `shutdown`. The node must keep an archive.
 pub async fn run<J: Journal>(ports: Ports<J>, shutdown: Shutdown) -> Result<(), Error> {
-    let service = endpoint::announce(&ports, ROLE).await?;
+    let service = health::announce(&ports, ROLE).await?;
     let node = ports.node.clone();
     let handle = move |tenant, rest: String, payload: Bytes| {
         let node = node.clone();
-        async move { endpoint::to_bytes(answer(&node, tenant, &rest, &payload).await) }
+        async move { command::to_bytes(answer(&node, tenant, &rest, &payload).await) }
     };
     let subjects = [subject::every_tenant("hist", "get"), subject::every_tenant("lease", "get")];
-    let asked = endpoint::serve(&ports, service, ROLE, &subjects, handle, shutdown.clone().wished());
+    let asked = requests::serve(&ports, service, ROLE, &subjects, handle, shutdown.clone().requested());
     let node = ports.node.clone();
     let perform = move |tenant, duty: Duty| {
         let node = node.clone();
@@ -43,7 +43,7 @@ pub async fn run<J: Journal>(ports: Ports<J>, shutdown: Shutdown) -> Result<(), 
             }
         }
     };
-    let due = duty::run(ports.node.clone(), ROLE, perform, shutdown.wished());
+    let due = duty::run(ports.node.clone(), ROLE, perform, shutdown.requested());
     tokio::try_join!(asked, due)?;
     Ok(())
 }

@@ -12,7 +12,7 @@ use lifecycle::{Input, Rejection, decide};
 use model::statement::Generated;
 use model::{Action, Envelope, Problem, ProblemType, ServiceRole, TenantId, dsse, subject};
 use serde::Deserialize;
-use service::endpoint::Answer;
+use service::command::Answer;
 use service::{Error, Ports, Recorded, Shutdown, process};
 use tracing::debug;
 
@@ -54,13 +54,12 @@ async fn generated<J: Journal>(
     signed: Arc<SignedCommand>,
 ) -> Result<Recorded, Refusal> {
     let node = &ports.node;
-    let footprint = Input::Command(signed.clone()).footprint();
+    let input = Input::Command(signed.clone());
+    let footprint = input.footprint();
     let recorded = node
-        .check(tenant, footprint, |view| match view.receipt {
-            Some((_, receipt)) if receipt.digest == signed.digest => {
-                Ok(Some(Recorded { sequence: receipt.sequence, hash: receipt.hash }))
-            }
-            _ => decide::may_generate(view, &signed, node.clock().now()).map(|()| None),
+        .check(tenant, footprint, |view| match Recorded::before(view, &input) {
+            None => decide::may_generate(view, &signed, node.clock().now()).map(|()| None),
+            recorded => Ok(recorded),
         })
         .await?;
     if let Some(recorded) = recorded {

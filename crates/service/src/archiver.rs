@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use tracing::error;
 
 use crate::Error;
-use crate::node::lock;
+use crate::lock;
 
 /// How many events may be on their way.
 const QUEUE: usize = 16 * 1024;

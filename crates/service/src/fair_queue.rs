@@ -23,39 +23,39 @@ pub(crate) struct Bounds {
 }
 
 /// Requests that wait, and how many are at work.
-pub(crate) struct Turns<T> {
+pub(crate) struct FairQueue<T> {
     bounds: Bounds,
-    lines: HashMap<TenantId, Line<T>>,
+    tenants: HashMap<TenantId, TenantQueue<T>>,
     /// Tenants with somebody waiting and a place free, each once.
-    turn: VecDeque<TenantId>,
+    round: VecDeque<TenantId>,
     at_work: usize,
     bytes: usize,
 }
 
-struct Line<T> {
+struct TenantQueue<T> {
     waiting: VecDeque<(usize, T)>,
     bytes: usize,
     at_work: usize,
-    in_turn: bool,
+    in_round: bool,
 }
 
-impl<T> Turns<T> {
+impl<T> FairQueue<T> {
     /// Nobody waits.
     pub(crate) fn new(bounds: Bounds) -> Self {
-        Self { bounds, lines: HashMap::new(), turn: VecDeque::new(), at_work: 0, bytes: 0 }
+        Self { bounds, tenants: HashMap::new(), round: VecDeque::new(), at_work: 0, bytes: 0 }
     }
 
     /// Lets a request of this size wait, or gives it back where too much waits already.
     pub(crate) fn push(&mut self, tenant: TenantId, size: usize, request: T) -> Result<(), T> {
         let Bounds { tenant_waiting, tenant_bytes, bytes, .. } = self.bounds;
-        let line = self.lines.entry(tenant).or_default();
-        let full =
-            line.waiting.len() >= tenant_waiting || line.bytes + size > tenant_bytes || self.bytes + size > bytes;
-        if full {
+        let (others, their_bytes) =
+            self.tenants.get(&tenant).map_or((0, 0), |queue| (queue.waiting.len(), queue.bytes));
+        if others >= tenant_waiting || their_bytes + size > tenant_bytes || self.bytes + size > bytes {
             return Err(request);
         }
-        line.waiting.push_back((size, request));
-        line.bytes += size;
+        let queue = self.tenants.entry(tenant).or_default();
+        queue.waiting.push_back((size, request));
+        queue.bytes += size;
         self.bytes += size;
         self.queue_up(tenant);
         Ok(())
@@ -66,12 +66,12 @@ impl<T> Turns<T> {
         if self.at_work >= self.bounds.at_work {
             return None;
         }
-        let tenant = self.turn.pop_front()?;
-        let line = self.lines.get_mut(&tenant)?;
-        line.in_turn = false;
-        let (size, request) = line.waiting.pop_front()?;
-        line.bytes -= size;
-        line.at_work += 1;
+        let tenant = self.round.pop_front()?;
+        let queue = self.tenants.get_mut(&tenant)?;
+        queue.in_round = false;
+        let (size, request) = queue.waiting.pop_front()?;
+        queue.bytes -= size;
+        queue.at_work += 1;
         self.bytes -= size;
         self.at_work += 1;
         self.queue_up(tenant);
@@ -80,11 +80,11 @@ impl<T> Turns<T> {
 
     /// A request of this tenant is done.
     pub(crate) fn done(&mut self, tenant: TenantId) {
-        let Some(line) = self.lines.get_mut(&tenant) else { return };
-        line.at_work -= 1;
+        let Some(queue) = self.tenants.get_mut(&tenant) else { return };
+        queue.at_work -= 1;
         self.at_work -= 1;
-        if line.at_work == 0 && line.waiting.is_empty() {
-            self.lines.remove(&tenant);
+        if queue.at_work == 0 && queue.waiting.is_empty() {
+            self.tenants.remove(&tenant);
         } else {
             self.queue_up(tenant);
         }
@@ -92,17 +92,17 @@ impl<T> Turns<T> {
 
     /// Puts the tenant at the end of the round where somebody waits and a place is free.
     fn queue_up(&mut self, tenant: TenantId) {
-        let Some(line) = self.lines.get_mut(&tenant) else { return };
-        if !line.in_turn && !line.waiting.is_empty() && line.at_work < self.bounds.tenant_at_work {
-            line.in_turn = true;
-            self.turn.push_back(tenant);
+        let Some(queue) = self.tenants.get_mut(&tenant) else { return };
+        if !queue.in_round && !queue.waiting.is_empty() && queue.at_work < self.bounds.tenant_at_work {
+            queue.in_round = true;
+            self.round.push_back(tenant);
         }
     }
 }
 
-impl<T> Default for Line<T> {
+impl<T> Default for TenantQueue<T> {
     fn default() -> Self {
-        Self { waiting: VecDeque::new(), bytes: 0, at_work: 0, in_turn: false }
+        Self { waiting: VecDeque::new(), bytes: 0, at_work: 0, in_round: false }
     }
 }
 
@@ -118,53 +118,53 @@ mod tests {
         TenantId::from_bytes([number; 32])
     }
 
-    fn given(turns: &mut Turns<u32>) -> Vec<u32> {
-        std::iter::from_fn(|| turns.next()).map(|(_, request)| request).collect()
+    fn given(queue: &mut FairQueue<u32>) -> Vec<u32> {
+        std::iter::from_fn(|| queue.next()).map(|(_, request)| request).collect()
     }
 
     #[test]
     fn tenants_take_turns_and_a_flood_waits_for_its_own() {
-        let mut turns = Turns::new(BOUNDS);
+        let mut queue = FairQueue::new(BOUNDS);
         for request in [10, 11, 12] {
-            turns.push(tenant(1), 1, request).unwrap();
+            queue.push(tenant(1), 1, request).unwrap();
         }
-        assert_eq!(turns.push(tenant(1), 1, 13), Err(13), "one tenant's line is full");
-        turns.push(tenant(2), 1, 20).unwrap();
-        assert_eq!(given(&mut turns), [10, 20, 11], "two of one tenant at most");
-        turns.push(tenant(1), 1, 13).unwrap();
-        turns.done(tenant(2));
-        assert_eq!(given(&mut turns), [] as [u32; 0]);
-        turns.done(tenant(1));
-        assert_eq!(given(&mut turns), [12]);
+        assert_eq!(queue.push(tenant(1), 1, 13), Err(13), "one tenant's queue is full");
+        queue.push(tenant(2), 1, 20).unwrap();
+        assert_eq!(given(&mut queue), [10, 20, 11], "two of one tenant at most");
+        queue.push(tenant(1), 1, 13).unwrap();
+        queue.done(tenant(2));
+        assert_eq!(given(&mut queue), [] as [u32; 0]);
+        queue.done(tenant(1));
+        assert_eq!(given(&mut queue), [12]);
     }
 
     #[test]
     fn bytes_are_bounded_too() {
-        let mut turns = Turns::new(BOUNDS);
-        turns.push(tenant(1), 100, 10).unwrap();
-        assert_eq!(turns.push(tenant(1), 1, 11), Err(11), "of one tenant");
-        assert_eq!(turns.push(tenant(2), 51, 20), Err(20), "of all");
-        turns.push(tenant(2), 50, 20).unwrap();
-        assert_eq!(given(&mut turns), [10, 20]);
-        turns.push(tenant(1), 100, 11).unwrap();
+        let mut queue = FairQueue::new(BOUNDS);
+        queue.push(tenant(1), 100, 10).unwrap();
+        assert_eq!(queue.push(tenant(1), 1, 11), Err(11), "of one tenant");
+        assert_eq!(queue.push(tenant(2), 51, 20), Err(20), "of all");
+        queue.push(tenant(2), 50, 20).unwrap();
+        assert_eq!(given(&mut queue), [10, 20]);
+        queue.push(tenant(1), 100, 11).unwrap();
     }
 
     proptest! {
         /// Whatever comes and goes: bounds hold, nothing is lost or doubled, and each tenant's stay in order.
         #[test]
         fn nothing_is_lost_and_bounds_hold(steps in proptest::collection::vec((0_u8..3, 0_u8..3), 1..200)) {
-            let mut turns = Turns::new(BOUNDS);
+            let mut queue = FairQueue::new(BOUNDS);
             let (mut waiting, mut at_work) = (VecDeque::new(), Vec::new());
             for (number, (who, what)) in (0_u32..).zip(steps) {
                 let who = tenant(who);
                 match what {
                     0 => {
-                        if turns.push(who, 10, (who, number)).is_ok() {
+                        if queue.push(who, 10, (who, number)).is_ok() {
                             waiting.push_back((who, number));
                         }
                     }
                     1 => {
-                        if let Some((tenant, request)) = turns.next() {
+                        if let Some((tenant, request)) = queue.next() {
                             let first = waiting.iter().position(|(other, _)| *other == tenant);
                             prop_assert_eq!(first.and_then(|place| waiting.remove(place)), Some(request));
                             at_work.push(tenant);
@@ -172,7 +172,7 @@ mod tests {
                     }
                     _ => {
                         if let Some(tenant) = at_work.pop() {
-                            turns.done(tenant);
+                            queue.done(tenant);
                         }
                     }
                 }
@@ -181,14 +181,16 @@ mod tests {
                 prop_assert!((0..3).all(|number| of(self::tenant(number)) <= 2));
             }
             for tenant in at_work.drain(..) {
-                turns.done(tenant);
+                queue.done(tenant);
             }
-            while let Some((tenant, request)) = turns.next() {
+            while let Some((tenant, request)) = queue.next() {
                 let first = waiting.iter().position(|(other, _)| *other == tenant);
                 prop_assert_eq!(first.and_then(|place| waiting.remove(place)), Some(request));
-                turns.done(tenant);
+                queue.done(tenant);
             }
             prop_assert!(waiting.is_empty());
+            prop_assert!(queue.tenants.is_empty() && queue.round.is_empty());
+            prop_assert_eq!((queue.at_work, queue.bytes), (0, 0));
         }
     }
 }

@@ -14,7 +14,8 @@ use tracing::{debug, info, warn};
 
 use crate::Error;
 use crate::lane::Lane;
-use crate::node::{Node, lock};
+use crate::lock;
+use crate::node::Node;
 
 /// How often every tenant's tail is compared with the log, beside each reconnect.
 const COMPARE_EVERY: Duration = Duration::from_secs(20);

@@ -31,7 +31,8 @@ use tracing::{debug, error, warn};
 use crate::Error;
 use crate::clock;
 use crate::follow::Inbox;
-use crate::node::{Node, Recorded, Wanted, lock, unavailable};
+use crate::lock;
+use crate::node::{Node, Recorded, Wanted, unavailable};
 use crate::overlay::Overlay;
 
 /// How many events go into the log at once.
@@ -115,34 +116,50 @@ impl Lane {
 /// Records what it can of these jobs and answers them. Those to be decided again come back.
 async fn batch<J: Journal>(node: &Node<J>, tenant: TenantId, mut jobs: Vec<Job>) -> Vec<Job> {
     if let Err(rejection) = node.check_alarm(tenant) {
-        return answer_all(jobs, &rejection);
+        answer_all(jobs, &rejection);
+        return Vec::new();
     }
     // A checkpoint covers what the archive has on its disk: everything before this batch, nothing of it.
     if jobs.iter().any(|job| matches!(job.wanted, Wanted::Checkpoint)) {
         let flushed = node.archive_everything(tenant).await;
-        let (checkpoints, others) = jobs.into_iter().partition(|job| matches!(job.wanted, Wanted::Checkpoint));
-        jobs = others;
-        match flushed {
-            Ok(()) => jobs.splice(..0, checkpoints).for_each(drop),
-            Err(error) => answer_all(checkpoints, &unavailable(error)).clear(),
-        }
+        let (mut checkpoints, others): (Vec<Job>, Vec<Job>) =
+            jobs.into_iter().partition(|job| matches!(job.wanted, Wanted::Checkpoint));
+        jobs = match flushed {
+            Ok(()) => {
+                checkpoints.extend(others);
+                checkpoints
+            }
+            Err(error) => {
+                answer_all(checkpoints, &unavailable(error));
+                others
+            }
+        };
     }
     let mut refused = Vec::new();
     let Batch { head, decided, repeats } = match decide_all(node, tenant, jobs, &mut refused) {
         Ok(batch) => batch,
-        Err((error, jobs)) => return answer_all(jobs, &unavailable(error)),
+        Err((error, jobs)) => {
+            answer_all(jobs, &unavailable(error));
+            return Vec::new();
+        }
     };
     if decided.is_empty() {
         return refuse(node, tenant, head, refused).await;
     }
     // Refusals come last: they may rest on what the batch records, and are good only once that stands.
     match append(node, tenant, head, decided, repeats).await {
-        Appended::Stands => refuse_at_once(refused),
+        Appended::Stands => {
+            refuse_at_once(refused);
+            Vec::new()
+        }
         Appended::Again(mut jobs) => {
             jobs.extend(again(refused.into_iter().map(|(job, _)| job)));
             jobs
         }
-        Appended::Unknown(rejection) => answer_all(refused.into_iter().map(|(job, _)| job).collect(), &rejection),
+        Appended::Unknown(rejection) => {
+            answer_all(refused.into_iter().map(|(job, _)| job), &rejection);
+            Vec::new()
+        }
     }
 }
 
@@ -157,14 +174,12 @@ enum Appended {
 }
 
 /// Answers refusals that rest on what stands at the end of the log.
-fn refuse_at_once(refused: Vec<(Job, Rejection)>) -> Vec<Job> {
+fn refuse_at_once(refused: Vec<(Job, Rejection)>) {
     refused.into_iter().for_each(|(job, rejection)| answer(job, Err(rejection)));
-    Vec::new()
 }
 
-fn answer_all(jobs: Vec<Job>, rejection: &Rejection) -> Vec<Job> {
+fn answer_all(jobs: impl IntoIterator<Item = Job>, rejection: &Rejection) {
     jobs.into_iter().for_each(|job| answer(job, Err(rejection.clone())));
-    Vec::new()
 }
 
 /// Whoever asked may have gone away; what was recorded stays recorded.
@@ -232,8 +247,8 @@ fn decide_one<J: Journal>(node: &Node<J>, overlay: &Overlay<'_>, job: &Job) -> R
         Wanted::Input(input) => (**input).clone(),
         Wanted::Checkpoint => checkpoint(node, &before)?,
     };
-    if let Some(recorded) = recorded_before(&before, &input) {
-        return Ok(recorded);
+    if let Some(recorded) = Recorded::before(&before, &input) {
+        return Ok(Step::Recorded(recorded));
     }
     let time = match node.check_clock(&before) {
         Ok(time) => time,
@@ -264,13 +279,6 @@ fn checkpoint<J: Journal>(node: &Node<J>, view: &View) -> Result<Input, Error> {
     Ok(Input::Checkpoint(checkpoint.sign(node.key(ServiceRole::EvidenceExporter)?.signing_key())))
 }
 
-/// The same command with the same bytes is answered with what it led to, however often it comes.
-fn recorded_before(view: &View, input: &Input) -> Option<Step> {
-    let ((known, receipt), (id, digest)) = (view.receipt?, input.identity()?);
-    (known == id && receipt.digest == digest)
-        .then_some(Step::Recorded(Recorded { sequence: receipt.sequence, hash: receipt.hash }))
-}
-
 /// Answers refusals, unless the log has more than they were decided on: then they are decided again. A service that lags
 /// behind must not tell somebody that what was just done has not been done; one that can't tell says so.
 async fn refuse<J: Journal>(node: &Node<J>, tenant: TenantId, head: Head, refused: Vec<(Job, Rejection)>) -> Vec<Job> {
@@ -279,11 +287,15 @@ async fn refuse<J: Journal>(node: &Node<J>, tenant: TenantId, head: Head, refuse
     }
     let jobs = |refused: Vec<(Job, Rejection)>| refused.into_iter().map(|(job, _)| job);
     match behind(node, tenant, head).await {
-        Ok(false) => refuse_at_once(refused),
+        Ok(false) => {
+            refuse_at_once(refused);
+            Vec::new()
+        }
         Ok(true) => again(jobs(refused)),
         Err(error) => {
             debug!(%tenant, %error, "could not look into the log before a refusal");
-            answer_all(jobs(refused).collect(), &unavailable(error))
+            answer_all(jobs(refused), &unavailable(error));
+            Vec::new()
         }
     }
 }
@@ -344,7 +356,7 @@ async fn append<J: Journal>(
 }
 
 fn unknown(unanswered: Vec<Job>, rejection: Rejection) -> Appended {
-    answer_all(unanswered, &rejection).clear();
+    answer_all(unanswered, &rejection);
     Appended::Unknown(rejection)
 }
 
@@ -357,7 +369,7 @@ fn place(change: &Change) -> Recorded {
 fn again(jobs: impl IntoIterator<Item = Job>) -> Vec<Job> {
     let (again, given_up): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.attempts < ATTEMPTS_MAX);
     let contended = Rejection::new(ProblemType::Contended, format!("{ATTEMPTS_MAX} times somebody else wrote first"));
-    answer_all(given_up, &contended).clear();
+    answer_all(given_up, &contended);
     again.into_iter().map(|job| Job { attempts: job.attempts + 1, ..job }).collect()
 }
 

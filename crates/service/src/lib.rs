@@ -6,21 +6,25 @@
 
 mod archiver;
 pub mod clock;
+pub mod command;
 pub mod config;
 pub mod duty;
-pub mod endpoint;
+mod fair_queue;
 mod follow;
+pub mod health;
 mod incoming;
 mod lane;
+mod lock;
 mod node;
 mod overlay;
 pub mod process;
 pub mod replay;
+pub mod requests;
 pub mod secret;
-mod turns;
 
 pub use clock::Clock;
 pub use config::Config;
+pub use lock::lock;
 pub use node::{Node, NodeConfig, Recorded, Wanted};
 pub use process::{Ports, Shutdown, Stopper};
 

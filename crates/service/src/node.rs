@@ -1,26 +1,26 @@
 //! A process's share of the system: its replica of every tenant, and its lanes into the log.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+mod alarms;
+mod catch_up;
 
-use journal::{Journal, Record, ServiceKey};
-use journal_sled::{Alarm, AlarmKind, Archive, Change, Replica};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, Weak};
+
+use journal::{Journal, ServiceKey};
+use journal_sled::{Archive, Change, Replica};
 use lifecycle::{Input, Rejection, View};
 use model::{EventHash, Fingerprint, ProblemType, Sequence, ServiceRole, Span, TenantId, Timestamp};
 use tokio::sync::{Mutex as AsyncMutex, oneshot, watch};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::Error;
 use crate::archiver::Archiver;
 use crate::clock::Clock;
 use crate::lane::{Job, Lane};
-use crate::replay::{Fork, Replay, replay};
+use crate::lock;
 
-/// How many records are read from the log at once while catching up.
-const PAGE: usize = 512;
-/// How long the log may go without being compared before writing stops.
-const STALE_AFTER: Duration = Duration::from_secs(60);
+/// How many tenants are asked of the replica at once.
+const TENANTS: usize = 512;
 /// How far the log may be ahead of our clock. Beyond, either clock is wrong, and we stop.
 const AHEAD_MAX: Span = Span::from_secs(5);
 
@@ -64,35 +64,21 @@ pub struct Recorded {
     pub hash: EventHash,
 }
 
+impl Recorded {
+    /// Where this very command, byte for byte, was recorded before: it is answered alike however often it comes.
+    pub fn before(view: &View, input: &Input) -> Option<Self> {
+        let ((known, receipt), (id, digest)) = (view.receipt?, input.identity()?);
+        let same = known == id && receipt.digest == digest;
+        same.then_some(Self { sequence: receipt.sequence, hash: receipt.hash })
+    }
+}
+
 /// A process's share of the system. Cheap to clone.
 pub struct Node<J>(Arc<Inner<J>>);
 
 impl<J> Clone for Node<J> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
-    }
-}
-
-/// What became of records that were read.
-enum Absorbed {
-    /// They were judged, and the replica has them.
-    Replayed(Replay),
-    /// The archive has another history, from here on.
-    Differs(Sequence),
-}
-
-impl<J> Inner<J> {
-    /// Judges records and applies them to the replica; the first `known` of them it has. Blocking.
-    fn absorb(&self, tenant: TenantId, from: Sequence, known: usize, records: &[Record]) -> Result<Absorbed, Error> {
-        if let Some(archiver) = &self.archiver
-            && let Some(sequence) = archiver.differs(tenant, from, records)?
-        {
-            return Ok(Absorbed::Differs(sequence));
-        }
-        let new: Vec<Record> = records.iter().skip(known).cloned().collect();
-        let replayed = replay(&self.replica, self.root, tenant, new)?;
-        self.replica.apply(&replayed.changes)?;
-        Ok(Absorbed::Replayed(replayed))
     }
 }
 
@@ -162,7 +148,7 @@ impl<J: Journal> Node<J> {
     pub fn tenants(&self) -> Result<usize, Error> {
         let (mut count, mut after) = (0, None);
         loop {
-            let page = self.0.replica.tenants(after, PAGE)?;
+            let page = self.0.replica.tenants(after, TENANTS)?;
             let Some((last, _)) = page.last() else { return Ok(count) };
             (count, after) = (count + page.len(), Some(*last));
         }
@@ -244,106 +230,6 @@ impl<J: Journal> Node<J> {
         lock(&self.0.lanes).entry(tenant).or_default().clone()
     }
 
-    /// Takes the tenant's lock and brings its replica to the end of the log.
-    pub async fn catch_up(&self, tenant: TenantId) -> Result<(), Error> {
-        let lane = self.lane(tenant);
-        let _held = lane.hold().await;
-        self.catch_up_held(tenant).await
-    }
-
-    /// The same, where the caller holds the tenant's lock.
-    pub(crate) async fn catch_up_held(&self, tenant: TenantId) -> Result<(), Error> {
-        loop {
-            let from = self.first_missing(tenant)?;
-            let records = self.0.journal.read(tenant, from, PAGE).await?;
-            self.heard();
-            if records.is_empty() {
-                return Ok(());
-            }
-            self.absorb(tenant, from, records).await?;
-            // Where an alarm stops us, we stay where we are.
-            if self.first_missing(tenant)? <= from {
-                return Ok(());
-            }
-        }
-    }
-
-    /// The first sequence that replica or archive lack.
-    fn first_missing(&self, tenant: TenantId) -> Result<Sequence, Error> {
-        let head = self.0.replica.head(tenant)?.sequence;
-        match &self.0.archiver {
-            Some(archiver) => Ok(archiver.last(tenant)?.min(head).next()),
-            None => Ok(head.next()),
-        }
-    }
-
-    /// The last sequence that this process knows to have been in the log.
-    pub(crate) fn known(&self, tenant: TenantId) -> Result<Sequence, Error> {
-        let head = self.0.replica.head(tenant)?.sequence;
-        match &self.0.archiver {
-            Some(archiver) => Ok(archiver.last(tenant)?.max(head)),
-            None => Ok(head),
-        }
-    }
-
-    /// Whether the archive lacks what the replica has.
-    pub(crate) fn archive_is_behind(&self, tenant: TenantId) -> Result<bool, Error> {
-        Ok(self.first_missing(tenant)? <= self.0.replica.head(tenant)?.sequence)
-    }
-
-    /// Takes records from `from` on into replica and archive, where the caller holds the tenant's lock. Those that are
-    /// there already are passed over; those beyond a gap are left for [`Node::catch_up`].
-    pub(crate) async fn absorb(&self, tenant: TenantId, from: Sequence, records: Vec<Record>) -> Result<(), Error> {
-        if from > self.first_missing(tenant)? || self.0.replica.alarm(tenant).is_some() {
-            return Ok(());
-        }
-        let head = self.0.replica.head(tenant)?.sequence;
-        let known = usize::try_from(head.next().0.saturating_sub(from.0)).unwrap_or(usize::MAX);
-        let (inner, records) = (self.0.clone(), Arc::new(records));
-        let absorbed = {
-            let records = records.clone();
-            tokio::task::spawn_blocking(move || inner.absorb(tenant, from, known, &records))
-        };
-        let absorbed = absorbed.await.map_err(|error| Error::Internal(error.to_string()))??;
-        let replayed = match absorbed {
-            Absorbed::Replayed(replayed) => replayed,
-            Absorbed::Differs(sequence) => {
-                self.raise(tenant, AlarmKind::Differs, sequence, "the archive has other bytes".into());
-                return Ok(());
-            }
-        };
-        self.0.commits.send_modify(|commits| *commits += 1);
-        self.note(tenant, &replayed).await;
-        if let Some(archiver) = &self.0.archiver {
-            archiver.take(tenant, from, &records).await?;
-        }
-        Ok(())
-    }
-
-    /// Raises the alarms that reading on gave cause for.
-    async fn note(&self, tenant: TenantId, replayed: &Replay) {
-        for fork in &replayed.forks {
-            if self.is_copy(tenant, fork).await {
-                warn!(%tenant, sequence = fork.at.0, "an event stands in the log a second time; anybody could put it there");
-            } else {
-                let seen = format!("event {} is authentic and has the wrong link", fork.hash);
-                self.raise(tenant, AlarmKind::Fork, fork.at, seen);
-            }
-        }
-        if let Some(unknown) = replayed.stopped {
-            let sequence = self.0.replica.head(tenant).map_or(Sequence::NONE, |head| head.sequence.next());
-            self.raise(tenant, AlarmKind::UnknownRules, sequence, unknown.to_string());
-        }
-    }
-
-    /// Whether what looks like a fork is the copy of an event that stands in its own place. Putting one into the log
-    /// takes no key: an answer of the server can be led there.
-    async fn is_copy(&self, tenant: TenantId, fork: &Fork) -> bool {
-        let at_its_place = self.0.journal.read(tenant, fork.claims, 1).await;
-        fork.claims < fork.at
-            && at_its_place.is_ok_and(|records| records.first().is_some_and(|record| record.hash() == fork.hash))
-    }
-
     /// Applies changes that this process made itself, where the caller holds the tenant's lock.
     pub(crate) async fn apply(&self, changes: Vec<Change>) -> Result<(), Error> {
         let replica = self.0.replica.clone();
@@ -405,47 +291,12 @@ impl<J: Journal> Node<J> {
         }
     }
 
-    /// Raises an alarm: nothing more is written for this tenant until somebody has looked.
-    pub fn raise(&self, tenant: TenantId, kind: AlarmKind, sequence: Sequence, seen: String) {
-        error!(%tenant, ?kind, sequence = sequence.0, seen, "ALARM: writing is stopped for this tenant");
-        let alarm = Alarm { kind, sequence, seen, since: self.0.clock.now() };
-        if let Err(error) = self.0.replica.raise(tenant, alarm) {
-            error!(%tenant, %error, "the alarm could not be kept");
-        }
-    }
-
     pub(crate) fn comparing(&self) -> &AsyncMutex<()> {
         &self.0.comparing
     }
 
     pub(crate) fn syncing(&self) -> &AsyncMutex<()> {
         &self.0.syncing
-    }
-
-    /// The log was compared with our replicas.
-    pub(crate) fn heard(&self) {
-        *lock(&self.0.heard) = tokio::time::Instant::now();
-    }
-
-    /// How long ago the log was last compared, where that is too long: the *stale* alarm, of all tenants at once. It
-    /// passes by itself.
-    pub fn stale(&self) -> Option<Duration> {
-        Some(lock(&self.0.heard).elapsed()).filter(|age| *age > STALE_AFTER)
-    }
-
-    /// Refuses where an alarm stands.
-    pub fn check_alarm(&self, tenant: TenantId) -> Result<(), Rejection> {
-        if let Some(age) = self.stale() {
-            let detail = format!("stale: the log could not be compared for {} s", age.as_secs());
-            return Rejection::new(ProblemType::Stopped, detail).err();
-        }
-        match self.0.replica.alarm(tenant) {
-            None => Ok(()),
-            Some(alarm) => {
-                let detail = format!("{:?} at {}: {}", alarm.kind, alarm.sequence.0, alarm.seen);
-                Rejection::new(ProblemType::Stopped, detail).err()
-            }
-        }
     }
 
     /// The time at which something may follow the view's last event: now, or that event's time where it is later by no more
@@ -459,20 +310,8 @@ impl<J: Journal> Node<J> {
         Ok(now.max(floor))
     }
 
-    /// Takes back, at start, the alarm of rules that an older program did not know: where this one does not know them
-    /// either, it is raised again.
-    pub fn forget_unknown_rules(&self) {
-        for (tenant, alarm) in self.0.replica.alarms() {
-            if alarm.kind == AlarmKind::UnknownRules
-                && let Err(error) = self.0.replica.clear(tenant, AlarmKind::UnknownRules)
-            {
-                warn!(%tenant, %error, "an alarm could not be taken back");
-            }
-        }
-    }
-
-    /// Says once, at start, what this process is.
-    pub fn announce(&self) {
+    /// Logs, once at start, what this process is.
+    pub fn log_start(&self) {
         let roles: Vec<&str> = self.0.keys.keys().map(|role| role.name()).collect();
         info!(roles = roles.join(","), root = %self.0.root, "ready");
     }
@@ -481,9 +320,4 @@ impl<J: Journal> Node<J> {
 /// The part of the platform that does not answer, as a refusal: the same command may be sent again.
 pub(crate) fn unavailable(what: impl std::fmt::Display) -> Rejection {
     Rejection::new(ProblemType::Unavailable, what)
-}
-
-/// A lock whose holder panicked guards data that is still whole: every change to it is one step.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

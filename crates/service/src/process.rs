@@ -17,9 +17,9 @@ use model::{Fingerprint, Name, Problem, ServiceRole, TenantId, subject};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
-use crate::endpoint::{self, Answer};
+use crate::command::{self, Answer};
 use crate::node::{Node, NodeConfig, Recorded};
-use crate::{Clock, Config, Error, duty, secret};
+use crate::{Clock, Config, Error, duty, health, requests, secret};
 
 /// What a role works with.
 pub struct Ports<J> {
@@ -40,30 +40,30 @@ impl<J> Clone for Ports<J> {
     }
 }
 
-/// The wish that everything should stop. Cheap to clone; once wished, for good.
+/// The request that everything should stop. Cheap to clone; once made, it stands for good.
 #[derive(Clone, Debug)]
 pub struct Shutdown(watch::Receiver<bool>);
 
-/// Who can wish it.
+/// Makes the request to stop.
 #[derive(Debug)]
 pub struct Stopper(watch::Sender<bool>);
 
 impl Shutdown {
-    /// A wish, and who can make it. Dropping the stopper makes it too.
+    /// A request that was not made yet, and the stopper that makes it. Dropping the stopper makes it too.
     pub fn new() -> (Stopper, Self) {
         let (sender, receiver) = watch::channel(false);
         (Stopper(sender), Self(receiver))
     }
 
-    /// Waits for it.
-    pub async fn wished(mut self) {
-        // An error means that the stopper is gone, which is a wish as well.
+    /// Waits until it is made.
+    pub async fn requested(mut self) {
+        // An error means that the stopper is gone, which is a request as well.
         let _ = self.0.wait_for(|stop| *stop).await;
     }
 }
 
 impl Stopper {
-    /// Makes the wish.
+    /// Makes the request.
     pub fn stop(&self) {
         self.0.send_replace(true);
     }
@@ -104,21 +104,21 @@ where
     P: Fn(TenantId, Duty) -> PF,
     PF: Future<Output = Result<Recorded, Rejection>> + Send + 'static,
 {
-    let service = endpoint::announce(&ports, role).await?;
+    let service = health::announce(&ports, role).await?;
     let on_command = move |tenant, rest, payload: Bytes| {
         let handle = handle.clone();
-        endpoint::command(tenant, rest, payload, move |signed| handle(tenant, signed))
+        command::answer(tenant, rest, payload, move |signed| handle(tenant, signed))
     };
     let subjects = command_subjects(role);
-    let commands = endpoint::serve(&ports, service, role, &subjects, on_command, shutdown.clone().wished());
-    let duties = duty::run(ports.node.clone(), role, perform, shutdown.wished());
+    let commands = requests::serve(&ports, service, role, &subjects, on_command, shutdown.clone().requested());
+    let duties = duty::run(ports.node.clone(), role, perform, shutdown.requested());
     tokio::try_join!(commands, duties)?;
     Ok(())
 }
 
 /// The answer to something that was recorded or refused.
 pub fn answered(outcome: Result<Recorded, Rejection>) -> Answer {
-    outcome.map(endpoint::recorded).map_err(Problem::from)
+    outcome.map(command::recorded).map_err(Problem::from)
 }
 
 // === Starting ===
@@ -219,7 +219,7 @@ where
     let name = format!("keylatch-{role}-{}", config.instance);
     let bus = |error: journal_nats::connect::Error| Error::Bus(error.to_string());
     let connection = journal_nats::connect::watched(&config.url, &config.credentials, &name).await.map_err(bus)?;
-    let parts = Parts {
+    let options = StartOptions {
         connection,
         instance: config.instance.clone(),
         keys: vec![key],
@@ -228,7 +228,7 @@ where
         keeps_archive,
         clock: Clock::default(),
     };
-    let (ports, mut following) = start(parts, shutdown.clone()).await?;
+    let (ports, mut following) = start(options, shutdown.clone()).await?;
     let node = ports.node.clone();
     let outcome = tokio::select! {
         outcome = run(ports, config, shutdown.clone()) => outcome,
@@ -247,14 +247,14 @@ where
 async fn ended(following: &mut tokio::task::JoinHandle<()>, shutdown: Shutdown) -> Error {
     let why = tokio::select! {
         biased;
-        () = shutdown.wished() => std::future::pending().await,
+        () = shutdown.requested() => std::future::pending().await,
         ended = following => ended.err().map_or_else(|| "nobody asked it to".to_owned(), |error| error.to_string()),
     };
     Error::Ended { part: "follower of the log", error: Box::new(Error::Internal(why)) }
 }
 
 /// What a process is started from.
-pub struct Parts {
+pub struct StartOptions {
     /// The bus.
     pub connection: journal_nats::connect::Connection,
     /// This instance's name.
@@ -274,26 +274,26 @@ pub struct Parts {
 /// Opens replica and archive, brings them to the end of the log and goes on following, in a task that ends with
 /// `shutdown`.
 pub async fn start(
-    parts: Parts,
+    options: StartOptions,
     shutdown: Shutdown,
 ) -> Result<(Ports<NatsJournal>, tokio::task::JoinHandle<()>), Error> {
-    let journal = NatsJournal::new(&parts.connection);
+    let journal = NatsJournal::new(&options.connection);
     // Subscribed before the first comparison, so that nothing falls between.
     let news = journal.follow().await?;
-    let (state, root, keeps_archive) = (parts.state.clone(), parts.root, parts.keeps_archive);
+    let (state, root, keeps_archive) = (options.state.clone(), options.root, options.keeps_archive);
     let opened = tokio::task::spawn_blocking(move || open_stores(&state, root, keeps_archive)).await;
     let (replica, archive) = opened.map_err(|error| Error::Internal(error.to_string()))??;
-    let Parts { keys, root, clock, connection, instance, .. } = parts;
+    let StartOptions { keys, root, clock, connection, instance, .. } = options;
     let node = Node::new(NodeConfig { journal, replica, archive, keys, root, clock });
     node.forget_unknown_rules();
     tokio::select! {
         synchronised = node.synchronise() => synchronised?,
-        () = shutdown.clone().wished() => return Err(Error::Stopped),
+        () = shutdown.clone().requested() => return Err(Error::Stopped),
     }
-    node.announce();
+    node.log_start();
     let following = {
         let node = node.clone();
-        tokio::spawn(async move { node.follow(news, shutdown.wished()).await })
+        tokio::spawn(async move { node.follow(news, shutdown.requested()).await })
     };
     Ok((Ports { node, client: connection.client, instance, ready: Arc::default() }, following))
 }

@@ -15,7 +15,7 @@ use journal_sled::{Alarm, AlarmKind};
 use model::{ServiceRole, TenantId};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use service::endpoint::{Alarmed, HEALTH, Health, service_name};
+use service::health::{Alarmed, HEALTH, Health, service_name};
 
 use super::{Check, Diagnosis};
 use crate::error::{Error, Exit};

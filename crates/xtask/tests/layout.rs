@@ -1,4 +1,4 @@
-//! The dependency rules of the architecture, held to what cargo says.
+//! The dependency rules of the architecture, held to what cargo says and what the sources name.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,11 +22,15 @@ fn cargo() -> Command {
     cargo
 }
 
-/// What each of our crates depends on directly (without development dependencies), ours and others'.
-fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+fn metadata() -> Value {
     let output = cargo().args(["metadata", "--format-version", "1", "--no-deps", "--locked"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// What each of our crates depends on directly (without development dependencies), ours and others'.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = metadata();
     let name = |value: &Value| value["name"].as_str().unwrap().to_owned();
     let normal = |package: &Value| -> BTreeSet<String> {
         let all = package["dependencies"].as_array().unwrap().iter();
@@ -91,5 +95,69 @@ fn every_crate_takes_the_workspaces_lints() {
     for name in order() {
         let manifest = std::fs::read_to_string(xtask::checkout().join("crates").join(name).join("Cargo.toml")).unwrap();
         assert!(manifest.contains("[lints]\nworkspace = true"), "{name} does not take the workspace's lints");
+    }
+}
+
+/// The lines of a crate's sources that reach its programs, each with its file: without comments, the tests at the end of a
+/// file, and the modules behind the feature `testing`.
+fn lines(name: &str) -> Vec<(PathBuf, String)> {
+    let (mut folders, mut files) = (vec![xtask::checkout().join("crates").join(name).join("src")], BTreeMap::new());
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.insert(path.clone(), std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let root = files.iter().find(|(path, _)| path.ends_with("src/lib.rs")).map_or("", |(_, text)| text);
+    let gated = root.lines().zip(root.lines().skip(1)).filter(|(gate, _)| gate.contains("feature = \"testing\""));
+    let testing: BTreeSet<String> = gated
+        .filter_map(|(_, module)| Some(format!("src/{}.rs", module.strip_prefix("pub mod ")?.strip_suffix(';')?)))
+        .collect();
+    let mut lines = Vec::new();
+    for (path, text) in files.iter().filter(|(path, _)| !testing.iter().any(|module| path.ends_with(module))) {
+        let program = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let code = program.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let path = path.strip_prefix(xtask::checkout()).unwrap();
+        lines.extend(code.map(|line| (path.to_owned(), line.to_owned())));
+    }
+    assert!(!lines.is_empty(), "{name} has no sources");
+    lines
+}
+
+#[test]
+fn no_pure_crate_names_files_sockets_the_environment_or_processes() {
+    for name in PURE {
+        for (path, line) in lines(name) {
+            let words: BTreeSet<&str> = line.split(|c: char| !c.is_alphanumeric() && c != '_').collect();
+            let impure = ["fs", "net", "env", "process"].into_iter().find(|module| words.contains(module));
+            assert!(!words.contains("std") || impure.is_none(), "{}: {line}", path.display());
+        }
+    }
+}
+
+/// The commit point is in one place; the registrar's is the first event of a chain.
+#[test]
+fn only_the_lane_and_the_registrar_append_to_the_log() {
+    let appends = |line: &str| line.contains(".append(") || line.contains("::append(");
+    // Other things that are appended to: a file, the archive.
+    let other = |line: &str| line.contains(".append(true)") || line.contains("archive.append(");
+    let lines = order().into_iter().flat_map(lines);
+    let found: BTreeSet<PathBuf> =
+        lines.filter(|(_, line)| appends(line) && !other(line)).map(|(path, _)| path).collect();
+    let expected = ["crates/keylatch/src/platform/registrar.rs", "crates/service/src/lane.rs"];
+    assert_eq!(found, expected.map(PathBuf::from).into());
+}
+
+/// What only tests need is in no program.
+#[test]
+fn only_development_dependencies_turn_on_what_is_for_tests() {
+    for package in metadata()["packages"].as_array().unwrap() {
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let testing = dependency["features"].as_array().unwrap().iter().any(|feature| feature == "testing");
+            assert!(!testing || dependency["kind"] == "dev", "{} takes {}", package["name"], dependency["name"]);
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Generating a key: on a command that the custodian has judged itself, whoever brought it.
+//! Generating a key on a command that the custodian has judged itself, whoever brought it.
 
 use std::sync::Arc;
 

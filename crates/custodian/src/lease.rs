@@ -1,6 +1,6 @@
-//! Freshness: a custodian that hears nothing must not go on for ever.
+//! Leases keep a custodian fresh: one that hears nothing must not go on for ever.
 //!
-//! It asks the exporter with a nonce, and the exporter signs where the chain stands. The age of that word counts from the
+//! The custodian asks the exporter with a nonce, and the exporter signs where the chain stands. The age of that word counts from the
 //! moment of asking, by two clocks: one that nobody can turn, and one that goes on while the machine sleeps. The older age
 //! counts. Words are kept for tenants in use only.
 
@@ -49,7 +49,7 @@ impl Leases {
         if word.age(clock.now()).is_none_or(|age| age >= renew_after) {
             let wanted = Instant::now();
             let mut asked = word.asking.lock().await;
-            // Whoever was before us may have asked after we wanted to: then that answer is ours too.
+            // Another task may have asked after we wanted to: then its answer is ours too.
             if asked.is_none_or(|asked| asked < wanted) {
                 let now = (Instant::now(), clock.now());
                 *asked = Some(now.0);

@@ -1,4 +1,4 @@
-//! The replay guard: a use command is carried out once, by whichever run of the custodian.
+//! The replay guard: a use command is carried out at most once, over all runs of the custodian.
 //!
 //! The ids of accepted commands stand in memory and, before the use is carried out, in a file beside the key store. A
 //! command can be accepted for at most [`model::command::LIFETIME_MAX_USE`] and the tolerance for clocks, a minute and a
@@ -6,7 +6,7 @@
 //! forgotten with its file.
 //!
 //! The file is written, not synced: it outlives the process, and a machine that loses its power is not back within a
-//! command's life. Where it can't be written, the use is refused.
+//! command's life. If the file can't be written, the use is refused.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};

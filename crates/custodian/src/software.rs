@@ -1,4 +1,4 @@
-//! The software key store of a custodian: opened, waited for, and compared with the chain before anything is done with it.
+//! Opening the custodian's software key store: it is waited for, and compared with the chain before it is used.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,14 +19,13 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How many keys are read from the replica at once.
 const PAGE: usize = 1024;
 
-/// Opens the software store in a folder. Where another custodian has it, waits until that one is gone, or until
-/// `shutdown`.
+/// Opens the software store in a folder. If another custodian has it, waits until that one is gone, or until `shutdown`.
 ///
 /// An empty store is made only where the chain knows of no key that it should have: a store that has gone missing is put
 /// back from a backup, and never made anew.
 ///
 /// # Errors
-/// Where the folder's store is not the one that the chain's keys are in, is damaged, or can't be read.
+/// If the folder's store is not the one that holds the chain's keys, is damaged, or can't be read.
 pub async fn open<J: Journal>(node: &Node<J>, folder: &Path, shutdown: Shutdown) -> Result<Arc<SoftwareStore>, Error> {
     let mut waiting = false;
     loop {

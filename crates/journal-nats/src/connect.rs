@@ -1,8 +1,8 @@
 //! Connecting to the bus.
 //!
-//! Always through a [relay], so that no message of somebody else's can end the connection. Who only asks
-//! goes through it too: whoever is asked learns the inbox, and the server delivers answers, such as a stored message,
-//! to whatever reply subject it is given.
+//! Every connection goes through a [relay], so that no message of somebody else's can end it. Connections that only ask
+//! go through it too: whoever is asked learns the inbox, and the server delivers answers, such as a stored message, to
+//! whatever reply subject it is given.
 
 use std::io;
 use std::path::Path;
@@ -52,7 +52,7 @@ pub enum Error {
         /// What the client says.
         source: ConnectError,
     },
-    /// What answers there does not speak as it must.
+    /// The peer does not speak as a NATS server must.
     #[error("can't connect to {url}: {source}")]
     Other {
         /// Where.
@@ -84,7 +84,7 @@ pub async fn connect_as(url: &str, credentials: &Credentials, name: &str) -> Res
     Ok(watched_as(url, credentials, name).await?.client)
 }
 
-/// Connects like [`connect`], for who must know when something may have been missed.
+/// Connects like [`connect`], for callers that must know when something may have been missed.
 pub async fn watched(url: &str, credentials: &Path, name: &str) -> Result<Connection, Error> {
     watched_as(url, &Credentials::load(credentials)?, name).await
 }
@@ -92,7 +92,7 @@ pub async fn watched(url: &str, credentials: &Path, name: &str) -> Result<Connec
 /// Connects, through a [relay] that lives as long as the client. A connection that is lost is made anew,
 /// for as long as the client lives; `name` is what the server shows people.
 ///
-/// The first connection is not retried: who starts wants to hear that the address is wrong.
+/// The first connection is not retried: a wrong address should show at the start.
 ///
 /// With TLS there is no relay: then a message that the client does not read ends the connection, and it is made anew.
 pub async fn watched_as(url: &str, credentials: &Credentials, name: &str) -> Result<Connection, Error> {
@@ -153,12 +153,12 @@ async fn open_relay(url: &str, name: &str) -> Result<Option<Relay>, NoRelay> {
 pub async fn round_trip(client: &Client) -> Result<(), RequestError> {
     match client.request("$JS.API.INFO", "".into()).await {
         Err(error) if error.kind() != RequestErrorKind::NoResponders => Err(error),
-        // That nobody answers is an answer of the server's, too.
+        // "Nobody answers" is an answer of the server's, too.
         _ => Ok(()),
     }
 }
 
-/// The options that [`connect_as`] connects with, for who wants to add some.
+/// The options that [`connect_as`] connects with, for callers that add some.
 pub fn options(credentials: &Credentials, name: &str) -> Result<ConnectOptions, credentials::Error> {
     let options = ConnectOptions::with_credentials(&credentials.to_text())
         .map_err(|_| credentials::Error::Malformed("the client does not read them"))?;

@@ -1,13 +1,13 @@
 //! Header blocks: which of them count, and what those say.
 //!
-//! A header block is whatever its sender made it: the server passes on bytes that are none, and clients read those each
-//! in its own way, or give up the connection. So there is one notion of what counts, *plain*, and what is not plain
-//! counts as no headers, whichever way a message came: past the [relay](crate::relay), or out of the log as JSON.
+//! A header block is whatever its sender made it: the server passes on bytes that are no headers, and each client reads
+//! those in its own way, or gives up the connection. So one notion, *plain*, says which blocks count. A block that is not
+//! plain counts as no headers, whichever way the message came: past the [relay](crate::relay), or out of the log as JSON.
 //!
 //! Plain is ASCII: the line `NATS/1.0`, with a status of three digits and a description behind it or not; lines
 //! `Name: value`, the name of visible characters without a colon and at least one of them, the value of visible
-//! characters, spaces and tabs; an empty line, and nothing after it. Every line ends with CR LF. That is what the server
-//! and every client that we know writes for what we use, and less than what async-nats reads (`tests/it/relay.rs` holds
+//! characters, spaces and tabs; an empty line, and nothing after it. Every line ends with CR LF. The server and every
+//! client that we know write what we use in this form; async-nats reads more (`tests/it/relay.rs` holds
 //! it to that). Other implementations trim values, fold lines and compare names in ways of their own; of a plain block
 //! they all read the same.
 

@@ -1,8 +1,8 @@
-//! The JWTs of NATS operator mode: what an operator, an account and a user's say here.
+//! The JWTs of NATS operator mode: the claims of an operator, an account and a user.
 //!
 //! Every signing key of an account is *scoped*: the account's JWT holds the permissions of whoever the key signs, and
-//! the server takes them from there. A user's own JWT can't ask for more, and who gets hold of a reader's signing key
-//! can make readers, not members. A table that changes reaches every user with the account's JWT.
+//! the server takes them from there. A user's own JWT can't ask for more, and a stolen signing key
+//! of readers makes readers, not members. A change of the table reaches every user with the account's JWT.
 
 use std::time::Duration;
 

@@ -14,11 +14,11 @@
 //!   imports: `keylatch.cmd.>`, `keylatch.hist.>` and `keylatch.evt.>`.
 //! - The **system** account's one user brings accounts to the server.
 //!
-//! Nobody can keep another from the bus, either: what the client would not survive is kept from it by the [`relay`].
+//! Nobody can keep another from the bus, either: the [`relay`] drops messages that would crash the client's parser.
 //!
-//! Users have an inbox each, and what they may say stands in one table ([`permission`]). All of this keeps apart who
-//! has no business with each other; it is not what makes an event count. That is its signature and its place in the
-//! chain, which a follower checks for itself: with valid credentials of a service, a *reply subject* can still carry the
+//! Users have an inbox each, and one table holds what they may publish and subscribe ([`permission`]). All of this keeps
+//! strangers apart; it does not make an event count. An event counts by its signature and its place in the chain, which
+//! a follower checks for itself: with valid credentials of a service, a *reply subject* can still carry the
 //! server's own answers to where its user may not publish.
 
 pub mod connect;

@@ -1,5 +1,5 @@
-//! The log on JetStream: one stream a tenant, appended to by compare-and-swap, read by sequence, followed by one
-//! subscription for all tenants.
+//! The log on JetStream. Each tenant has one stream, which is appended to by compare-and-swap and read by sequence; one
+//! subscription follows all of them.
 
 use std::future::IntoFuture as _;
 use std::time::Duration;
@@ -204,7 +204,7 @@ enum Stands {
     Not,
 }
 
-/// What an error says of the record: the server's own words are taken as such, everything else says nothing.
+/// Reads from an error what became of the record: only the server's own error codes say anything.
 fn refusal(error: &PublishError) -> Heard {
     if error.kind() == PublishErrorKind::StreamNotFound {
         return Heard::Refused(unavailable("nobody takes records: there is no log, or its server is away"));
@@ -264,7 +264,7 @@ impl Journal for NatsJournal {
             let answer = answer.ok_or_else(|| unavailable("the connection closed"))?;
             let wanted = Sequence(from.0 + records.len() as u64);
             let found = header_sequence(answer.headers.as_ref());
-            // What has a sequence is a message, whatever status its sender gave it.
+            // An answer with a sequence is a message, whatever status its sender gave it.
             match answer.status.map(|status| status.as_u16()).filter(|_| found.is_none()) {
                 None => {}
                 Some(END_OF_BATCH | NOT_FOUND) => return Ok(records),
@@ -273,14 +273,14 @@ impl Journal for NatsJournal {
             }
             let next = match found {
                 Some(found) if found == wanted => Some(record(answer)),
-                // What comes is further on: there is a hole.
+                // The message is further on: there is a hole.
                 Some(_) => None,
                 // Its headers are not plain, so they are not here, and its sequence with them.
                 None => self.stored(tenant, wanted).await?,
             };
             match next {
                 Some(next) => records.push(next),
-                // What came before it is good.
+                // The messages before it are good.
                 None => return if records.is_empty() { Err(Error::Hole(wanted)) } else { Ok(records) },
             }
             if records.len() >= max {

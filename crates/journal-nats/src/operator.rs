@@ -1,4 +1,4 @@
-//! The operator: who vouches for accounts, and for the users of each.
+//! The operator: it vouches for accounts, and for the users of each.
 //!
 //! Everything lives in one directory. The keys in it are what counts; the JWTs follow from them and from the table in
 //! [`crate::permission`], and are signed anew when that has changed. Private keys of accounts are thrown away as soon
@@ -91,7 +91,7 @@ impl Operator {
         Ok(Self { dir: dir.to_owned(), jwt, signing, system, platform })
     }
 
-    /// What a server must be told to work for this operator.
+    /// The JWTs and accounts that a server needs to work for this operator.
     pub fn accounts(&self) -> Accounts {
         Accounts {
             operator: self.jwt.clone(),

@@ -1,13 +1,13 @@
-//! Who may say what on the bus: the one table.
+//! Permissions on the bus: the one table of who may publish and subscribe what.
 //!
-//! Every list is an allow list; what stands in none is refused by the server. So nobody subscribes another's inbox or
-//! the server's own reply subjects (`_R_.>`), and nobody alters or deletes a stream: it is simply nowhere.
-//! Permissions are hygiene at the bus. What makes an event count is its signature.
+//! Every list is an allow list; the server refuses what stands in none. So nobody subscribes another's inbox or the
+//! server's own reply subjects (`_R_.>`), and nobody alters or deletes a stream: no list has those subjects.
+//! Permissions are hygiene at the bus. An event counts by its signature.
 
 use model::ServiceRole::{self, Activator, Approver, Custodian, EvidenceExporter, Expirer, Issuer, Registrar};
 use model::{EventType, subject};
 
-/// What a user may publish and subscribe, without its own inbox, which every user has.
+/// The subjects that a user may publish and subscribe, besides its own inbox, which every user has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Permissions {
     /// Subjects it may publish to.
@@ -114,7 +114,7 @@ const CREATE_STREAM: &str = "$JS.API.STREAM.CREATE.*";
 /// NATS service discovery: `$SRV.PING`, `$SRV.INFO`, `$SRV.STATS`.
 const DISCOVERY: &str = "$SRV.>";
 
-/// What a role subscribes in order to answer it: its commands, and what other roles ask of it.
+/// The subjects that a role answers: its commands, and the requests of other roles.
 fn answers(role: ServiceRole) -> Vec<String> {
     let mut subjects: Vec<String> = commands(role).iter().map(|command| every_tenant("cmd", command)).collect();
     match role {
@@ -125,7 +125,7 @@ fn answers(role: ServiceRole) -> Vec<String> {
     subjects
 }
 
-/// What a role asks of other roles.
+/// The subjects on which a role asks other roles.
 fn asks(role: ServiceRole) -> Vec<String> {
     match role {
         Issuer => vec![every_tenant("custody", "generate")],

@@ -91,7 +91,7 @@ impl Provisioner {
 
     /// Brings an account to the server, in place of an older JWT of the same account.
     ///
-    /// What is refused here is a JWT that does not read, or is not signed by a signing key. An import that an export
+    /// A JWT that does not read, or is not signed by a signing key, is refused here. An import that an export
     /// does not grant is *not* refused here: the server takes the account and leaves the import out.
     pub async fn push(&self, account_jwt: &str) -> Result<(), Error> {
         let answer: PushAnswer = ask(&self.system, "$SYS.REQ.CLAIMS.UPDATE", account_jwt.to_owned()).await?;

@@ -1,31 +1,32 @@
-//! A relay between the client and the server, in this process, which keeps from the client what it does not survive.
+//! A relay between the client and the server, in this process: it drops server messages that would crash the client's
+//! parser.
 //!
 //! # Why
 //!
-//! async-nats takes a message whose header block does not read (no version line, a line without a colon, bytes that are
-//! not UTF-8 …) for a broken connection and drops it; the same for some subjects. The server passes such messages on. So
-//! whoever may send to a service could cut it off the bus, again and again; and one such message in a log would do it to
-//! everybody who reads the log, for ever.
+//! async-nats takes a header block that it can't parse (no version line, a line without a colon, bytes that are not UTF-8
+//! …), and some subjects, for a broken connection, and drops the connection. The server passes such messages on. So a
+//! sender could cut a service off the bus, again and again; and one such message in a log would cut off everybody who
+//! reads the log, for ever.
 //!
 //! # What
 //!
-//! A listener on 127.0.0.1, to which the client connects in place of the server. What the client says is passed on as
-//! it is. Of what the server says, a message whose header block is not [plain](crate::header) loses its headers, one
-//! whose subject or reply subject is not of visible ASCII is left out, and everything else is passed on byte for byte.
+//! The relay listens on 127.0.0.1, and the client connects to it in place of the server. The client's bytes are passed on
+//! as they are. The server's are passed on byte for byte, but for two kinds of message: one whose header block is not
+//! [plain](crate::header) loses its headers, and one whose subject or reply subject is not of visible ASCII is left out.
 //!
-//! The relay has no part in who is who: the client signs the server's nonce as before, and who connects to the relay's
-//! port without credentials gets as far as at the server's. A connection that ends on one side is ended on the other, so
-//! the client makes it anew, as it would without. Of a cluster, the relay learns the other servers' addresses, and goes
-//! to those where the first is away (the client is told not to).
+//! The relay has no part in authentication: the client signs the server's nonce as before, and a stranger at the relay's
+//! port gets as far as at the server's. A connection that ends on one side is ended on the other, so the client
+//! reconnects as it would without the relay. The relay learns the addresses of a cluster's other servers, and goes to
+//! those if the first is away (the client is told not to).
 //!
 //! # Where it ends
 //!
-//! With TLS the relay sees nothing that it could change, and so there is none: [`Error::Encrypted`]. Who must have TLS
-//! between hosts has it end in front of the service (a sidecar, a tunnel), or lives with what stands above.
+//! The relay can't read TLS, so an encrypted connection has none: [`Error::Encrypted`]. TLS between hosts should end in
+//! front of the service (a sidecar, a tunnel); else the problem above remains.
 //!
 //! # What it costs
 //!
-//! A copy more in each direction, within the process. On a server that does not wait for the disk, JetStream publishes,
+//! The relay costs one more copy in each direction, within the process. On a server that does not wait for the disk, JetStream publishes,
 //! 256 under way at a time, take 1.0 to 1.1 times as long as without, and reads of a log 1.0 to 1.1 times (three runs of
 //! `cargo test -p journal-nats --release --test it -- --ignored relay_costs --nocapture`).
 
@@ -129,7 +130,8 @@ async fn serve(listener: TcpListener, servers: Arc<Servers>, mut closed: oneshot
     while connections.join_next().await.is_some() {}
 }
 
-/// One connection of the client's. Where no server can be reached the client is let go, and tries again as it sees fit.
+/// Serves one connection of the client's. If no server can be reached, the client is let go, and tries again as it sees
+/// fit.
 async fn relay(client: TcpStream, servers: Arc<Servers>) {
     let reached = match servers.reach().await {
         Ok(reached) => reached,
@@ -172,7 +174,7 @@ async fn copy(mut client: TcpStream, reached: Reached) -> io::Result<()> {
             },
         }
     };
-    // What the other side has sent meanwhile is read, not left: else what it has not read yet could be lost.
+    // Bytes that the other side has sent meanwhile are read, not left: else bytes that it has not read yet could be lost.
     match ended {
         Ended::Client => {
             to_server.shutdown().await?;
@@ -186,7 +188,7 @@ async fn copy(mut client: TcpStream, reached: Reached) -> io::Result<()> {
     }
 }
 
-/// What the client says, as it is.
+/// Passes on the client's bytes as they are.
 async fn up(client: &mut ReadHalf<'_>, server: &mut WriteHalf<'_>) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(BUFFER_BYTES);
     // A client that is gone has ended, however it went.
@@ -197,7 +199,7 @@ async fn up(client: &mut ReadHalf<'_>, server: &mut WriteHalf<'_>) -> io::Result
     Ok(())
 }
 
-/// What the server says, made to read. All that has come is sent on at once.
+/// Passes on the server's bytes through the filter. All that has come is sent on at once.
 async fn down(server: &mut ReadHalf<'_>, client: &mut WriteHalf<'_>, said: Vec<u8>) -> io::Result<()> {
     let (mut filter, mut input, mut output) = (Filter::default(), said, Vec::with_capacity(BUFFER_BYTES));
     input.reserve(BUFFER_BYTES);
@@ -244,7 +246,7 @@ struct Servers {
     cluster: Mutex<Vec<String>>,
 }
 
-/// What is read of what a server says of itself.
+/// The members of the server's `INFO` that are read.
 #[derive(Deserialize)]
 struct Info {
     #[serde(default)]

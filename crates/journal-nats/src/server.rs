@@ -34,12 +34,12 @@ pub struct Settings {
     pub accounts: Accounts,
 }
 
-/// When the server brings what it has acknowledged to the disk.
+/// When the server syncs acknowledged messages to the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncInterval {
     /// Before it acknowledges.
     Always,
-    /// So often. What was acknowledged in between is lost when the machine stops.
+    /// So often. Messages that were acknowledged in between are lost when the machine stops.
     Every(Duration),
 }
 

@@ -1,4 +1,4 @@
-//! A tenant's stream: how it must be set up, and in what one that exists differs from that.
+//! A tenant's stream: the configuration that it must have, and the differences of one that exists.
 
 use std::fmt;
 use std::time::Duration;
@@ -31,7 +31,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What a tenant's stream must be. The members that are missing here must be off, empty or zero.
+/// The configuration that a tenant's stream must have. The members that are missing here must be off, empty or zero.
 pub(crate) fn config(tenant: TenantId) -> Map<String, Value> {
     let config = json!({
         "name": tenant,
@@ -59,7 +59,7 @@ pub(crate) fn config(tenant: TenantId) -> Map<String, Value> {
     }
 }
 
-/// In what a stream differs from what it must be. Where it lies and what people wrote beside it does not count.
+/// The differences between a stream and what it must be. Its placement and people's notes do not count.
 pub(crate) fn differences(wanted: &Map<String, Value>, found: &Map<String, Value>) -> Vec<Difference> {
     const FREE: [&str; 3] = ["description", "metadata", "placement"];
     let difference = |member: &str, wanted: &Value, found: &Value| Difference {

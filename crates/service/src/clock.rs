@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use model::{CommandId, EventId, KeyId, Timestamp};
 
-/// What time it is. In tests, what the test says it is.
+/// Tells the time: the system's, or the time that a test has set.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     /// Milliseconds since the Unix epoch, where a test has set them.

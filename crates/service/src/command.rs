@@ -1,4 +1,4 @@
-//! Commands: a message is read strictly, its signatures are checked, and whoever handles its action answers.
+//! Commands: a message is read strictly, its signatures are checked, and the handler of its action answers it.
 
 use std::sync::Arc;
 

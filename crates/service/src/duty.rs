@@ -1,4 +1,4 @@
-//! Doing what is due. A role's loop over the replica's index of deadlines: an index, not a sweep.
+//! A role does what is due to it. Its loop reads the replica's index of deadlines; it sweeps nothing.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
@@ -17,8 +17,8 @@ use crate::node::{Node, Recorded};
 
 /// How many duties are done at once.
 const AT_ONCE: usize = 256;
-/// How long a duty waits that was refused, the first time; then twice as long each time. Measured by a clock that nobody
-/// can turn.
+/// How long a duty that was refused waits at first; the wait doubles each time. It is measured by a clock that nobody can
+/// turn.
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest such wait.
 const RETRY_MOST: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ const SLEEP_MOST: Duration = Duration::from_secs(5);
 /// A tenant's duty.
 type Task = (TenantId, Duty);
 
-/// Does what is due to `role`, with `perform`, until `shutdown`. What is under way then is finished.
+/// Does what is due to `role`, with `perform`, until `shutdown`, and then finishes the duties that are under way.
 pub async fn run<J, F, P>(
     node: Node<J>,
     role: ServiceRole,

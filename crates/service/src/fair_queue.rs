@@ -1,7 +1,7 @@
-//! Whose request is next: each tenant in turn, so that nobody's flood is anybody else's wait.
+//! A queue that serves tenants in turn, so that one tenant's flood delays nobody else.
 //!
-//! Pure: requests go in, requests come out. Bounds: how many are worked on at once, in all and of one tenant; how many
-//! wait, and in how many bytes.
+//! It is pure: requests go in, requests come out. It bounds how many requests are worked on at once, in all and of one
+//! tenant, how many of a tenant's wait, and the bytes that wait, of one tenant and in all.
 
 use std::collections::{HashMap, VecDeque};
 

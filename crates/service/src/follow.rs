@@ -1,4 +1,5 @@
-//! Following: one subscription for every tenant, gaps filled from the log, the tail compared now and then.
+//! Following the log: one subscription covers every tenant, gaps are filled from the log, and each tenant's tail is
+//! compared with it now and then.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -39,7 +40,7 @@ pub(crate) struct Inbox {
 }
 
 impl Inbox {
-    /// Puts events in. Whether nobody takes them: then the caller must.
+    /// Puts events in, and says whether nobody takes them: then the caller must.
     fn put(&mut self, events: Vec<Arrived>) -> bool {
         let room = INBOX.saturating_sub(self.events.len());
         self.gap |= events.len() > room;
@@ -88,7 +89,7 @@ impl<J: Journal> Node<J> {
         }
     }
 
-    /// Compares one tenant's replica (and archive) with its log. What does not fit raises an alarm.
+    /// Compares one tenant's replica (and archive) with its log. A difference raises an alarm.
     async fn compare(&self, tenant: TenantId, last: Sequence) -> Result<(), Error> {
         if self.replica().alarm(tenant).is_some() {
             return Ok(());
@@ -173,7 +174,7 @@ impl<J: Journal> Node<J> {
         });
     }
 
-    /// Puts what has arrived where each tenant's is taken from: a tenant that takes long does not hold up another.
+    /// Puts events into their tenants' inboxes, so that a tenant that takes long does not hold up another.
     fn arrived(&self, gathered: Vec<News>, tasks: &mut JoinSet<()>) {
         let mut tenants: HashMap<TenantId, Vec<Arrived>> = HashMap::new();
         for news in gathered {

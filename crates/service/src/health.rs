@@ -1,4 +1,4 @@
-//! How a service is: it is known to NATS by its role, and says what alarms stand with it.
+//! A service's health: NATS knows the service by its role, and whoever asks is told which alarms stand with it.
 
 use std::collections::HashMap;
 
@@ -52,7 +52,7 @@ pub fn service_name(role: ServiceRole) -> String {
     format!("keylatch-{role}")
 }
 
-/// How a service is: the data of its endpoint [`HEALTH`].
+/// A service's health: the data of its endpoint [`HEALTH`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Health {
     /// Which instance it is.

@@ -1,8 +1,9 @@
-//! What comes in on a role's subjects, shared with the other instances of the role, to the last message.
+//! The messages on a role's subjects, shared with the other instances of the role, to the last one.
 //!
-//! Leaving is the delicate part. While a service says that it wants no more, more is on its way to it, and the client
-//! throws away what comes on a subscription that has ended. So it first says how many it will still take: server and
-//! client count alike, and what comes until then is answered. Where so many do not come, it leaves in a lull.
+//! Leaving is the delicate part. While a service unsubscribes, more messages are on their way to it, and the client throws
+//! away those that come on a subscription that has ended. So the service first tells the server how many more it will
+//! take; server and client count alike, and every message up to that number is answered. If fewer come, the service
+//! leaves once none has come for a while.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -54,12 +55,12 @@ impl Incoming {
         Ok(Self(all))
     }
 
-    /// The next message. Nothing where a subscription has ended, or there is none.
+    /// The next message; `None` if a subscription has ended, or there is none.
     pub(crate) async fn next(&mut self) -> Option<Message> {
         self.0.next().await
     }
 
-    /// Says that this many more are taken, and no others.
+    /// Tells the server to deliver at most [`LAST`] more messages per subscription.
     pub(crate) async fn leave(mut self) -> Leaving {
         for Counted { subscriber, taken } in self.0.iter_mut() {
             // An error means that the connection is gone for good, and with it everything that could come.
@@ -69,7 +70,7 @@ impl Incoming {
     }
 }
 
-/// What still comes.
+/// The messages that still come.
 pub(crate) struct Leaving {
     incoming: SelectAll<Counted>,
     until: Instant,
@@ -77,7 +78,7 @@ pub(crate) struct Leaving {
 }
 
 impl Leaving {
-    /// The next of the last messages; nothing when no more come.
+    /// The next of the last messages; `None` when no more come. It may be dropped before it is ready: nothing is lost.
     pub(crate) async fn next(&mut self) -> Option<Message> {
         loop {
             match timeout_at(self.until, self.incoming.next()).await {

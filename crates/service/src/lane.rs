@@ -11,8 +11,8 @@
 //!    what they lack.
 //! 4. *Answer*.
 //!
-//! Where the append is refused, somebody else wrote first: catch up, and decide the rest again. Where its outcome is not
-//! known, the log is read before anything else is done.
+//! An append that is refused means that somebody else wrote first: the lane catches up, and decides the rest again. If
+//! the outcome of an append is not known, the log is read before anything else is done.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -52,7 +52,7 @@ pub(crate) struct Job {
 #[derive(Default)]
 pub(crate) struct Lane {
     queue: Mutex<Queue>,
-    /// What the follower has for this tenant.
+    /// The events that the follower has for this tenant.
     pub(crate) inbox: Mutex<Inbox>,
     replica: Arc<AsyncMutex<()>>,
 }
@@ -70,7 +70,7 @@ struct Decided {
     outgoing: Outgoing,
 }
 
-/// What a batch came to before it was appended.
+/// A batch as it was decided, before it is appended.
 struct Batch {
     head: Head,
     decided: Vec<Decided>,
@@ -79,7 +79,7 @@ struct Batch {
 }
 
 impl Lane {
-    /// Queues a job. Whether nobody drives the lane: then the caller must.
+    /// Queues a job, and says whether nobody drives the lane: then the caller must.
     pub(crate) fn push(&self, job: Job) -> bool {
         let mut queue = lock(&self.queue);
         queue.jobs.push_back(job);
@@ -182,12 +182,13 @@ fn answer_all(jobs: impl IntoIterator<Item = Job>, rejection: &Rejection) {
     jobs.into_iter().for_each(|job| answer(job, Err(rejection.clone())));
 }
 
-/// Whoever asked may have gone away; what was recorded stays recorded.
+/// Answers a job. The asker may have gone away; what was recorded stays recorded.
 fn answer(job: Job, outcome: Result<Recorded, Rejection>) {
     let _ = job.answer.send(outcome);
 }
 
-/// Decides each job on top of those before it. What can be answered at once is; refusals are kept for [`refuse`].
+/// Decides each job on top of those before it. Jobs that were recorded before are answered at once; refusals are kept for
+/// [`refuse`].
 fn decide_all<J: Journal>(
     node: &Node<J>,
     tenant: TenantId,

@@ -1,5 +1,5 @@
-//! What every process does, whatever its role: follow the log and verify it, keep a replica, decide and append, answer
-//! commands, do what is due.
+//! The work that all roles share: follow the log and verify it, keep a replica, decide and append, answer commands, do
+//! what is due.
 //!
 //! A process is made of a [`Node`] (its replica, its lanes into the log) and, for each role it plays, an endpoint for
 //! commands and a loop over what is due. [`Node::record`] is the only place where a decision meets the journal.

@@ -65,7 +65,8 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// Where this very command, byte for byte, was recorded before: it is answered alike however often it comes.
+    /// The record of this very command, byte for byte, where there is one: a command is answered alike however often it
+    /// comes.
     pub fn before(view: &View, input: &Input) -> Option<Self> {
         let ((known, receipt), (id, digest)) = (view.receipt?, input.identity()?);
         let same = known == id && receipt.digest == digest;
@@ -179,7 +180,7 @@ impl<J: Journal> Node<J> {
         self.0.commits.subscribe()
     }
 
-    /// What a decision sees now. Nothing that is on its way is in it.
+    /// The view that a decision starts from now, without anything that is still on its way.
     pub fn view(&self, tenant: TenantId, footprint: lifecycle::Footprint) -> Result<View, Error> {
         Ok(self.0.replica.view(tenant, footprint)?)
     }

@@ -1,4 +1,4 @@
-//! A replica as it will be once what is on its way has been recorded: each command of a batch sees those before it.
+//! A replica with the decided commands of a batch on top, so that each command sees those before it.
 
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ impl<'a> Overlay<'a> {
         Self { replica, tenant, newest: None, keys, requests, receipts }
     }
 
-    /// What a decision with this footprint sees.
+    /// The view that a decision with this footprint sees.
     pub(crate) fn view(&self, footprint: Footprint) -> Result<View, Error> {
         let mut view = self.replica.view(self.tenant, footprint)?;
         let Some(newest) = &self.newest else { return Ok(view) };

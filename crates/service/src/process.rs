@@ -1,4 +1,4 @@
-//! A role as a process: what they all have in common.
+//! The parts of a process that all roles have in common: starting, running, stopping.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -1,4 +1,5 @@
-//! From bytes to changes: signatures in parallel, judgement in order. Blocking; call it off the async threads.
+//! Replay turns records into changes: signatures are checked in parallel, events are judged in order. It blocks, so call
+//! it off the async threads.
 
 use journal::{Record, Ring};
 use journal_sled::{Change, Replica};
@@ -46,7 +47,7 @@ pub fn replay(replica: &Replica, root: Fingerprint, tenant: TenantId, records: V
             match take(&mut overlay, tenant, prepared, &mut replay)? {
                 Ok(judgement) => {
                     taken += 1;
-                    // Where the keys in force have changed, what follows is checked again under the new ones.
+                    // The keys in force have changed: the events that follow are checked again under the new ones.
                     if changes_ring && judgement == Judgement::Lawful {
                         break;
                     }

@@ -1,4 +1,4 @@
-//! Requests: what comes in is handed to its handler, tenants in turn, and answered.
+//! Requests are handed to their handler, tenants in turn, and answered.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -31,7 +31,7 @@ const BOUNDS: Bounds = Bounds {
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Handles the requests on these subjects with `handle`, each in a task of its own, tenants in turn, until `shutdown`.
-/// What has arrived by then is answered. Requests are shared among the instances of a role.
+/// Requests that have arrived by then are answered. Requests are shared among the instances of a role.
 pub async fn serve<J, H, F>(
     ports: &Ports<J>,
     announced: Announced,
@@ -121,7 +121,7 @@ where
         self.hand_out();
     }
 
-    /// A panic is one request's misfortune: `answered` has caught it, so every task says whose it was.
+    /// Frees the place of a task that has ended. Panics of the handler were caught in it, so every task names its tenant.
     fn done(&mut self, done: Result<TenantId, JoinError>) {
         if let Ok(tenant) = done {
             self.queue.done(tenant);

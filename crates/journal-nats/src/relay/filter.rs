@@ -1,4 +1,5 @@
-//! What the server says, made so that the client reads it: bytes in, bytes out, however they are cut.
+//! The filter of the server's bytes: it takes and gives bytes, however they are cut, and leaves out what would crash the
+//! client's parser.
 
 use std::io::Write as _;
 

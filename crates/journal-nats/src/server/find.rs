@@ -138,7 +138,7 @@ fn candidates(
     places: &[&str],
     cache: Option<&Path>,
 ) -> Vec<(PathBuf, &'static str)> {
-    // Who names one means that one: another that happens to lie around would be a surprise.
+    // A server that is named is meant: another that happens to lie around would be a surprise.
     if let Some(named) = named.filter(|named| !named.is_empty()) {
         return vec![(PathBuf::from(named), VARIABLE)];
     }

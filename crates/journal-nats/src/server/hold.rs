@@ -65,7 +65,7 @@ fn open(lock: &Path) -> Result<File, Error> {
 /// Waits until the hold is free, and takes it; `None` where it takes too long.
 async fn wait(file: File) -> Option<File> {
     let (taken, hold) = oneshot::channel();
-    // A thread of its own: the runtime would wait for a blocking task when it ends. Where nobody waits any more, the
+    // A thread of its own: the runtime would wait for a blocking task when it ends. If nobody waits any more, the
     // file that the thread gets is dropped, and the hold with it.
     std::thread::spawn(move || {
         if file.lock().is_ok() {
@@ -75,7 +75,7 @@ async fn wait(file: File) -> Option<File> {
     tokio::time::timeout(END_TIME_MAX, hold).await.ok()?.ok()
 }
 
-/// Asks the pid file and the system who runs the server. What can't be made certain is unknown: a pid may by now be
+/// Asks the pid file and the system who runs the server. The answer is unknown unless it is certain: a pid may by now be
 /// somebody else's, so the server must show our configuration, and the supervisor its owner, on their command lines.
 fn holder(dir: &Path, config: &Path) -> Holder {
     let pids = std::fs::read_to_string(pid_file(dir)).unwrap_or_default();

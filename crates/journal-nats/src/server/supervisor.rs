@@ -54,7 +54,7 @@ pub(super) struct Ended {
     pub(super) lines: Vec<String>,
 }
 
-/// What the first lines of the log tell: the port that the server listens on, once it is ready.
+/// Reads from the first lines of the log the port that the server listens on, once it is ready.
 pub(super) type Ready = oneshot::Receiver<u16>;
 
 impl Supervisor {

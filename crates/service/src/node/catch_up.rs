@@ -32,7 +32,7 @@ impl<J: Journal> Node<J> {
                 return Ok(());
             }
             self.absorb(tenant, from, records).await?;
-            // Where an alarm stops us, we stay where we are.
+            // An alarm may stop us: then we stay where we are.
             if self.first_missing(tenant)? <= from {
                 return Ok(());
             }
@@ -107,8 +107,8 @@ impl<J: Journal> Node<J> {
         }
     }
 
-    /// Whether what looks like a fork is the copy of an event that stands in its own place. Putting one into the log
-    /// takes no key: an answer of the server can be led there.
+    /// Whether an apparent fork is the copy of an event that stands in its own place. Putting a copy into the log takes no
+    /// key: an answer of the server can be led there.
     async fn is_copy(&self, tenant: TenantId, fork: &Fork) -> bool {
         let at_its_place = self.0.journal.read(tenant, fork.claims, 1).await;
         fork.claims < fork.at

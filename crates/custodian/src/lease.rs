@@ -1,8 +1,8 @@
 //! Leases keep a custodian fresh: one that hears nothing must not go on for ever.
 //!
-//! The custodian asks the exporter with a nonce, and the exporter signs where the chain stands. The age of that word counts from the
-//! moment of asking, by two clocks: one that nobody can turn, and one that goes on while the machine sleeps. The older age
-//! counts. Words are kept for tenants in use only.
+//! The custodian asks the exporter with a nonce, and the exporter signs where the chain stands. The age of that word
+//! counts from the moment of asking, by two clocks: one that nobody can turn, and one that goes on while the machine
+//! sleeps. The older age counts. Words are kept for tenants in use only.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

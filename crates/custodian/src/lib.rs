@@ -2,9 +2,8 @@
 //!
 //! It believes no message. It follows and verifies the log itself, and a key works exactly while the verified chain says
 //! *active*. It generates keys on commands that people signed (`generate`), brings its store to the chain's state
-//! (`apply`), and uses keys for those who may (`usage`), each command once (`replay_guard`), as long as it has fresh word on
-//! the chain (`lease`). It reports, gathered, which uses it carried out and which it refused
-//! (`tally`).
+//! (`apply`), and uses keys for those who may (`usage`), each command once (`replay_guard`), as long as it has fresh word
+//! on the chain (`lease`). It reports, gathered, which uses it carried out and which it refused (`tally`).
 
 mod apply;
 mod generate;

@@ -26,9 +26,9 @@
 //!
 //! # What it costs
 //!
-//! The relay costs one more copy in each direction, within the process. On a server that does not wait for the disk, JetStream publishes,
-//! 256 under way at a time, take 1.0 to 1.1 times as long as without, and reads of a log 1.0 to 1.1 times (three runs of
-//! `cargo test -p journal-nats --release --test it -- --ignored relay_costs --nocapture`).
+//! The relay costs one more copy in each direction, within the process. On a server that does not wait for the disk,
+//! JetStream publishes, 256 under way at a time, take 1.0 to 1.1 times as long as without, and reads of a log 1.0 to 1.1
+//! times (three runs of `cargo test -p journal-nats --release --test it -- --ignored relay_costs --nocapture`).
 
 mod filter;
 

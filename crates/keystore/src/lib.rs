@@ -1,9 +1,10 @@
 //! The key-store port: what every key store does for the custodian, and what it refuses by itself.
 //!
-//! [`KeyStore`] is the interface, its contract is the prose on it. Behind the feature `testing` are the suite that every
-//! backend passes (`conformance`) and a store in memory (`memory`). The rest is what backends and their callers share and must not write twice: which
-//! steps SP 800-57 allows ([`transition`]), what a key computes when the store holds its bytes ([`material`]), the
-//! format of ciphertexts ([`ciphertext`]), proofs of possession ([`possession`]) and HPKE ([`seal`]).
+//! [`KeyStore`] is the interface, and its contract is the prose on it. Behind the feature `testing` are the suite that
+//! every backend passes (`conformance`) and a store in memory (`memory`). Backends and their callers share the rest, and
+//! must not write it twice: which steps SP 800-57 allows ([`transition`]), what a key computes when the store holds its
+//! bytes ([`material`]), the format of ciphertexts ([`ciphertext`]), proofs of possession ([`possession`]) and HPKE
+//! ([`seal`]).
 //!
 //! Pure: no clock, no file, no random source. Randomness is an argument.
 

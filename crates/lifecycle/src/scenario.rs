@@ -1,8 +1,8 @@
 //! A whole tenant from a script: real keys, real signatures, real events, a clock that only the script turns.
 //!
-//! For tests and vectors, here and in the crates that build on the rules (feature `testing`). One line is one step and what comes
-//! of it, such as `approve k1 by sam => activation.approved`. Every recorded event is also judged by a second reader that
-//! has seen nothing but the bytes, and must agree.
+//! For tests and vectors, here and in the crates that build on the rules (feature `testing`). One line is one step and
+//! what comes of it, such as `approve k1 by sam => activation.approved`. Every recorded event is also judged by a second
+//! reader that has seen nothing but the bytes, and must agree.
 #![expect(clippy::expect_used, clippy::panic, reason = "a script that makes no sense is a mistake in the test")]
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,8 +2,8 @@
 //!
 //! Leaving is the delicate part. While a service unsubscribes, more messages are on their way to it, and the client throws
 //! away those that come on a subscription that has ended. So the service first tells the server how many more it will
-//! take; server and client count alike, and every message up to that number is answered. If fewer come, the service
-//! leaves once none has come for a while.
+//! take; server and client count alike, and every message up to that number is answered. If fewer come in
+//! time, the service drains its subscriptions.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -37,6 +37,12 @@ where
     let permit = if allowed.deactivated { StorePermit::OldDataToo } else { StorePermit::WhileActive };
     let (store, asked) = (custodian.store.clone(), signed.clone());
     let result = blocking(move || perform(&*store, tenant, &asked, permit)).await?;
+    // However long that took, of a machine that was stopped meanwhile too: what the chain does not allow any more, and what
+    // we have no fresh word on, is not handed out.
+    if let Err(rejection) = standing(custodian, tenant, signed).await {
+        custodian.tally.refused(tenant, signed, &rejection, node.clock().now());
+        return Err(rejection.into());
+    }
     if let Some(activation) = allowed.activation {
         custodian.tally.used(tenant, &allowed, activation.hash, node.clock().now());
     }
@@ -53,9 +59,24 @@ pub(crate) struct Allowed {
     activation: Option<Activation>,
 }
 
-/// Whether the use may be carried out: first as if our word on the chain were fresh, so that nobody without standing has
-/// us ask for it; then with the word, and with what came with it.
+/// Whether the use may be carried out, which it then is: it is not allowed a second time.
 async fn allowed<J, S>(
+    custodian: &Custodian<J, S>,
+    tenant: TenantId,
+    signed: &Arc<SignedCommand>,
+) -> Result<Allowed, Rejection>
+where
+    J: Journal,
+    S: KeyStore + 'static,
+{
+    let allowed = standing(custodian, tenant, signed).await?;
+    custodian.once.accept(signed.command.id, custodian.ports.node.clock().now())?;
+    Ok(allowed)
+}
+
+/// Whether the chain allows the use: first as if our word on it were fresh, so that nobody without standing has us ask for
+/// it; then with the word, and with what came with it.
+async fn standing<J, S>(
     custodian: &Custodian<J, S>,
     tenant: TenantId,
     signed: &Arc<SignedCommand>,
@@ -77,9 +98,7 @@ where
         custodian.has(key)?;
         Ok(Allowed { key: key.id, operation, by, command: signed.digest, deactivated, activation: key.activation })
     };
-    let allowed = node.check(tenant, footprint, check).await?;
-    custodian.once.accept(signed.command.id, node.clock().now())?;
-    Ok(allowed)
+    node.check(tenant, footprint, check).await
 }
 
 /// Performs the use and seals what comes of it.

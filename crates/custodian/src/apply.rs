@@ -6,8 +6,8 @@
 use journal::Journal;
 use keystore::KeyStore;
 use lifecycle::decide::Applied;
-use lifecycle::{Footprint, Input, Rejection};
-use model::{KeyId, KeyState, ProblemType, TenantId};
+use lifecycle::{Footprint, Input, Rejection, transition};
+use model::{KeyId, ProblemType, TenantId};
 use service::Recorded;
 
 use crate::{Custodian, ROLE, blocking};
@@ -36,22 +36,19 @@ where
     let (state, cause, activated) = (key.state, key.transition, key.activation.is_some());
     let store = custodian.store.clone();
     let applied = blocking(move || {
-        // The store goes through the states one by one; the chain may have gone on while nobody was here.
+        // The store goes through the states one by one.
         let held = store.get(tenant, key_id)?.map(|held| held.state);
-        let skipped = held == Some(KeyState::PreActive) && activated && state != KeyState::Active;
-        if skipped && matches!(state, KeyState::Suspended | KeyState::Deactivated | KeyState::Compromised) {
-            store.apply(tenant, key_id, KeyState::Active)?;
+        let mut steps = Vec::new();
+        for step in transition::path(held, activated, state) {
+            steps.push(store.apply(tenant, key_id, step)?);
         }
-        if state == KeyState::DestroyedCompromised
-            && !matches!(held, Some(KeyState::Compromised | KeyState::Destroyed | KeyState::DestroyedCompromised))
-        {
-            store.apply(tenant, key_id, KeyState::Destroyed)?;
-        }
-        store.apply(tenant, key_id, state)
+        Ok(steps)
     })
     .await
     .map_err(|problem| Rejection::new(problem.kind().unwrap_or(ProblemType::Unavailable), problem.detail))?;
-    let (before, after, store) = (applied.before, applied.after, custodian.store.name().clone());
+    let before = applied.first().and_then(|step| step.before.clone());
+    let after = applied.last().and_then(|step| step.after.clone());
+    let store = custodian.store.name().clone();
     let applied = Applied { key_id, state, store, before, after, cause };
     node.record(tenant, ROLE, Input::Applied(applied)).await
 }

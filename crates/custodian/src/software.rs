@@ -62,7 +62,9 @@ fn try_open<J: Journal>(node: &Node<J>, folder: &Path) -> Result<Option<Arc<Soft
     let opened = if is_new { SoftwareStore::create(folder, name) } else { SoftwareStore::open(folder, name) };
     let store = match opened {
         Ok(store) => store,
+        // Another custodian has it, or made it a moment ago.
         Err(keystore_software::Error::InUse { .. }) => return Ok(None),
+        Err(keystore_software::Error::Exists { .. }) if is_new => return Ok(None),
         Err(error) => return Err(wrong(error.to_string())),
     };
     let here = known.in_store(&store.seal_key());

@@ -46,7 +46,8 @@ struct Count {
     report: CommandId,
     operations: BTreeMap<Operation, u64>,
     who: BTreeSet<Fingerprint>,
-    first_command: Option<Digest>,
+    /// The first command that was counted.
+    first_command: Digest,
     from: Timestamp,
     to: Timestamp,
 }
@@ -62,26 +63,27 @@ struct Entry {
 /// The counts.
 #[derive(Default)]
 pub(crate) struct Tally {
-    open: Mutex<HashMap<TenantId, HashMap<Subject, Entry>>>,
+    open: Mutex<HashMap<TenantId, HashMap<CountKey, Entry>>>,
     /// Something of a new kind was counted.
     news: Notify,
 }
 
 /// What a count is of.
-type Subject = (KeyId, Kind);
+type CountKey = (KeyId, Kind);
 
 /// A count on its way into the log.
 #[derive(Clone)]
 struct Report {
     tenant: TenantId,
-    subject: Subject,
+    of: CountKey,
     count: Count,
 }
 
 impl Tally {
     /// Counts a use.
-    pub(crate) fn used(&self, tenant: TenantId, permit: &Allowed, activation: EventHash, now: Timestamp) {
-        self.count(tenant, (permit.key, Kind::Used { activation }), permit.operation, permit.by, None, now);
+    pub(crate) fn used(&self, tenant: TenantId, allowed: &Allowed, activation: EventHash, now: Timestamp) {
+        let of = (allowed.key, Kind::Used { activation });
+        self.count(tenant, of, allowed.operation, allowed.by, allowed.command, now);
     }
 
     /// Counts a refusal of somebody who is or was enrolled. Anybody on the tenant's side of the bus can be refused:
@@ -111,27 +113,27 @@ impl Tally {
         let [signer] = signed.signers.as_slice() else { return };
         let (Some(key), Some(operation)) = (signed.command.key_id, signed.command.action.operation()) else { return };
         if !says_nothing {
-            let subject = (key, Kind::Refused { reason: rejection.problem });
-            self.count(tenant, subject, operation, signer.key.fingerprint(), Some(signed.digest), now);
+            let of = (key, Kind::Refused { reason: rejection.problem });
+            self.count(tenant, of, operation, signer.key.fingerprint(), signed.digest, now);
         }
     }
 
     fn count(
         &self,
         tenant: TenantId,
-        subject: Subject,
+        of: CountKey,
         operation: Operation,
         who: Fingerprint,
-        command: Option<Digest>,
+        command: Digest,
         now: Timestamp,
     ) {
         let mut open = self.lock();
         let kinds = open.entry(tenant).or_default();
-        if kinds.len() >= KINDS_MAX && !kinds.contains_key(&subject) {
+        if kinds.len() >= KINDS_MAX && !kinds.contains_key(&of) {
             debug!(%tenant, "too many kinds of uses at once: this one is not reported");
             return;
         }
-        let entry = kinds.entry(subject).or_insert(Entry { fresh: true, count: None });
+        let entry = kinds.entry(of).or_insert(Entry { fresh: true, count: None });
         let count = entry.count.get_or_insert_with(|| Count {
             report: clock::command_id(),
             operations: BTreeMap::new(),
@@ -167,15 +169,15 @@ impl Tally {
     fn take(&self, count: impl Fn(&mut Entry) -> Option<Count>) -> Vec<Report> {
         let mut open = self.lock();
         let reports = open.iter_mut().flat_map(|(tenant, kinds)| {
-            let report = |(subject, entry): (&Subject, &mut Entry)| {
-                count(entry).map(|count| Report { tenant: *tenant, subject: subject.clone(), count })
+            let report = |(of, entry): (&CountKey, &mut Entry)| {
+                count(entry).map(|count| Report { tenant: *tenant, of: of.clone(), count })
             };
             kinds.iter_mut().filter_map(report)
         });
         reports.collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, HashMap<Subject, Entry>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, HashMap<CountKey, Entry>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -218,7 +220,7 @@ async fn record_all<J: Journal>(node: &Node<J>, reports: Vec<Report>) -> Vec<Rep
 
 /// Records a report; an error where it may be recorded later.
 async fn record<J: Journal>(node: &Node<J>, report: &Report) -> Result<(), Rejection> {
-    let Report { tenant, subject: (key_id, kind), count } = report.clone();
+    let Report { tenant, of: (key_id, kind), count } = report.clone();
     let footprint = Footprint { key: Some(key_id), ..Footprint::default() };
     let view = node.view(tenant, footprint).map_err(|error| Rejection::new(ProblemType::Unavailable, error))?;
     // A refusal of a key that does not exist concerns nobody's key.
@@ -239,7 +241,7 @@ async fn record<J: Journal>(node: &Node<J>, report: &Report) -> Result<(), Rejec
                 state: key.state,
                 refusals: operations,
                 asked_by: who,
-                first_command: first_command.unwrap_or(Digest::new([0; 32])),
+                first_command,
                 from,
                 to,
                 cause: key.head,

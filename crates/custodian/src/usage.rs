@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use journal::Journal;
 use journal::command::SignedCommand;
 use keystore::seal::{self, Purpose};
@@ -11,7 +12,7 @@ use lifecycle::state::Activation;
 use lifecycle::{Footprint, Input, Rejection};
 use model::key::Operation;
 use model::text::Base64;
-use model::{Action, Fingerprint, KeyId, Problem, ProblemType, Span, TenantId};
+use model::{Action, Digest, Fingerprint, KeyId, Problem, ProblemType, Span, TenantId};
 use rand_core::OsRng;
 use serde_json::{Value, json};
 use service::command::Answer;
@@ -36,6 +37,12 @@ where
     let permit = if allowed.deactivated { StorePermit::OldDataToo } else { StorePermit::WhileActive };
     let (store, asked) = (custodian.store.clone(), signed.clone());
     let result = blocking(move || perform(&*store, tenant, &asked, permit)).await?;
+    // However long that took, of a machine that was stopped meanwhile too: what the chain does not allow any more, and what
+    // we have no fresh word on, is not handed out.
+    if let Err(rejection) = standing(custodian, tenant, signed).await {
+        custodian.tally.refused(tenant, signed, &rejection, node.clock().now());
+        return Err(rejection.into());
+    }
     if let Some(activation) = allowed.activation {
         custodian.tally.used(tenant, &allowed, activation.hash, node.clock().now());
     }
@@ -47,13 +54,29 @@ pub(crate) struct Allowed {
     pub(crate) key: KeyId,
     pub(crate) operation: Operation,
     pub(crate) by: Fingerprint,
+    pub(crate) command: Digest,
     deactivated: bool,
     activation: Option<Activation>,
 }
 
-/// Whether the use may be carried out: first as if our word on the chain were fresh, so that nobody without standing has
-/// us ask for it; then with the word, and with what came with it.
+/// Whether the use may be carried out, which it then is: it is not allowed a second time.
 async fn allowed<J, S>(
+    custodian: &Custodian<J, S>,
+    tenant: TenantId,
+    signed: &Arc<SignedCommand>,
+) -> Result<Allowed, Rejection>
+where
+    J: Journal,
+    S: KeyStore + 'static,
+{
+    let allowed = standing(custodian, tenant, signed).await?;
+    custodian.replay_guard.accept(signed.command.id, custodian.ports.node.clock().now())?;
+    Ok(allowed)
+}
+
+/// Whether the chain allows the use: first as if our word on it were fresh, so that nobody without standing has us ask for
+/// it; then with the word, and with what came with it.
+async fn standing<J, S>(
     custodian: &Custodian<J, S>,
     tenant: TenantId,
     signed: &Arc<SignedCommand>,
@@ -73,11 +96,9 @@ where
     let check = |view: &lifecycle::View| {
         let Permit { key, operation, by, deactivated, .. } = may_use(view, signed, node.clock().now(), age)?;
         custodian.has(key)?;
-        Ok(Allowed { key: key.id, operation, by, deactivated, activation: key.activation })
+        Ok(Allowed { key: key.id, operation, by, command: signed.digest, deactivated, activation: key.activation })
     };
-    let allowed = node.check(tenant, footprint, check).await?;
-    custodian.replay_guard.accept(signed.command.id, node.clock().now())?;
-    Ok(allowed)
+    node.check(tenant, footprint, check).await
 }
 
 /// Performs the use and seals what comes of it.
@@ -111,20 +132,37 @@ fn perform<S: KeyStore>(
     Ok(json!(sealed))
 }
 
-/// A result, as it is before it is sealed.
+/// A result, as it is before it is sealed: a JSON object, written into one buffer that is wiped, with no copy elsewhere.
 fn to_json(output: &Output) -> Zeroizing<Vec<u8>> {
-    let base64 = |bytes: &[u8]| Base64(bytes.to_vec());
-    let value = match output {
-        Output::Ciphertext(bytes) => json!({ "ciphertext": base64(bytes) }),
-        Output::Plaintext(bytes) => json!({ "plaintext": base64(bytes) }),
-        Output::Signature(bytes) => json!({ "signature": base64(bytes) }),
-        Output::Verified(valid) => json!({ "valid": valid }),
-        Output::Wrapped { data_key, wrapped } => {
-            json!({ "data_key": base64(&data_key[..]), "wrapped": base64(wrapped) })
+    match output {
+        Output::Ciphertext(bytes) => object(&[("ciphertext", bytes)]),
+        Output::Plaintext(bytes) => object(&[("plaintext", bytes)]),
+        Output::Signature(bytes) => object(&[("signature", bytes)]),
+        Output::Verified(valid) => Zeroizing::new(json!({ "valid": valid }).to_string().into_bytes()),
+        Output::Wrapped { data_key, wrapped } => object(&[("data_key", &data_key[..]), ("wrapped", wrapped)]),
+        Output::DataKey(bytes) => object(&[("data_key", &bytes[..])]),
+    }
+}
+
+/// A JSON object of bytes in base64. The names need no escaping.
+fn object(members: &[(&str, &[u8])]) -> Zeroizing<Vec<u8>> {
+    let room = |(name, bytes): &(&str, &[u8])| name.len() + bytes.len().div_ceil(3) * 4 + r#""":"","#.len();
+    // A buffer that grew would leave what it held before behind.
+    let mut json = Zeroizing::new(Vec::with_capacity("{}".len() + members.iter().map(room).sum::<usize>()));
+    for (at, (name, bytes)) in members.iter().enumerate() {
+        json.extend_from_slice(if at == 0 { b"{\"" } else { b",\"" });
+        json.extend_from_slice(name.as_bytes());
+        json.extend_from_slice(b"\":\"");
+        let (start, length) = (json.len(), bytes.len().div_ceil(3) * 4);
+        json.resize(start + length, 0);
+        if let Some(place) = json.get_mut(start..) {
+            // There is exactly as much room as it takes.
+            let _ = BASE64_STANDARD.encode_slice(bytes, place);
         }
-        Output::DataKey(bytes) => json!({ "data_key": base64(&bytes[..]) }),
-    };
-    Zeroizing::new(value.to_string().into_bytes())
+        json.push(b'"');
+    }
+    json.push(b'}');
+    json
 }
 
 /// Proves that the store has the key, over the command's challenge.
@@ -155,4 +193,23 @@ where
         }
     };
     Ok(json!({ "ok": true, "identity": identity, "proof": proof }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_written_as_json_without_growing() {
+        for (members, text) in [
+            (&[("a", b"".as_slice())][..], r#"{"a":""}"#),
+            (&[("data_key", &[1, 2, 3]), ("wrapped", &[0xff; 4])], r#"{"data_key":"AQID","wrapped":"/////w=="}"#),
+        ] {
+            let json = object(members);
+            assert_eq!(std::str::from_utf8(&json).unwrap(), text);
+            assert_eq!(serde_json::from_slice::<Value>(&json).unwrap().as_object().unwrap().len(), members.len());
+            let room: usize = members.iter().map(|(name, bytes)| name.len() + bytes.len().div_ceil(3) * 4 + 6).sum();
+            assert!(json.capacity() <= room + 2, "it has grown");
+        }
+    }
 }

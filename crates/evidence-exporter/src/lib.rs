@@ -13,6 +13,7 @@ use model::text::Base64;
 use model::{Problem, ProblemType, Sequence, ServiceRole, TenantId, dsse, subject};
 use service::command::{self, Answer};
 use service::{Error, Node, Ports, Shutdown, Wanted, duty, health, requests};
+use tracing::debug;
 
 const ROLE: ServiceRole = ServiceRole::EvidenceExporter;
 
@@ -20,8 +21,10 @@ const ROLE: ServiceRole = ServiceRole::EvidenceExporter;
 const EVENTS_MAX: usize = 1_000;
 /// How long the log has to say whether there is more.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// What an event takes in a history answer beside its payload in base64: names, signature, hash, sequence.
-const EVENT_OVERHEAD: usize = 420;
+/// How many events that are not in the archive yet are added to an answer at most.
+const TAIL_MAX: usize = 128;
+/// What an event takes in a history answer beside its payload and its signature: names, hash, sequence.
+const EVENT_OVERHEAD: usize = 200;
 
 /// Runs until `shutdown`. The node must keep an archive.
 pub async fn run<J: Journal>(ports: Ports<J>, shutdown: Shutdown) -> Result<(), Error> {
@@ -52,8 +55,12 @@ async fn answer<J: Journal>(node: &Node<J>, tenant: TenantId, rest: &str, payloa
     match rest {
         "hist.get" => {
             let request: HistoryRequest = read(payload)?;
-            // Where the log does not answer, history is what we have of it.
-            let _ = tokio::time::timeout(PATIENCE, keep_up(node, tenant, &request)).await;
+            match tokio::time::timeout(PATIENCE, keep_up(node, tenant, &request)).await {
+                Ok(Ok(())) => {}
+                // History is what we have of the log.
+                Ok(Err(error)) => debug!(%tenant, %error, "the log does not say whether there is more"),
+                Err(_) => debug!(%tenant, "the log does not answer whether there is more"),
+            }
             let node = node.clone();
             let answered = tokio::task::spawn_blocking(move || history(&node, tenant, &request)).await;
             answered.map_err(|error| Problem::new(ProblemType::Unavailable, error))?
@@ -92,7 +99,8 @@ fn history<J: Journal>(node: &Node<J>, tenant: TenantId, request: &HistoryReques
     // What is on its way into the archive stands in the replica's tail: nobody who was just told of an event is told
     // that there is none.
     let next = Sequence(from.0 + records.len() as u64);
-    let tail = node.replica().tail(tenant, next, max - records.len()).map_err(|error| failed(&error))?;
+    let room = TAIL_MAX.min(max - records.len());
+    let tail = node.replica().tail(tenant, next, room).map_err(|error| failed(&error))?;
     records.extend(
         (next.0..).zip(tail).take_while(|(wanted, (place, _))| *wanted == place.0).map(|(_, (_, record))| record),
     );
@@ -113,7 +121,7 @@ fn fitting(from: u64, records: Vec<Record>) -> Vec<HistoryEvent> {
     let mut room = ANSWER_BYTES_MAX - 4096;
     let mut events = Vec::with_capacity(records.len());
     for (sequence, record) in (from..).zip(records) {
-        let size = record.payload.len().div_ceil(3) * 4 + EVENT_OVERHEAD;
+        let size = size_of(&record);
         if size > room && !events.is_empty() {
             break;
         }
@@ -122,6 +130,12 @@ fn fitting(from: u64, records: Vec<Record>) -> Vec<HistoryEvent> {
         events.push(HistoryEvent { sequence, payload: Base64(record.payload.to_vec()), signature, hash });
     }
     events
+}
+
+/// How many bytes an event takes in an answer. A void one may have any signature, of any length.
+fn size_of(record: &Record) -> usize {
+    let signature = serde_json::to_string(&record.signature).map_or(0, |text| text.len());
+    record.payload.len().div_ceil(3) * 4 + signature + EVENT_OVERHEAD
 }
 
 /// The note of the newest checkpoint in the chain: it stands in the event right behind those that it covers.
@@ -162,4 +176,28 @@ async fn lease<J: Journal>(node: &Node<J>, tenant: TenantId, request: &LeaseRequ
     let key = node.key(ROLE).map_err(|error| failed(&error))?;
     let envelope = key.sign_statement(dsse::LEASE, &lease);
     Ok(serde_json::json!({ "ok": true, "lease": envelope }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(signature: &str, payload: usize, count: usize) -> (usize, usize) {
+        let record = Record { signature: signature.to_owned(), payload: vec![b'x'; payload].into() };
+        let events = fitting(1, vec![record; count]);
+        let answer = HistoryAnswer { events, last: count as u64, checkpoint: Some("n".repeat(400)) };
+        (answer.events.len(), serde_json::to_vec(&answer).unwrap().len())
+    }
+
+    /// Whatever stands in a log, an answer fits a message, and goes on.
+    #[test]
+    fn answers_are_bounded_whatever_the_events_are() {
+        for signature in ["", &"s".repeat(50_000), &"\u{1}".repeat(60_000), &"\\".repeat(60_000)] {
+            for payload in [0, 1_400, 60_000] {
+                let (events, bytes) = answer(signature, payload, 1_000);
+                assert!(events > 0 && bytes <= ANSWER_BYTES_MAX, "{events} events in {bytes} bytes");
+            }
+        }
+        assert_eq!(answer("s", 100, 1_000).0, 1_000, "small ones all fit");
+    }
 }

@@ -36,7 +36,7 @@ pub struct Archive {
     writer: Mutex<Writer>,
     segment_bytes: u64,
     /// Last, so that it is let go of after the index.
-    _lock: File,
+    _lock: crate::place::Lock,
 }
 
 /// The end of the last segment.

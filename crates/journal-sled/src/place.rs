@@ -20,14 +20,25 @@ pub(crate) fn private_dir(dir: &Path) -> Result<(), Error> {
     fs::set_permissions(dir, Permissions::from_mode(PRIVATE_DIR)).map_err(Error::io(dir))
 }
 
-/// Takes the directory for this process, for as long as the file is held.
-pub(crate) fn lock(dir: &Path) -> Result<File, Error> {
+/// A directory that is this process's, until dropped.
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a process that this one has forked keeps it open until it execs, and with it the
+    /// lock. Where unlocking fails, closing is what is left.
+    fn drop(&mut self) {
+        let _ = self.0.unlock();
+    }
+}
+
+/// Takes the directory for this process.
+pub(crate) fn lock(dir: &Path) -> Result<Lock, Error> {
     let path = dir.join("lock");
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true).mode(PRIVATE_FILE);
     let file = options.open(&path).map_err(Error::io(&path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(Error::Locked(dir.to_owned())),
         Err(TryLockError::Error(source)) => Err(Error::Io { path, source }),
     }

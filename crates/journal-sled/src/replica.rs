@@ -22,7 +22,6 @@ mod receipts;
 mod rows;
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
@@ -51,7 +50,7 @@ pub struct Replica {
     total: RwLock<Total>,
     hot: Mutex<Hot>,
     /// Last, so that it is let go of after the store.
-    _lock: File,
+    _lock: crate::place::Lock,
 }
 
 struct Trees {

@@ -231,13 +231,17 @@ impl Session {
             let no_answer = match answer {
                 Ok(answer) => match read(&answer)? {
                     Ok(members) => return Ok(members),
-                    Err(problem) if retry == Retry::SameBytes && is_passing(&problem) => match waits.next() {
-                        Some(wait) => {
-                            tokio::time::sleep(*wait).await;
-                            continue;
+                    Err(problem)
+                        if retry == Retry::SameBytes && problem.kind().is_some_and(ProblemType::is_passing) =>
+                    {
+                        match waits.next() {
+                            Some(wait) => {
+                                tokio::time::sleep(*wait).await;
+                                continue;
+                            }
+                            None => return Err(problem.into()),
                         }
-                        None => return Err(problem.into()),
-                    },
+                    }
                     Err(problem) => return Err(problem.into()),
                 },
                 Err(no_answer) => no_answer,
@@ -400,9 +404,4 @@ fn unreadable(error: &serde_json::Error) -> Error {
         format!("the answer does not read: {error}"),
         "see with `keylatch history` whether it was recorded, and tell who runs the platform",
     )
-}
-
-/// A refusal that the same bytes may not meet the next time.
-fn is_passing(problem: &Problem) -> bool {
-    matches!(problem.kind(), Some(ProblemType::Contended | ProblemType::Unavailable))
 }

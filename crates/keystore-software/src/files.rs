@@ -80,11 +80,13 @@ pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {
 }
 
 /// Builds a directory under another name beside `path` and renames it into place when it is complete, so that what is
-/// at `path` is whole or not there at all.
+/// at `path` is whole or not there at all. One process at a time builds in a folder; what an attempt that was cut short has
+/// left behind is removed: nobody has used it.
 pub(crate) fn build_directory<T>(path: &Path, build: impl FnOnce(&Path) -> Result<T, Error>) -> Result<T, Error> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
+    let _alone = lock_folder(&parent(path))?;
     let empty = fs::read_dir(path).map(|mut entries| entries.next().is_none());
     match empty {
         Ok(true) => {}
@@ -92,7 +94,10 @@ pub(crate) fn build_directory<T>(path: &Path, build: impl FnOnce(&Path) -> Resul
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(Error::Io { action: "look into", path: path.to_owned(), source }),
     }
-    create_directory(&partial)?;
+    match fs::remove_dir_all(&partial) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(Error::io("remove", &partial)(error)),
+        _ => create_directory(&partial)?,
+    }
     let built = build(&partial).and_then(|built| {
         sync_directory(&partial)?;
         fs::rename(&partial, path).map_err(Error::io("rename into place", path))?;
@@ -123,6 +128,16 @@ impl Drop for Lock {
     /// lock. Where unlocking fails, closing is what is left.
     fn drop(&mut self) {
         let _ = self.0.unlock();
+    }
+}
+
+/// Takes a folder for as long as something is made in it.
+fn lock_folder(folder: &Path) -> Result<Lock, Error> {
+    let file = File::open(folder).map_err(Error::io("open", folder))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Lock(file)),
+        Err(TryLockError::WouldBlock) => Err(Error::InUse { path: folder.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(Error::Io { action: "lock", path: folder.to_owned(), source }),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::Rejection;
 use crate::state::Governance;
 
 /// How far a signer's clock may be ahead.
-pub const AHEAD_MAX: Span = Span::from_secs(60);
+pub const SIGNER_CLOCK_AHEAD_MAX: Span = Span::from_secs(60);
 
 /// Whether the command's times hold at `now`. `most` is how long such a command may live.
 pub fn times(signed: &SignedCommand, now: Timestamp, most: Span) -> Result<(), Rejection> {
@@ -21,7 +21,7 @@ pub fn times(signed: &SignedCommand, now: Timestamp, most: Span) -> Result<(), R
         let detail = format!("it expired at {}, and it is {now}", command.expires_at);
         return Rejection::new(ProblemType::Expired, detail).err();
     }
-    if command.issued_at > now + AHEAD_MAX {
+    if command.issued_at > now + SIGNER_CLOCK_AHEAD_MAX {
         let detail = format!("it says it was signed at {}, and it is {now}", command.issued_at);
         return Rejection::new(ProblemType::NotYetIssued, detail).err();
     }

@@ -623,7 +623,7 @@ pub struct CustodyApplied {
     pub state: KeyState,
     /// The key store.
     pub store: Name,
-    /// Where the key was before; left out where it was nowhere.
+    /// Where the custodian found the key; left out where it was nowhere. After a crash that may be a step on the way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Place>,
     /// Where it is now; left out where it is destroyed.

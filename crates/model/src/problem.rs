@@ -101,6 +101,11 @@ problems! {
 }
 
 impl ProblemType {
+    /// Whether the same bytes, sent again in a moment, may be taken.
+    pub fn is_passing(self) -> bool {
+        matches!(self, Self::Busy | Self::Contended | Self::Unavailable)
+    }
+
     /// The stable URN.
     pub fn urn(self) -> String {
         format!("urn:keylatch:problem:{}", self.name())

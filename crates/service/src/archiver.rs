@@ -12,12 +12,14 @@ use journal_sled::Archive;
 use model::{Sequence, TenantId};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::error;
 
 use crate::Error;
 use crate::lock;
 
-/// How many events may be on their way.
+/// How many events wait for the disk at most, and as many again in the queue. Then whoever brings more waits: a replica's
+/// follower, and with it its tenants.
 const QUEUE: usize = 16 * 1024;
 /// How many go in at once.
 const GROUP: usize = 1024;
@@ -28,7 +30,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Archiver {
     archive: Arc<Archive>,
     queue: mpsc::Sender<Item>,
-    writing: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    writing: tokio::sync::Mutex<Option<Writing>>,
     /// The last sequence that was taken in or is on its way, of each tenant that something came for.
     taken: Mutex<HashMap<TenantId, Sequence>>,
 }
@@ -36,7 +38,12 @@ pub(crate) struct Archiver {
 enum Item {
     Entry(TenantId, Sequence, Record),
     Flush(oneshot::Sender<Result<(), String>>),
-    Close,
+}
+
+/// The task that writes, and what ends it.
+struct Writing {
+    task: JoinHandle<()>,
+    close: oneshot::Sender<()>,
 }
 
 impl Archiver {
@@ -44,16 +51,22 @@ impl Archiver {
     pub(crate) fn start(archive: Archive) -> Self {
         let archive = Arc::new(archive);
         let (queue, items) = mpsc::channel(QUEUE);
-        let writing = tokio::sync::Mutex::new(Some(tokio::spawn(write(archive.clone(), items))));
-        Self { archive, queue, writing, taken: Mutex::new(HashMap::new()) }
+        let (close, closes) = oneshot::channel();
+        let task = tokio::spawn(write(archive.clone(), items, closes));
+        Self {
+            archive,
+            queue,
+            writing: tokio::sync::Mutex::new(Some(Writing { task, close })),
+            taken: Mutex::new(HashMap::new()),
+        }
     }
 
     /// Writes what is on its way and ends the task.
     pub(crate) async fn close(&self) {
-        if let Some(writing) = self.writing.lock().await.take() {
+        if let Some(Writing { task, close }) = self.writing.lock().await.take() {
             // An error means that it has ended already.
-            let _ = self.queue.send(Item::Close).await;
-            let _ = writing.await;
+            let _ = close.send(());
+            let _ = task.await;
         }
     }
 
@@ -112,25 +125,40 @@ impl Archiver {
     }
 }
 
-/// Writes what comes, group by group. What the disk refuses is kept and tried again, now and then and with the next.
-async fn write(archive: Arc<Archive>, mut items: mpsc::Receiver<Item>) {
-    let mut pending: Vec<(TenantId, Sequence, Record)> = Vec::new();
+type Entry = (TenantId, Sequence, Record);
+
+/// Writes what comes, group by group. What the disk refuses is kept and tried again, every second and where somebody waits
+/// for it; while as much waits as may, nothing more is taken.
+async fn write(archive: Arc<Archive>, mut items: mpsc::Receiver<Item>, mut close: oneshot::Receiver<()>) {
+    let mut pending: Vec<Entry> = Vec::new();
     let mut gathered = Vec::with_capacity(GROUP);
+    // When to try again what was refused.
+    let mut retry: Option<Instant> = None;
     loop {
-        let retry = tokio::time::sleep(RETRY_AFTER);
+        let room = GROUP.min(QUEUE.saturating_sub(pending.len()));
         let closes = tokio::select! {
-            count = items.recv_many(&mut gathered, GROUP) => count == 0,
-            () = retry, if !pending.is_empty() => false,
+            count = items.recv_many(&mut gathered, room), if room > 0 => count == 0,
+            () = tokio::time::sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => false,
+            _ = &mut close => true,
         };
-        let (mut flushes, mut closes) = (Vec::new(), closes);
+        if closes {
+            items.close();
+            while let Ok(item) = items.try_recv() {
+                gathered.push(item);
+            }
+        }
+        let mut flushes = Vec::new();
         for item in gathered.drain(..) {
             match item {
                 Item::Entry(tenant, sequence, record) => pending.push((tenant, sequence, record)),
                 Item::Flush(flushed) => flushes.push(flushed),
-                Item::Close => closes = true,
             }
         }
+        if retry.is_some_and(|at| Instant::now() < at) && flushes.is_empty() && !closes {
+            continue;
+        }
         let written = append(&archive, &mut pending).await;
+        retry = written.is_err().then(|| Instant::now() + RETRY_AFTER);
         if let Err(error) = &written {
             error!(error, waiting = pending.len(), "the archive refuses; it is tried again");
         }
@@ -144,22 +172,19 @@ async fn write(archive: Arc<Archive>, mut items: mpsc::Receiver<Item>) {
     }
 }
 
-/// Appends what waits. Where that fails, it goes on waiting.
-async fn append(archive: &Arc<Archive>, pending: &mut Vec<(TenantId, Sequence, Record)>) -> Result<(), String> {
+/// Appends what waits. Where that fails, however it fails, it goes on waiting.
+async fn append(archive: &Arc<Archive>, pending: &mut Vec<Entry>) -> Result<(), String> {
     if pending.is_empty() {
         return Ok(());
     }
-    let (archive, entries) = (archive.clone(), std::mem::take(pending));
-    let appended = tokio::task::spawn_blocking(move || {
-        let appended = archive.append(&entries).map(|_| ()).map_err(|error| error.to_string());
-        (entries, appended)
-    });
-    match appended.await {
-        Ok((_, Ok(()))) => Ok(()),
-        Ok((entries, Err(error))) => {
-            *pending = entries;
-            Err(error)
-        }
-        Err(error) => Err(error.to_string()),
-    }
+    let (archive, entries) = (archive.clone(), Arc::new(std::mem::take(pending)));
+    let appending = entries.clone();
+    let appended = tokio::task::spawn_blocking(move || archive.append(&appending).map_err(|error| error.to_string()));
+    let outcome = match appended.await {
+        Ok(Ok(_)) => return Ok(()),
+        Ok(Err(error)) => error,
+        Err(error) => error.to_string(),
+    };
+    *pending = Arc::unwrap_or_clone(entries);
+    Err(outcome)
 }

@@ -92,13 +92,16 @@ fn note(task: Task, outcome: Result<Recorded, Rejection>, refused: &mut HashMap<
             info!(%tenant, ?duty, sequence = sequence.0, "done");
         }
         Err(rejection) => {
+            let again = refused.contains_key(&task);
             let waited = refused.get(&task).map_or(RETRY_FIRST, |retry| RETRY_MOST.min(retry.waited * 2));
             refused.insert(task, Retry { at: Instant::now() + waited, waited });
-            // Somebody else did it, or things have changed: that is how several instances work side by side.
+            // Once, because another instance did it, or things have changed: that is how they work side by side. Where it
+            // is still due after that, something is wrong.
             match rejection.problem {
                 ProblemType::NothingDue | ProblemType::NotYetDue | ProblemType::Contended => {
                     debug!(%tenant, ?duty, %rejection, "not done");
                 }
+                _ if !again => debug!(%tenant, ?duty, %rejection, "not done"),
                 _ => warn!(%tenant, ?duty, %rejection, "not done"),
             }
         }

@@ -172,9 +172,10 @@ pub async fn perform(
     }
 }
 
-/// Whether a refusal may be gone in a moment.
+/// Whether another use may be carried out in a moment: also where the key store, or its word on the chain, is behind.
 fn is_passing(problem: Option<ProblemType>) -> bool {
-    matches!(problem, Some(ProblemType::CustodyPending | ProblemType::CustodyStale | ProblemType::Unavailable))
+    let behind = matches!(problem, Some(ProblemType::CustodyPending | ProblemType::CustodyStale));
+    behind || problem.is_some_and(ProblemType::is_passing)
 }
 
 fn unreadable(error: &dyn std::fmt::Display) -> Error {

@@ -4,9 +4,10 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keystore::{KeyStore as _, Permit, Use};
+use keystore_software::{Error, SoftwareStore};
 use model::{Algorithm, KeyState};
 
-use crate::{Bench, command, key, list, tenant};
+use crate::{Bench, command, key, list, name, tenant};
 
 #[test]
 fn threads_share_commits_and_lose_nothing() {
@@ -88,4 +89,31 @@ fn a_key_that_moves_is_never_out_of_sight() {
         done.store(true, Ordering::Relaxed);
         watcher.join().unwrap();
     });
+}
+
+/// What an attempt that was killed has left behind keeps nobody from making the store.
+#[test]
+fn a_store_is_made_over_what_an_attempt_left_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, partial) = (folder.path().join("store"), folder.path().join("store.partial"));
+    std::fs::create_dir(&partial).unwrap();
+    std::fs::write(partial.join("seal.key"), "half").unwrap();
+    SoftwareStore::create(&store, name()).unwrap();
+    assert!(!partial.exists());
+}
+
+/// Of many that make a store in one place, one does; the others are told that somebody has.
+#[test]
+fn one_of_many_makes_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let made: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| SoftwareStore::create(&path, name()))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1);
+    let told = |error: &Error| matches!(error, Error::InUse { .. } | Error::Exists { .. });
+    assert!(made.iter().filter_map(|made| made.as_ref().err()).all(told));
+    drop(made);
+    SoftwareStore::open(&path, name()).unwrap();
 }

@@ -73,7 +73,7 @@ pub(super) fn change_authority(view: &View, authority: &Authorised, now: Timesta
         let detail = format!("epoch {} with rules {} does not follow {epoch} with {rules}", newer.epoch, newer.rules);
         return Rejection::new(ProblemType::StateChanged, detail).with("epoch", epoch).err();
     }
-    if newer.issued_at > now + standing::AHEAD_MAX {
+    if newer.issued_at > now + standing::SIGNER_CLOCK_AHEAD_MAX {
         let detail = format!("it says it was made at {}, and it is {now}", newer.issued_at);
         return Rejection::new(ProblemType::NotYetIssued, detail).err();
     }

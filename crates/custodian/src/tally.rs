@@ -4,7 +4,7 @@
 //! report is no evidence.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use journal::Journal;
@@ -127,7 +127,7 @@ impl Tally {
         command: Digest,
         now: Timestamp,
     ) {
-        let mut open = self.lock();
+        let mut open = service::lock(&self.open);
         let kinds = open.entry(tenant).or_default();
         if kinds.len() >= KINDS_MAX && !kinds.contains_key(&of) {
             debug!(%tenant, "too many kinds of uses at once: this one is not reported");
@@ -159,7 +159,7 @@ impl Tally {
 
     /// Every count. Kinds of which nothing came since the last time are forgotten: their next is a first again.
     fn all(&self) -> Vec<Report> {
-        let mut open = self.lock();
+        let mut open = service::lock(&self.open);
         open.values_mut().for_each(|kinds| kinds.retain(|_, entry| entry.count.is_some()));
         open.retain(|_, kinds| !kinds.is_empty());
         drop(open);
@@ -167,7 +167,7 @@ impl Tally {
     }
 
     fn take(&self, count: impl Fn(&mut Entry) -> Option<Count>) -> Vec<Report> {
-        let mut open = self.lock();
+        let mut open = service::lock(&self.open);
         let reports = open.iter_mut().flat_map(|(tenant, kinds)| {
             let report = |(of, entry): (&CountKey, &mut Entry)| {
                 count(entry).map(|count| Report { tenant: *tenant, of: of.clone(), count })
@@ -175,10 +175,6 @@ impl Tally {
             kinds.iter_mut().filter_map(report)
         });
         reports.collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<TenantId, HashMap<CountKey, Entry>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,7 +13,7 @@ use model::statement::Generated;
 use model::{Action, Envelope, Problem, ProblemType, ServiceRole, TenantId, dsse, subject};
 use serde::Deserialize;
 use service::command::Answer;
-use service::{Error, Ports, Recorded, Shutdown, process};
+use service::{Error, Node, Ports, Recorded, Shutdown, process};
 use tracing::debug;
 
 /// How long the custodian has to generate a key.
@@ -65,12 +65,27 @@ async fn generated<J: Journal>(
     if let Some(recorded) = recorded {
         return Ok(recorded);
     }
-    let envelope = ask_custodian(ports, tenant, &signed).await?;
+    let envelope = match ask_custodian(ports, tenant, &signed).await {
+        Ok(envelope) => envelope,
+        // Sent twice, the command may have led to a key meanwhile, which the custodian has seen before us.
+        Err(refusal) => return recorded_meanwhile(node, tenant, &input).await?.ok_or(refusal),
+    };
     let view = node.view(tenant, footprint).map_err(|error| Rejection::new(ProblemType::Unavailable, error))?;
     let (ring, role) = (&view.governance()?.authority.ring, ServiceRole::Custodian);
     let statement = statement::open::<Generated>(&envelope, dsse::GENERATED, role, ring, tenant, node.clock().now())
         .map_err(|error| Rejection::new(ProblemType::StatementInvalid, error))?;
     Ok(node.record(tenant, ServiceRole::Issuer, Input::Generated { command: signed, statement }).await?)
+}
+
+/// The record of this very command, by the log as it stands now.
+async fn recorded_meanwhile<J: Journal>(
+    node: &Node<J>,
+    tenant: TenantId,
+    input: &Input,
+) -> Result<Option<Recorded>, Rejection> {
+    let caught_up = node.catch_up(tenant).await;
+    caught_up.map_err(|error| Rejection::new(ProblemType::Unavailable, error))?;
+    node.check(tenant, input.footprint(), |view| Ok(Recorded::before(view, input))).await
 }
 
 /// What the custodian answers.

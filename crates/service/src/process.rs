@@ -218,7 +218,10 @@ where
     let key = ServiceKey::new(secret::read_key(&config.key)?, role, &config.instance);
     let name = format!("keylatch-{role}-{}", config.instance);
     let bus = |error: journal_nats::connect::Error| Error::Bus(error.to_string());
-    let connection = journal_nats::connect::watched(&config.url, &config.credentials, &name).await.map_err(bus)?;
+    let connection = tokio::select! {
+        connection = journal_nats::connect::watched(&config.url, &config.credentials, &name) => connection.map_err(bus)?,
+        () = shutdown.clone().requested() => return Err(Error::Stopped),
+    };
     let options = StartOptions {
         connection,
         instance: config.instance.clone(),
@@ -228,7 +231,10 @@ where
         keeps_archive,
         clock: Clock::default(),
     };
-    let (ports, mut following) = start(options, shutdown.clone()).await?;
+    let (ports, mut following) = tokio::select! {
+        started = start(options, shutdown.clone()) => started?,
+        () = shutdown.clone().requested() => return Err(Error::Stopped),
+    };
     let node = ports.node.clone();
     let outcome = tokio::select! {
         outcome = run(ports, config, shutdown.clone()) => outcome,
@@ -286,10 +292,7 @@ pub async fn start(
     let StartOptions { keys, root, clock, connection, instance, .. } = options;
     let node = Node::new(NodeConfig { journal, replica, archive, keys, root, clock });
     node.forget_unknown_rules();
-    tokio::select! {
-        synchronised = node.synchronise() => synchronised?,
-        () = shutdown.clone().requested() => return Err(Error::Stopped),
-    }
+    node.synchronise().await?;
     node.log_start();
     let following = {
         let node = node.clone();

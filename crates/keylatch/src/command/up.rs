@@ -47,12 +47,15 @@ impl From<Sync> for SyncInterval {
 /// Runs the platform until it is told to stop, by Ctrl-C or SIGTERM.
 pub async fn run(args: UpArgs, screen: &mut Screen) -> Result<(), Error> {
     let options = Options { dir: args.dir, cache: args.cache, sync: args.sync.into() };
-    let mut platform = Platform::start(options).await.map_err(of_platform)?;
-    // Whoever reads that it is up may stop it at once.
-    let signal = service::process::stop_signal();
+    let mut signal = std::pin::pin!(service::process::stop_signal());
+    let mut platform = tokio::select! {
+        started = Platform::start(options) => started.map_err(of_platform)?,
+        // What has begun ends with this process, the server too; nothing was acknowledged yet.
+        () = &mut signal => return Ok(()),
+    };
     screen.show(&ready(&platform))?;
     let failed = tokio::select! {
-        () = signal => None,
+        () = &mut signal => None,
         failed = platform.failed() => Some(failed),
     };
     let stopped = platform.stop().await;

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use journal_nats::connect;
 use model::command::{self, Action};
 use model::{Algorithm, KeyState, Policy, ProblemType, Span};
-use service::Clock;
+use service::{Clock, clock};
 
-use crate::world::{Member, World, reason, urn, use_wrap};
+use crate::world::{Member, World, reason, signed, spec, urn, use_wrap};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_born_latched_signed_for_activated_used_suspended_and_destroyed() {
@@ -76,5 +77,26 @@ async fn a_key_stays_usable_under_a_policy_with_a_short_staleness() {
     let began = Instant::now();
     while began.elapsed() < Duration::from_secs(3) {
         assert_eq!(tenant.wrap(key).await.map(|_| ()), Ok(()), "after {:?}", began.elapsed());
+    }
+}
+
+/// However often a command is sent, and however close together: each copy is answered as the first.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_of_a_command_sent_at_once_are_answered_alike() {
+    let world = World::start().await;
+    let (tenant, platform) = (world.tenant("one").await, &world.platform.ports().client);
+    for _ in 0..40 {
+        let action = Action::KeyGenerate(command::KeyGenerate { spec: spec(Algorithm::Aes256Gcm) });
+        let (tenant, generate) = (&tenant, &signed(tenant.tenant, action, Some(clock::key_id()), "rae"));
+        // One behind the other, so that some come while the first is being recorded, and some when it just was.
+        let copies = (0..8).map(|place| async move {
+            for _ in 0..3 * place {
+                connect::round_trip(platform).await.unwrap();
+            }
+            tenant.send(generate).await
+        });
+        let answers = futures_util::future::join_all(copies).await;
+        assert_eq!(answers[0]["ok"], true, "{:#}", answers[0]);
+        assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:#?}");
     }
 }

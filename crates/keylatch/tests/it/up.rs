@@ -94,6 +94,27 @@ async fn up_goes_on_where_it_was_after_a_stop_and_after_a_kill() {
     assert!(std::net::TcpListener::bind(("127.0.0.1", port)).is_ok(), "something still listens on {port}");
 }
 
+/// Asked to stop while it starts, it stops; and starts the next time.
+#[tokio::test(flavor = "multi_thread")]
+async fn up_stops_while_it_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("platform");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_keylatch"))
+        .args(["up", "--dir"])
+        .arg(&path)
+        .env("KEYLATCH_CACHE", cache().unwrap())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    while !lines.next_line().await.unwrap().expect("it says that it starts").contains("root key") {}
+    let starting = Up { child, url: String::new() };
+    assert_eq!(starting.stop().await, Some(0));
+    assert_eq!(Up::start(&path).await.stop().await, Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_others_can_read_is_refused_with_the_mend() {
     use std::os::unix::fs::PermissionsExt as _;

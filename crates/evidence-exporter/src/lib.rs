@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use journal::{Journal, Record};
+use journal::{Journal, Record, strict};
 use journal_sled::Archive;
 use lifecycle::{Duty, Rejection};
 use model::history::{ANSWER_BYTES_MAX, HistoryAnswer, HistoryEvent, HistoryRequest};
@@ -70,8 +70,10 @@ async fn answer<J: Journal>(node: &Node<J>, tenant: TenantId, rest: &str, payloa
     }
 }
 
-fn read<T: serde::de::DeserializeOwned>(payload: &Bytes) -> Result<T, Problem> {
-    serde_json::from_slice(payload).map_err(|error| Problem::new(ProblemType::Malformed, error))
+fn read<T: serde::de::DeserializeOwned + serde::Serialize>(payload: &Bytes) -> Result<T, Problem> {
+    let malformed = |error: &dyn std::fmt::Display| Problem::new(ProblemType::Malformed, error);
+    strict::check_object(payload).map_err(|error| malformed(&error))?;
+    model::json::read(payload).map_err(|error| malformed(&error))
 }
 
 // === History ===

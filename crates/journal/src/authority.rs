@@ -174,7 +174,8 @@ impl Ring {
     /// The role in which `signer` may sign in this tenant at this time.
     pub fn role(&self, signer: Fingerprint, tenant: TenantId, at: Timestamp) -> Option<ServiceRole> {
         let service = &self.keys.get(&signer)?.service;
-        let covered = service.tenants.covers(tenant) && service.not_before <= at && at < service.not_after;
+        let ended = at >= service.not_after && service.not_after != Timestamp::MAX;
+        let covered = service.tenants.covers(tenant) && service.not_before <= at && !ended;
         covered.then_some(service.role)
     }
 

@@ -117,7 +117,10 @@ impl Sshsig {
         }
         let public_key = Vec::decode(&mut reader)?;
         let namespace = String::decode(&mut reader)?;
-        let _reserved = Vec::<u8>::decode(&mut reader)?;
+        // It is not signed, so one form is as good as any: the empty one, which everybody writes.
+        if !Vec::<u8>::decode(&mut reader)?.is_empty() {
+            return Err(Error::Unreadable);
+        }
         let hash = String::decode(&mut reader)?;
         let signature = Vec::decode(&mut reader)?;
         finished(reader)?;
@@ -163,6 +166,7 @@ fn token_data(
 ) -> Result<(Vec<u8>, TokenFlags), Error> {
     const USER_PRESENT: u8 = 0x01;
     const USER_VERIFIED: u8 = 0x04;
+    const ATTESTED: u8 = 0x40;
     const EXTENSIONS: u8 = 0x80;
     let flags = u8::decode(reader)?;
     let counter = u32::decode(reader)?;
@@ -170,10 +174,11 @@ fn token_data(
     signed.push(flags);
     signed.extend_from_slice(&counter.to_be_bytes());
     if passkey {
-        let _origin = String::decode(reader)?;
+        let origin = Vec::<u8>::decode(reader)?;
         let client_data = Vec::<u8>::decode(reader)?;
         let extensions = Vec::<u8>::decode(reader)?;
-        if !quotes(&client_data, data) || (flags & EXTENSIONS != 0) == extensions.is_empty() {
+        let has_extensions = flags & EXTENSIONS != 0;
+        if !quotes(&client_data, data, &origin) || flags & ATTESTED != 0 || has_extensions == extensions.is_empty() {
             return Err(Error::Invalid);
         }
         signed.extend_from_slice(&extensions);
@@ -187,17 +192,13 @@ fn token_data(
     Ok((signed, TokenFlags { user_verified: flags & USER_VERIFIED != 0 }))
 }
 
-/// Whether a browser's client data (WebAuthn section 5.8.1) is for an assertion over exactly this challenge.
-fn quotes(client_data: &[u8], challenge: &[u8]) -> bool {
-    #[derive(serde::Deserialize)]
-    struct ClientData {
-        r#type: String,
-        challenge: String,
-    }
-    crate::strict::check(client_data).is_ok()
-        && serde_json::from_slice::<ClientData>(client_data).is_ok_and(|client| {
-            client.r#type == "webauthn.get" && client.challenge == data_encoding::BASE64URL_NOPAD.encode(challenge)
-        })
+/// Whether a browser's client data (WebAuthn section 5.8.1) is for an assertion over exactly this challenge, from this
+/// origin. By its first bytes, as OpenSSH has it and browsers write it: what follows the origin is free.
+fn quotes(client_data: &[u8], challenge: &[u8], origin: &[u8]) -> bool {
+    let challenge = data_encoding::BASE64URL_NOPAD.encode(challenge);
+    let start = format!(r#"{{"type":"webauthn.get","challenge":"{challenge}","origin":""#);
+    let rest = client_data.strip_prefix(start.as_bytes()).and_then(|rest| rest.strip_prefix(origin));
+    rest.is_some_and(|rest| rest.starts_with(b"\"")) && !origin.iter().any(|byte| matches!(byte, b'"' | 0))
 }
 
 fn verify_ed25519(key: &[u8], signature: &[u8], signed: &[u8]) -> Result<(), Error> {

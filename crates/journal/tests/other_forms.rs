@@ -110,6 +110,63 @@ fn a_compressed_p256_point_is_refused() {
     assert!(sshsig::verify(&p256_sshsig(short.as_bytes(), 0, b"m"), "ns", b"m").is_err(), "compressed point taken");
 }
 
+/// A passkey's signature over `message`, with this origin, client data (`CHALLENGE` stands for the challenge) and flags.
+fn passkey(origin: &[u8], client_data: &str, flags: u8, extensions: &[u8], reserved: &[u8]) -> bool {
+    use p256::ecdsa::signature::hazmat::PrehashSigner as _;
+    use sha2::{Digest as _, Sha256, Sha512};
+    let key = p256::ecdsa::SigningKey::from_slice(&[5; 32]).unwrap();
+    let point = key.verifying_key().to_encoded_point(false);
+    let blob = ssh(&[b"sk-ecdsa-sha2-nistp256@openssh.com", b"nistp256", point.as_bytes(), b"ssh:"]);
+    let body = [b"SSHSIG".to_vec(), ssh(&[b"ns", b"", b"sha512", &Sha512::digest(b"m")])].concat();
+    let challenge = data_encoding::BASE64URL_NOPAD.encode(&body);
+    let client_data = client_data.replace("CHALLENGE", &challenge);
+    let counter = 7u32.to_be_bytes();
+    let signed =
+        [&Sha256::digest(b"ssh:")[..], &[flags], &counter, extensions, &Sha256::digest(&client_data)[..]].concat();
+    let signature: p256::ecdsa::Signature = key.sign_prehash(&Sha256::digest(&signed)).unwrap();
+    let (r, s) = signature.split_bytes();
+    let mpint = |n: &[u8]| [vec![0; usize::from(n[0] & 0x80 != 0)], n.to_vec()].concat();
+    let (r, s) = (mpint(&r), mpint(&s));
+    let inner = [
+        ssh(&[b"webauthn-sk-ecdsa-sha2-nistp256@openssh.com", &ssh(&[&r, &s])]),
+        vec![flags],
+        counter.to_vec(),
+        ssh(&[origin, client_data.as_bytes(), extensions]),
+    ]
+    .concat();
+    let parts = ssh(&[&blob, b"ns", reserved, b"sha512", &inner]);
+    let sshsig = [b"SSHSIG".to_vec(), 1u32.to_be_bytes().to_vec(), parts].concat();
+    sshsig::verify(&sshsig, "ns", b"m").is_ok()
+}
+
+/// As OpenSSH has it (`ssh-ecdsa-sk.c`): the client data begins in the one way that browsers write it, and with the origin
+/// that stands beside it, which nobody signed by itself.
+#[test]
+fn a_passkeys_client_data_begins_as_browsers_write_it() {
+    const GOOD: &str =
+        r#"{"type":"webauthn.get","challenge":"CHALLENGE","origin":"https://a.example","crossOrigin":false}"#;
+    let origin = b"https://a.example";
+    assert!(passkey(origin, GOOD, 0x01, b"", b""));
+    assert!(passkey(origin, GOOD, 0x05, b"", b""), "verified, too");
+    assert!(passkey(origin, GOOD, 0x81, b"\xa0", b""), "with extensions");
+    for (origin, client_data, flags, extensions, reserved) in [
+        (&b"https://b.example"[..], GOOD, 0x01, &b""[..], &b""[..]),
+        (b"https://a", GOOD, 0x01, b"", b""),
+        (b"https://a.example\",\"crossOrigin", GOOD, 0x01, b"", b""),
+        (origin, GOOD, 0x00, b"", b""),
+        (origin, GOOD, 0x41, b"", b""),
+        (origin, GOOD, 0x81, b"", b""),
+        (origin, GOOD, 0x01, b"\xa0", b""),
+        (origin, GOOD, 0x01, b"", b"x"),
+        (origin, &GOOD.replace("{\"type", "{ \"type"), 0x01, b"", b""),
+        (origin, &GOOD.replace("webauthn.get", "webauthn.create"), 0x01, b"", b""),
+        (origin, &GOOD.replace("CHALLENGE", "CHALLENGE="), 0x01, b"", b""),
+        (origin, r#"{"challenge":"CHALLENGE","type":"webauthn.get","origin":"https://a.example"}"#, 0x01, b"", b""),
+    ] {
+        assert!(!passkey(origin, client_data, flags, extensions, reserved), "{client_data} {flags:x} {reserved:?}");
+    }
+}
+
 /// RFC 4251 mpints have one form; OpenSSH refuses negative ones and needless zeros.
 #[test]
 fn a_p256_signature_in_another_form_is_refused() {

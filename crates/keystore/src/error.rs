@@ -29,6 +29,9 @@ pub enum Error {
         /// What was asked.
         operation: Operation,
     },
+    /// An input is larger than a use takes.
+    #[error("the input is too large: at most 4 KiB of data, and of additional data, are taken")]
+    TooLarge,
     /// An input has the wrong length or form; says which is wanted.
     #[error("the input does not fit: {0}")]
     InvalidInput(&'static str),

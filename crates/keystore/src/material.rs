@@ -257,7 +257,7 @@ pub fn check_operation(algorithm: Algorithm, operation: Operation) -> Result<(),
 
 fn check_length(input: &[u8]) -> Result<(), Error> {
     let fits = input.len() <= USE_BYTES_MAX;
-    fits.then_some(()).ok_or(Error::InvalidInput("plaintext and additional data of at most 4 KiB each"))
+    fits.then_some(()).ok_or(Error::TooLarge)
 }
 
 fn sha256_digest(digest: &[u8]) -> Result<&[u8], Error> {

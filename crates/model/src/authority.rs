@@ -41,7 +41,7 @@ pub struct Service {
     pub tenants: Tenants,
     /// Not before this time (of the event).
     pub not_before: Timestamp,
-    /// Nor at or after this one.
+    /// Nor at or after this one; the last time that can be written stands for no end.
     pub not_after: Timestamp,
 }
 

@@ -215,7 +215,9 @@ impl<'a> Parts<'a> {
         };
         let (application, rest) = match key_type {
             KeyType::Ed25519 | KeyType::EcdsaP256 => (&[][..], rest),
-            KeyType::SkEd25519 | KeyType::SkEcdsaP256 => ssh_string(rest)?,
+            KeyType::SkEd25519 | KeyType::SkEcdsaP256 => {
+                ssh_string(rest).filter(|(text, _)| std::str::from_utf8(text).is_ok_and(|text| !text.contains('\0')))?
+            }
         };
         rest.is_empty().then_some(Self { key_type, point, application })
     }
@@ -349,6 +351,7 @@ mod tests {
             longer,
             blob(&[b"ssh-ed25519", &[7; 31]]),
             blob(&[b"sk-ssh-ed25519@openssh.com", &[7; 32]]),
+            blob(&[b"sk-ssh-ed25519@openssh.com", &[7; 32], b"ssh:\xff"]),
             blob(&[b"ecdsa-sha2-nistp256", b"nistp256", &compressed]),
             blob(&[b"ecdsa-sha2-nistp256", b"nistp384", &p256]),
             blob(&[b"ssh-rsa", &[7; 32]]),

@@ -66,7 +66,36 @@ pub fn write(checkout: &Path) -> std::io::Result<()> {
 }
 
 fn text(schema: &Value) -> String {
-    serde_json::to_string_pretty(schema).unwrap_or_default() + "\n"
+    let mut schema = schema.clone();
+    without_null(&mut schema);
+    serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
+}
+
+/// What may be missing is left out: nothing is ever null.
+fn without_null(schema: &mut Value) {
+    let is_null = |schema: &Value| *schema == json!({ "type": "null" });
+    match schema {
+        Value::Object(members) => {
+            if let Some(Value::Array(types)) = members.get_mut("type") {
+                types.retain(|name| name != "null");
+                if let [only] = types.as_slice() {
+                    let only = only.clone();
+                    members.insert("type".into(), only);
+                }
+            }
+            if let Some(Value::Array(choices)) = members.get_mut("anyOf") {
+                choices.retain(|choice| !is_null(choice));
+                if let [only] = choices.as_slice() {
+                    let only = only.clone();
+                    members.remove("anyOf");
+                    members.extend(only.as_object().cloned().unwrap_or_default());
+                }
+            }
+            members.values_mut().for_each(without_null);
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_null),
+        _ => {}
+    }
 }
 
 fn titled(schema: Schema, title: &str) -> Value {

@@ -116,6 +116,8 @@ async fn bad_messages_get_a_problem_and_change_nothing() {
     check(&tenant, "keylatch.cmd.activation.approve", bytes(&approve.envelope), P::KeyNotPreActive).await;
     check(&tenant, "keylatch.hist.get", b"{}".to_vec(), P::Malformed).await;
     check(&tenant, "keylatch.hist.get", bytes(&json!({ "from": 0, "max": 1 })), P::Malformed).await;
+    check(&tenant, "keylatch.hist.get", bytes(&json!({ "from": u64::MAX, "max": 1 })), P::Malformed).await;
+    check(&tenant, "keylatch.hist.get", b"[1,1]".to_vec(), P::Malformed).await;
 
     // And the service goes on.
     let answer = tenant.ask(on, bytes(&good)).await;

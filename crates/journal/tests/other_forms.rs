@@ -41,7 +41,7 @@ fn a_payload_that_is_an_array_and_no_object_is_void() {
     assert!(chain.admit(&record, opened.as_ref()).is_err(), "an array stands as an event");
 }
 
-/// The same hole in commands, statements and envelopes.
+/// The same in commands, statements and envelopes.
 #[test]
 fn a_command_that_is_an_array_is_refused() {
     let payload = format!(

@@ -9,7 +9,7 @@ use journal::command::SignedCommand;
 use journal::statement::{self, Stated};
 use journal::{Authentic, Body, Record, Ring};
 use model::dsse::{self, Envelope};
-use model::event::{CustodyApplied, KeyGenerated};
+use model::event::{CustodyApplied, KeyActivated, KeyGenerated};
 use model::statement::Generated;
 use model::{Event, EventHash, EventType, Fingerprint, ServiceRole, Timestamp};
 
@@ -158,6 +158,7 @@ fn input(
         (Event::CustodyUsed(event), None) => Input::Used(event.clone()),
         (Event::CustodyRefused(event), None) => Input::Refused(event.clone()),
         (Event::CheckpointSigned(event), None) => Input::Checkpoint(event.note.clone()),
+        (Event::KeyActivated(event), None) if event.membership.is_some() => member(event)?,
         (event, None) => Input::Due(duty(event)?),
     })
 }
@@ -168,6 +169,11 @@ fn generated(event: &KeyGenerated, body: &Body, ring: &Ring) -> Result<Stated<Ge
         .map_err(|error| Void::Data(format!("the custodian's statement: {error}")))
 }
 
+fn member(event: &KeyActivated) -> Result<Input, Void> {
+    let membership = event.membership.clone().ok_or_else(|| Void::Data("it proves nothing".into()))?;
+    Ok(Input::Member { key_id: event.key_id, request: event.request, membership })
+}
+
 fn applied(event: &CustodyApplied) -> Applied {
     let CustodyApplied { key_id, state, store, before, after, cause } = event.clone();
     Applied { key_id, state, store, before, after, cause }
@@ -176,6 +182,11 @@ fn applied(event: &CustodyApplied) -> Applied {
 /// The duty that an event without a command fulfils.
 fn duty(event: &Event) -> Result<Duty, Void> {
     match (event, event.key_id()) {
+        (Event::ActivationAuthorized(event), None) => Ok(Duty::AuthorizeRequest(event.request)),
+        (Event::ActivationLapsed(event), None) => Ok(Duty::LapseRequest(event.request)),
+        (Event::KeySuspended(_), Some(key)) => Ok(Duty::Suspend(key)),
+        (Event::DeadlineWarned(_), Some(key)) => Ok(Duty::Warn(key)),
+        (Event::DeadlineWarned(_) | Event::DeadlineMissed(_), None) => Ok(Duty::Deadlines),
         (Event::ActivationAuthorized(_), Some(key)) => Ok(Duty::Authorize(key)),
         (Event::KeyActivated(_), Some(key)) => Ok(Duty::Activate(key)),
         (Event::ActivationLapsed(_), Some(key)) => Ok(Duty::Lapse(key)),
@@ -222,6 +233,11 @@ impl Prepared {
             Ok(content) => content.input.footprint(),
             Err(_) => Footprint::default(),
         }
+    }
+
+    /// The rules epoch that it brings into force where it is lawful, whether this program knows it or not.
+    pub fn brings_rules(&self) -> Option<u32> {
+        self.content.as_ref().ok()?.input.authority().map(|authority| authority.statement.rules)
     }
 
     /// Whether the keys in force change with it where it is lawful, so that what comes after must be prepared after it.

@@ -4,22 +4,54 @@
 //! one person. Whoever asked, and whoever is no longer enrolled, has no vote here at all ([`votes`]).
 
 use std::collections::BTreeSet;
+use std::fmt;
 
+use model::event::Assurance;
+use model::key::Party;
 use model::people::PrincipalKind;
-use model::policy::{Rule, Stage};
-use model::{EventHash, Name, Role, Timestamp};
+use model::policy::{Need, Rule, Stage};
+use model::{EventHash, Fingerprint, Name, Principal, Role, Timestamp};
 
-use crate::state::{Approval, Governance, Request};
+use crate::state::{Approval, Delegation, Governance, Request};
 
 /// An approval that may count: whose, and for which roles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vote {
     /// The approval.
     pub approval: EventHash,
-    /// The human being.
+    /// The human being whose vote it is.
     pub person: Name,
-    /// The roles held now.
+    /// The human being who gave it: another one where it was delegated.
+    pub given_by: Name,
+    /// The roles held now, or those that were delegated and are held by whoever delegated them.
     pub roles: BTreeSet<Role>,
+    /// The party that the person acts for.
+    pub party: Option<Party>,
+    /// What a hardware key said of whoever signed.
+    pub assurance: Option<Assurance>,
+}
+
+impl Vote {
+    /// Whether it is, or was given by, this human being.
+    pub fn involves(&self, person: &Name) -> bool {
+        self.person == *person || self.given_by == *person
+    }
+
+    /// Whether it can take a place in this stage.
+    pub fn fits(&self, stage: &Stage) -> bool {
+        stage.roles().any(|role| self.roles.contains(role))
+            && stage.party.is_none_or(|party| self.party == Some(party))
+            && self.assures(stage)
+    }
+
+    /// Whether it was signed with the kind of key that this stage asks for.
+    pub fn assures(&self, stage: &Stage) -> bool {
+        match (stage.verified, stage.touch) {
+            (true, _) => self.assurance == Some(Assurance::Verified),
+            (false, true) => self.assurance.is_some(),
+            (false, false) => true,
+        }
+    }
 }
 
 /// What the votes come to.
@@ -29,37 +61,129 @@ pub struct Assessment {
     pub counted: Vec<EventHash>,
     /// What is missing, stage by stage. Empty where the quorum is met.
     pub missing: Vec<Missing>,
+    /// Whether any one of what is missing would do.
+    pub alternatives: bool,
 }
 
 /// A stage that is not met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// The role.
-    pub role: Role,
-    /// How many people of it are still to approve.
+    /// The stage.
+    pub stage: Stage,
+    /// How many people are still to approve.
     pub count: usize,
 }
 
+impl fmt::Display for Missing {
+    /// Such as "2 of `security` or `risk`, of the mp, with a hardware key".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let roles: Vec<String> = self.stage.roles().map(|role| format!("`{role}`")).collect();
+        write!(f, "{} of {}", self.count, roles.join(" or "))?;
+        if let Some(party) = self.stage.party {
+            write!(f, ", of the {party}")?;
+        }
+        match (self.stage.verified, self.stage.touch) {
+            (true, _) => f.write_str(", with a hardware key that verifies who they are"),
+            (false, true) => f.write_str(", with a hardware key"),
+            (false, false) => Ok(()),
+        }
+    }
+}
+
 impl Assessment {
-    /// Whether every stage is met.
+    /// Whether the rule is met.
     pub fn is_met(&self) -> bool {
         self.missing.is_empty()
+    }
+
+    /// What is missing, for people.
+    pub fn missing_text(&self) -> String {
+        let missing: Vec<String> = self.missing.iter().map(Missing::to_string).collect();
+        missing.join(if self.alternatives { "; or " } else { ", " })
     }
 }
 
 /// The votes on a request at this time: approvals that have not run out, neither by the policy then nor by the one now, by
 /// people who are enrolled now, with the roles they hold now, other than the one who asked. One vote a person.
+///
+/// INVARIANT (delegation adds no vote): a delegated vote is the delegator's. Who gave it has none beside it, and neither
+/// has whoever it was given for; and whoever the asker has delegated anything to has no vote on what the asker asks.
 pub fn votes(governance: &Governance, rule: &Rule, request: &Request, now: Timestamp) -> Vec<Vote> {
-    let requester = governance.people.get(&request.requested_by).map(|member| &member.principal.person);
-    let mut seen = BTreeSet::new();
-    let is_fresh = |approval: &&Approval| now < approval.expires_at && now < approval.at + rule.approval_valid_for;
-    let standing = request.approvals.iter().filter(is_fresh).filter_map(|approval| {
-        let principal = governance.member(approval.by).ok()?;
-        let counts = principal.kind == PrincipalKind::Person && Some(&principal.person) != requester;
-        let vote = Vote { approval: approval.hash, person: principal.person.clone(), roles: principal.roles.clone() };
-        counts.then_some(vote)
-    });
-    standing.filter(|vote| seen.insert(vote.person.clone())).collect()
+    let mut seen: BTreeSet<Name> = BTreeSet::new();
+    let mut votes = Vec::new();
+    for approval in request.approvals.iter().filter(|approval| is_fresh(rule, request, approval, now)) {
+        let Some(vote) = vote(governance, approval, now) else { continue };
+        if is_the_askers(governance, request, &vote, approval, now) || seen.contains(&vote.person) || seen.contains(&vote.given_by) {
+            continue;
+        }
+        seen.extend([vote.person.clone(), vote.given_by.clone()]);
+        votes.push(vote);
+    }
+    votes
+}
+
+/// Whether a vote is that of whoever asked: of the same human being, or given by one to whom the asker delegates anything.
+pub(crate) fn is_the_askers(
+    governance: &Governance,
+    request: &Request,
+    vote: &Vote,
+    approval: &Approval,
+    now: Timestamp,
+) -> bool {
+    let asker = governance.people.get(&request.requested_by).map(|member| &member.principal.person);
+    asker.is_some_and(|asker| vote.involves(asker) || is_delegate(governance, asker, &vote.given_by, approval, now))
+}
+
+/// An approval of what goes on for a while is good for that while.
+fn is_fresh(rule: &Rule, request: &Request, approval: &Approval, now: Timestamp) -> bool {
+    let good_for = match (&request.standing, &rule.standing, request.authorized) {
+        (Some(_), Some(standing), Some(_)) => standing.window_max,
+        _ => rule.approval_valid_for,
+    };
+    now < approval.expires_at && now < approval.at + good_for
+}
+
+/// The vote that an approval is by its signer's standing now.
+pub(crate) fn vote(governance: &Governance, approval: &Approval, now: Timestamp) -> Option<Vote> {
+    let signer = person(governance, approval.by)?;
+    let (whose, roles) = match approval.on_behalf_of {
+        None => (signer, signer.roles.clone()),
+        Some(from) => {
+            let delegation = delegation(governance, from, approval.by, now)?;
+            let from = person(governance, from)?;
+            (from, delegation.roles.intersection(&from.roles).cloned().collect())
+        }
+    };
+    Some(Vote {
+        approval: approval.hash,
+        person: whose.person.clone(),
+        given_by: signer.person.clone(),
+        roles,
+        party: whose.party,
+        assurance: approval.assurance,
+    })
+}
+
+fn person(governance: &Governance, who: Fingerprint) -> Option<&Principal> {
+    governance.member(who).ok().filter(|principal| principal.kind == PrincipalKind::Person)
+}
+
+/// The delegation from one to another that holds now.
+pub fn delegation(governance: &Governance, from: Fingerprint, to: Fingerprint, now: Timestamp) -> Option<&Delegation> {
+    let mut all = governance.delegations.values();
+    all.find(|delegation| delegation.from == from && delegation.to == to && delegation.is_standing(now))
+}
+
+/// Whether `asker` had delegated anything to `person` between the approval and now, or has done so since.
+fn is_delegate(governance: &Governance, asker: &Name, person: &Name, approval: &Approval, now: Timestamp) -> bool {
+    let is = |who: &Fingerprint, name: &Name| {
+        governance.people.get(who).is_some_and(|member| member.principal.person == *name)
+    };
+    let overlaps = |delegation: &&Delegation| {
+        delegation.ended.is_none() && delegation.not_before <= now && approval.at < delegation.not_after
+    };
+    let mut all = governance.delegations.values().filter(overlaps);
+    all.any(|delegation| is(&delegation.from, asker) && is(&delegation.to, person))
 }
 
 /// Fills the stages with votes, as many places as can be filled.
@@ -67,18 +191,141 @@ pub fn votes(governance: &Governance, rule: &Rule, request: &Request, now: Times
 /// A rule without stages is never met: [`crate::policy::check`] does not let one in, and if one came in, nobody could
 /// pass it.
 pub fn assess(rule: &Rule, votes: &[Vote]) -> Assessment {
-    let mut seats = Seats { stages: &rule.stages, votes, taken: vec![Vec::new(); rule.stages.len()] };
+    let mut assessment = match rule.need {
+        Need::Any => any(rule, votes),
+        Need::All if rule.in_order => in_order(rule, votes),
+        Need::All => all(&rule.stages, votes),
+    };
+    if rule.stages.iter().all(|stage| stage.quorum == 0) {
+        let stage = Stage::of(Role(rule.name.clone()), 1);
+        assessment.missing.push(Missing { stage, count: 1 });
+    }
+    assessment
+}
+
+/// Every stage, at once: as many places filled as can be.
+fn all(stages: &[Stage], votes: &[Vote]) -> Assessment {
+    let mut seats = Seats { stages, votes, taken: vec![Vec::new(); stages.len()] };
     for vote in 0..votes.len() {
-        seats.seat(vote, &mut vec![false; rule.stages.len()]);
+        seats.seat(vote, &mut vec![false; stages.len()]);
     }
     let mut seated: Vec<usize> = seats.taken.iter().flatten().copied().collect();
     seated.sort_unstable();
     let counted = seated.into_iter().filter_map(|vote| votes.get(vote)).map(|vote| vote.approval).collect();
-    let mut missing = seats.missing();
-    if rule.stages.iter().all(|stage| stage.quorum == 0) {
-        missing.push(Missing { role: Role(rule.name.clone()), count: 1 });
+    Assessment { counted, missing: seats.missing(), alternatives: false }
+}
+
+/// One stage will do: the first that is met.
+fn any(rule: &Rule, votes: &[Vote]) -> Assessment {
+    let mut missing = Vec::new();
+    for stage in rule.stages.iter().filter(|stage| stage.quorum > 0) {
+        let alone = all(std::slice::from_ref(stage), votes);
+        if alone.is_met() {
+            return alone;
+        }
+        missing.extend(alone.missing);
     }
-    Assessment { counted, missing }
+    Assessment { counted: Vec::new(), missing, alternatives: true }
+}
+
+/// One stage after the other: a vote counts for the first stage that is not met when it is given, or not at all.
+fn in_order(rule: &Rule, votes: &[Vote]) -> Assessment {
+    let mut counted = Vec::new();
+    let mut stages = rule.stages.iter().filter(|stage| stage.quorum > 0);
+    let (mut stage, mut filled) = (stages.next(), 0);
+    for vote in votes {
+        let Some(open) = stage else { break };
+        if !vote.fits(open) {
+            continue;
+        }
+        counted.push(vote.approval);
+        filled += 1;
+        if filled == usize::from(open.quorum) {
+            (stage, filled) = (stages.next(), 0);
+        }
+    }
+    let open = stage.map(|stage| Missing { stage: stage.clone(), count: usize::from(stage.quorum) - filled });
+    let later = stages.map(|stage| Missing { stage: stage.clone(), count: usize::from(stage.quorum) });
+    Assessment { counted, missing: open.into_iter().chain(later).collect(), alternatives: false }
+}
+
+/// Whether one more vote would be counted.
+pub fn would_count(rule: &Rule, votes: &[Vote], vote: &Vote) -> bool {
+    let with: Vec<Vote> = votes.iter().chain([vote]).cloned().collect();
+    let assessment = assess(rule, &with);
+    match rule.need {
+        Need::All => assessment.counted.contains(&vote.approval),
+        Need::Any => rule.stages.iter().any(|stage| vote.fits(stage)),
+    }
+}
+
+/// A smallest set of people who could complete a quorum beside those who have voted, by the principals whose key they
+/// would sign with. Nothing where there are not enough of them.
+pub fn smallest<'a>(rule: &Rule, votes: &[Vote], candidates: &[&'a Principal]) -> Option<Vec<&'a Principal>> {
+    let assessment = assess(rule, votes);
+    if assessment.is_met() {
+        return Some(Vec::new());
+    }
+    let is_new = |principal: &&&Principal| !votes.iter().any(|vote| vote.involves(&principal.person));
+    let new: Vec<&Principal> = candidates.iter().filter(is_new).copied().collect();
+    match rule.need {
+        Need::Any => {
+            let alone = |stage| complete(std::slice::from_ref(stage), votes, &new);
+            rule.stages.iter().filter(|stage| stage.quorum > 0).filter_map(alone).min_by_key(Vec::len)
+        }
+        Need::All if rule.in_order => {
+            let open = assessment.missing.into_iter().map(|Missing { stage, count }| Stage {
+                quorum: u8::try_from(count).unwrap_or(u8::MAX),
+                ..stage
+            });
+            complete(&open.collect::<Vec<Stage>>(), &[], &new)
+        }
+        Need::All => complete(&rule.stages, votes, &new),
+    }
+}
+
+/// Adds people one by one, each of whom fills one more place, until all places are filled. That finds as many as can be
+/// found, and no more than are needed: places that can be filled together stay so when another is filled.
+fn complete<'a>(stages: &[Stage], votes: &[Vote], candidates: &[&'a Principal]) -> Option<Vec<&'a Principal>> {
+    let (mut votes, mut chosen) = (votes.to_vec(), Vec::new());
+    let mut filled = all(stages, &votes).counted.len();
+    for principal in candidates {
+        let vote = Vote::by(principal);
+        if votes.iter().any(|other| other.involves(&vote.person)) {
+            continue;
+        }
+        votes.push(vote);
+        let assessment = all(stages, &votes);
+        if assessment.counted.len() > filled {
+            filled = assessment.counted.len();
+            chosen.push(*principal);
+        } else {
+            votes.pop();
+        }
+        if assessment.is_met() {
+            return Some(chosen);
+        }
+    }
+    None
+}
+
+impl Vote {
+    /// The vote that somebody would give, with the surest kind of key that theirs is.
+    pub fn by(principal: &Principal) -> Self {
+        use model::people::KeyType::{EcdsaP256, Ed25519, SkEcdsaP256, SkEd25519};
+        let assurance = match principal.key.key_type() {
+            Ed25519 | EcdsaP256 => None,
+            SkEd25519 | SkEcdsaP256 => Some(Assurance::Verified),
+        };
+        Self {
+            approval: EventHash::new(*principal.key.fingerprint().as_bytes()),
+            person: principal.person.clone(),
+            given_by: principal.person.clone(),
+            roles: principal.roles.clone(),
+            party: principal.party,
+            assurance,
+        }
+    }
 }
 
 /// Who sits where: for each stage, the votes that it counts.
@@ -118,7 +365,7 @@ impl Seats<'_> {
 
     fn fits(&self, vote: usize, stage: usize) -> bool {
         let (vote, stage) = (self.votes.get(vote), self.stages.get(stage));
-        vote.zip(stage).is_some_and(|(vote, stage)| vote.roles.contains(&stage.role))
+        vote.zip(stage).is_some_and(|(vote, stage)| vote.fits(stage))
     }
 
     fn is_free(&self, stage: usize) -> bool {
@@ -128,7 +375,7 @@ impl Seats<'_> {
 
     fn missing(&self) -> Vec<Missing> {
         let open = self.stages.iter().zip(&self.taken).map(|(stage, taken)| Missing {
-            role: stage.role.clone(),
+            stage: stage.clone(),
             count: usize::from(stage.quorum).saturating_sub(taken.len()),
         });
         open.filter(|missing| missing.count > 0).collect()

@@ -33,8 +33,28 @@ pub(super) fn suspend(
     now: Timestamp,
 ) -> Result<Event, Rejection> {
     let key = operated(view, signed, |operations| &operations.suspend, |_| KeyState::Suspended, now)?;
-    let (reason, command) = (params.reason.clone(), signed.envelope.clone());
-    Ok(Event::KeySuspended(KeySuspended { key_id: key.id, reason, command }))
+    let (reason, command) = (Some(params.reason.clone()), Some(signed.envelope.clone()));
+    let affected = key.children.iter().copied().collect();
+    Ok(Event::KeySuspended(KeySuspended { key_id: key.id, reason, affected, command, cause: None }))
+}
+
+/// Suspension that follows from something else: the key's emergency activation was not reviewed in time, or the key that
+/// wraps it is in trouble and the policy says what then.
+pub(super) fn suspend_by_itself(view: &View, now: Timestamp) -> Result<Event, Rejection> {
+    let key = view.key()?;
+    if key.state != KeyState::Active {
+        return nothing_due("the key is not active").err();
+    }
+    let unreviewed = key.review_by.filter(|by| *by <= now).and(key.activation).map(|activation| activation.hash);
+    let in_trouble = view.parent().filter(|parent| parent.to_suspend.contains(&key.id));
+    let Some(cause) = unreviewed.or(in_trouble.map(|parent| parent.transition)) else {
+        return match key.review_by {
+            Some(by) => not_yet(by).err(),
+            None => nothing_due("nothing calls for the key's suspension").err(),
+        };
+    };
+    let affected = key.children.iter().copied().collect();
+    Ok(Event::KeySuspended(KeySuspended { key_id: key.id, reason: None, affected, command: None, cause: Some(cause) }))
 }
 
 pub(super) fn resume(
@@ -53,6 +73,14 @@ pub(super) fn resume(
     if let Some(activation) = key.activation.filter(|activation| activation.deactivate_at <= now) {
         let detail = format!("its use ended at {}", activation.deactivate_at);
         return Rejection::new(ProblemType::ForbiddenTransition, detail).err();
+    }
+    if let Some(by) = key.review_by.filter(|by| *by <= now) {
+        let detail = format!("its emergency activation was to be reviewed by {by}");
+        return Rejection::new(ProblemType::ReviewMissing, detail).err();
+    }
+    if let Some(parent) = view.parent().filter(|parent| parent.state != KeyState::Active) {
+        let detail = format!("`{}`, which wraps it, is {}", parent.spec.label, parent.state);
+        return Rejection::new(ProblemType::ParentNotActive, detail).err();
     }
     let (reason, command) = (params.reason.clone(), signed.envelope.clone());
     Ok(Event::KeyResumed(KeyResumed { key_id: key.id, reason, command }))
@@ -78,7 +106,8 @@ pub(super) fn compromise(
 ) -> Result<Event, Rejection> {
     let key = operated(view, signed, |operations| &operations.compromise, transition::compromised_from, now)?;
     let (reason, command) = (params.reason.clone(), signed.envelope.clone());
-    Ok(Event::KeyCompromised(KeyCompromised { key_id: key.id, reason, was: key.state, command }))
+    let affected = key.children.iter().copied().collect();
+    Ok(Event::KeyCompromised(KeyCompromised { key_id: key.id, reason, was: key.state, affected, command }))
 }
 
 pub(super) fn destroy(
@@ -89,20 +118,26 @@ pub(super) fn destroy(
 ) -> Result<Event, Rejection> {
     let key = operated(view, signed, |operations| &operations.destroy, transition::destroyed_from, now)?;
     unchanged(params.against, key.head)?;
+    if key.spec.attributes.as_ref().is_some_and(|attributes| !attributes.deletable) {
+        return Rejection::new(ProblemType::AttributeNotAllowed, "the key was made to be kept: not deletable").err();
+    }
     let (reason, command) = (Some(params.reason.clone()), Some(signed.envelope.clone()));
     Ok(Event::KeyDestroyed(KeyDestroyed { key_id: key.id, reason, command, cause: None }))
 }
 
-/// Never activated in time.
+/// Never activated in time, or not said to be wanted any more.
 pub(super) fn expire(view: &View, now: Timestamp) -> Result<Event, Rejection> {
     let key = view.key()?;
-    if key.state != KeyState::PreActive || key.expired.is_some() {
+    if !key.is_waiting() {
         return nothing_due("the key is not waiting for its activation").err();
     }
-    if now < key.pre_active_until {
-        return not_yet(key.pre_active_until).err();
+    if now < key.expires_at() {
+        return not_yet(key.expires_at()).err();
     }
-    Ok(Event::KeyExpired(KeyExpired { key_id: key.id, pre_active_until: key.pre_active_until, cause: key.generated }))
+    let missed = key.revalidate_by.filter(|by| *by < key.pre_active_until);
+    let cause = if missed.is_some() { key.revalidated } else { key.generated };
+    let (key_id, pre_active_until) = (key.id, key.pre_active_until);
+    Ok(Event::KeyExpired(KeyExpired { key_id, pre_active_until, revalidate_by: missed, cause }))
 }
 
 /// Destruction follows expiry.

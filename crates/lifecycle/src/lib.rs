@@ -11,6 +11,7 @@
 pub mod decide;
 pub mod due;
 pub mod evolve;
+pub mod gate;
 pub mod judge;
 pub mod policy;
 pub mod quorum;

@@ -161,7 +161,7 @@ struct Asked {
 impl Compiled {
     /// Reads a pack's conditions, once. A pack with faults is not read.
     pub fn new(pack: &Pack) -> Result<Self, Vec<Fault>> {
-        condition::with_stack(|| check::read(pack)).map(|inner| Self(Arc::new(inner)))
+        condition::reading(|| check::read(pack)).map(|inner| Self(Arc::new(inner)))
     }
 
     /// The pack.
@@ -176,7 +176,7 @@ impl Compiled {
             return pack.gates.iter().map(|gate| finding(gate, Outcome::NotApplicable, Vec::new())).collect();
         }
         let facts = attributes::usable(pack, circumstances);
-        let answer = condition::with_stack(|| self.0.ask(circumstances, &facts));
+        let answer = condition::evaluating(|| self.0.ask(circumstances, &facts));
         let judged = pack.gates.iter().zip(gates);
         judged.map(|(gate, plan)| plan.judge(gate, &facts, answer.as_ref())).collect()
     }

@@ -6,7 +6,7 @@ use cedar_policy::{Authorizer, PolicyId, PolicySet, Schema, ValidationMode, Vali
 use model::pack::{Gate, Pack};
 use model::{EventType, Name, Span, Text};
 
-use super::condition::{self, Condition, with_stack};
+use super::condition::{self, Condition, reading};
 use super::{Asked, Inner, Plan, attributes, subject};
 use crate::policy::Fault;
 
@@ -15,7 +15,7 @@ const PARTS_MAX: usize = 64;
 
 /// Every fault of a pack. Only one without faults can be used.
 pub fn check(pack: &Pack) -> Vec<Fault> {
-    with_stack(|| read(pack)).err().unwrap_or_default()
+    reading(|| read(pack)).err().unwrap_or_default()
 }
 
 /// Reads a pack, or says everything that is wrong with it.

@@ -9,7 +9,7 @@ use serde_json::Value;
 /// The longest that a condition may be, in characters.
 pub const CONDITION_CHARS_MAX: usize = 1_500;
 /// How deep a condition may go: brackets within brackets as it is written, operations within operations as it is read.
-pub const CONDITION_DEPTH_MAX: usize = 48;
+pub const CONDITION_DEPTH_MAX: usize = 32;
 
 /// A condition that was read.
 #[derive(Debug)]
@@ -26,10 +26,17 @@ pub(super) type Wrong = (String, &'static str);
 const READ: &str =
     "read `context.now`, or one attribute of context.key, context.request, context.facts or context.ages";
 
-/// Runs with so much stack that no condition within the bounds runs out of it, whoever calls. Cedar reports a short stack
-/// as an error of evaluation, and whether it is short must not decide anything.
-pub(super) fn with_stack<T>(run: impl FnOnce() -> T) -> T {
-    stacker::maybe_grow(1 << 20, 8 << 20, run)
+/// Reads conditions on a stack of its own. A condition within [`CONDITION_CHARS_MAX`] takes up to some 10 MiB of it in an
+/// unoptimised build, before it is known how deep it goes.
+pub(super) fn reading<T>(read: impl FnOnce() -> T) -> T {
+    stacker::grow(32 << 20, read)
+}
+
+/// Evaluates conditions with so much stack that none within [`CONDITION_DEPTH_MAX`] runs out of it, whoever calls. Cedar
+/// reports a short stack as an error of evaluation, and whether it is short must not decide anything. At depth 44,
+/// an unoptimised build was seen to need between 2 and 4 MiB.
+pub(super) fn evaluating<T>(evaluate: impl FnOnce() -> T) -> T {
+    stacker::maybe_grow(4 << 20, 8 << 20, evaluate)
 }
 
 /// Reads a condition. Whether its attributes exist and fit together is for the schema to say.
@@ -39,7 +46,7 @@ pub(super) fn read(id: PolicyId, text: &str) -> Result<Condition, Wrong> {
         return Err((format!("{chars} characters"), "keep a condition within 1500; make two gates of it"));
     }
     if brackets(text) > CONDITION_DEPTH_MAX {
-        return Err(("brackets within brackets, 49 deep or deeper".to_owned(), "make two gates of it"));
+        return Err(("brackets within brackets, 33 deep or deeper".to_owned(), "make two gates of it"));
     }
     // A line of its own, so that a comment at the end of the condition ends with it.
     let policy = Policy::parse(Some(id), format!("permit(principal, action, resource) when {{ {text}\n}};"))
@@ -82,7 +89,7 @@ impl Seen {
     /// Walks an expression in Cedar's JSON form: an object of one member, which names the operation.
     fn walk(&mut self, node: &Value, depth: usize) -> Result<(), Wrong> {
         if depth > CONDITION_DEPTH_MAX {
-            return Err(("operations within operations, 49 deep or deeper".to_owned(), "make two gates of it"));
+            return Err(("operations within operations, 33 deep or deeper".to_owned(), "make two gates of it"));
         }
         let Some((operation, arguments)) = node.as_object().and_then(|node| node.iter().next()) else { return Ok(()) };
         match operation.as_str() {
@@ -91,7 +98,7 @@ impl Seen {
                 Some(path) => self.attribute(&path),
                 None => self.arguments(arguments, depth),
             },
-            "has" => has(arguments),
+            "has" => self.presence(arguments),
             "Var" | "Slot" => Err((format!("it names {arguments} as a whole"), READ)),
             "Record" => Err(("it makes a record".to_owned(), READ)),
             _ => self.arguments(arguments, depth),
@@ -118,6 +125,19 @@ impl Seen {
             _ => Err((format!("`context.{}` is no attribute to read", path.join(".")), READ)),
         }
     }
+
+    /// What is known about the key and the request is complete, so one may ask whether something is there. Facts may be
+    /// missing for any reason, and a gate that opens when one is missing would let ignorance pass.
+    fn presence(&mut self, arguments: &Value) -> Result<(), Wrong> {
+        self.attributes += 1;
+        match arguments.get("left").and_then(path).as_deref() {
+            Some(["key" | "request"]) => Ok(()),
+            _ => Err((
+                "`has` on something else than context.key or context.request".to_owned(),
+                "name the fact in `needs`",
+            )),
+        }
+    }
 }
 
 /// The attributes from `context` to the node, outermost first. `None` if it does not start there.
@@ -129,16 +149,4 @@ fn path(node: &Value) -> Option<Vec<&str>> {
     let mut path = path(access.get("left")?)?;
     path.push(access.get("attr")?.as_str()?);
     Some(path)
-}
-
-/// What is known about the key and the request is complete, so one may ask whether something is there. Facts may be
-/// missing for any reason, and a gate that opens when one is missing would let ignorance pass.
-fn has(arguments: &Value) -> Result<(), Wrong> {
-    let left = arguments.get("left").and_then(path);
-    match left.as_deref() {
-        Some(["key" | "request"]) => Ok(()),
-        _ => {
-            Err(("`has` on something else than context.key or context.request".to_owned(), "name the fact in `needs`"))
-        }
-    }
 }

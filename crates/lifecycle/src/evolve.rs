@@ -287,7 +287,7 @@ fn stored(view: &mut View, event: &DocumentStored) {
 fn warned(view: &mut View, event: &DeadlineWarned) {
     match event.key_id {
         // A warning changes nothing that people sign against.
-        Some(_) => view.key.iter_mut().for_each(|key| drop(key.warned.insert(event.deadline, event.at))),
+        Some(_) => view.key.iter_mut().for_each(|key| key.warned.extend([(event.deadline, event.at)])),
         None => amend(view, |governance| {
             let warned = |one: &&mut TenantDeadline| one.deadline == event.deadline && one.pack == event.pack;
             governance.deadlines.iter_mut().filter(warned).for_each(|deadline| deadline.warn_at = None);

@@ -13,7 +13,7 @@ use model::pack::{Fact, Pack};
 use model::policy::Rule;
 use model::text::{Base64, Text};
 use model::{
-    CommandId, Digest, EventHash, Fingerprint, KeyId, KeyState, Name, Policy, Principal, Role, Sequence, Span,
+    CommandId, Digest, EventHash, Fingerprint, KeyId, KeySpec, KeyState, Name, Policy, Principal, Role, Sequence, Span,
     TenantId, Timestamp,
 };
 use serde::{Deserialize, Serialize};

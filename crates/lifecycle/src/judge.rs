@@ -74,6 +74,11 @@ struct Brought {
 /// authority (`tenant.created`, `authority.changed`), which the pinned `root` must have signed for, and later than for
 /// the ring.
 pub fn prepare(record: Record, ring: &Ring, root: Fingerprint) -> Prepared {
+    prepare_knowing(RULES, record, ring, root)
+}
+
+/// The same as a reader does who knows no later rules epoch than this one.
+pub(crate) fn prepare_knowing(rules: u32, record: Record, ring: &Ring, root: Fingerprint) -> Prepared {
     let hash = record.hash();
     let (brought, opened) = match Authentic::open(&record, ring) {
         Ok(event) if !brings_authority(&event.body) => (None, Ok(event)),
@@ -86,7 +91,8 @@ pub fn prepare(record: Record, ring: &Ring, root: Fingerprint) -> Prepared {
         },
         Err(void) => (None, Err(void)),
     };
-    let unknown_rules = brought.as_ref().map(|brought| UnknownRules(brought.rules)).filter(UnknownRules::is_unknown);
+    let unknown_rules = brought.as_ref().map(|brought| brought.rules).filter(|brought| *brought > rules);
+    let unknown_rules = unknown_rules.map(UnknownRules);
     let content = match &opened {
         Ok(event) => read(&event.body, ring, brought.map(|brought| brought.registrars), root),
         Err(void) => Err(Void::Form(void.clone())),
@@ -211,18 +217,12 @@ pub enum Judgement {
 #[error("the chain is under rules epoch {0}; this program knows up to {RULES} and must be replaced by a newer one")]
 pub struct UnknownRules(pub u32);
 
-impl UnknownRules {
-    fn is_unknown(&self) -> bool {
-        self.0 > RULES
-    }
-}
-
 impl Prepared {
     /// The ready-made preparation of an event that this process decided and signed itself.
     pub fn own(record: Record, authentic: Authentic, event: Event, input: Input) -> Self {
         let statement = input.authority().map(|authority| &authority.statement);
         let ring = statement.map(|statement| Ring::new(statement).unwrap_or_default());
-        let unknown_rules = statement.map(|statement| UnknownRules(statement.rules)).filter(UnknownRules::is_unknown);
+        let unknown_rules = statement.map(|statement| statement.rules).filter(|rules| *rules > RULES).map(UnknownRules);
         let content = Ok(Content { event, input, ring });
         Self { hash: authentic.hash, record, opened: Ok(authentic), unknown_rules, content }
     }
@@ -233,11 +233,6 @@ impl Prepared {
             Ok(content) => content.input.footprint(),
             Err(_) => Footprint::default(),
         }
-    }
-
-    /// The rules epoch that it brings into force where it is lawful, whether this program knows it or not.
-    pub fn brings_rules(&self) -> Option<u32> {
-        self.content.as_ref().ok()?.input.authority().map(|authority| authority.statement.rules)
     }
 
     /// Whether the keys in force change with it where it is lawful, so that what comes after must be prepared after it.

@@ -389,16 +389,12 @@ mod tests {
     use super::*;
 
     fn rule(stages: Vec<Stage>) -> Rule {
-        Rule {
-            name: "rule".parse().unwrap(),
-            when: Default::default(),
-            requesters: BTreeSet::new(),
-            request_valid_for: Default::default(),
-            approval_valid_for: Default::default(),
-            stages,
-            users: BTreeSet::new(),
-            process_when_deactivated: false,
-        }
+        Rule::new("rule".parse().unwrap(), BTreeSet::new(), stages, BTreeSet::new())
+    }
+
+    fn cast(approval: EventHash, person: &Name, roles: BTreeSet<Role>) -> Vote {
+        let person = person.clone();
+        Vote { approval, given_by: person.clone(), person, roles, party: None, assurance: None }
     }
 
     /// `stages` as `role:quorum …`, `votes` as `person:role,role …`; the expectation as `met` or the roles missing.
@@ -406,21 +402,17 @@ mod tests {
     fn check(stages: &str, votes: &str, expected: &str) {
         let stage = |text: &str| {
             let (role, quorum) = text.split_once(':').unwrap();
-            Stage { role: role.parse().unwrap(), quorum: quorum.parse().unwrap() }
+            Stage::of(role.parse().unwrap(), quorum.parse().unwrap())
         };
         let vote = |(at, text): (usize, &str)| {
             let (person, roles) = text.split_once(':').unwrap();
-            Vote {
-                approval: EventHash::new([u8::try_from(at).unwrap(); 32]),
-                person: person.parse().unwrap(),
-                roles: roles.split(',').map(|role| role.parse().unwrap()).collect(),
-            }
+            cast(EventHash::new([u8::try_from(at).unwrap(); 32]), &person.parse().unwrap(), roles.split(',').map(|role| role.parse().unwrap()).collect())
         };
         let rule = rule(stages.split_whitespace().map(stage).collect());
         let votes: Vec<Vote> = votes.split_whitespace().enumerate().map(vote).collect();
         let assessment = assess(&rule, &votes);
         let missing: Vec<String> =
-            assessment.missing.iter().map(|missing| format!("{}:{}", missing.role, missing.count)).collect();
+            assessment.missing.iter().map(|missing| format!("{}:{}", missing.stage.role, missing.count)).collect();
         let verdict = if assessment.is_met() { "met".to_owned() } else { missing.join(" ") };
         assert_eq!(verdict, expected, "{stages} / {votes:?}");
         let places: usize = rule.stages.iter().map(|stage| usize::from(stage.quorum)).sum();
@@ -468,12 +460,8 @@ mod tests {
             held in proptest::collection::vec(0..8_u8, 0..5),
         ) {
             let role = |at: usize| Role::from_str(["sec", "law", "dev"][at]).unwrap();
-            let stages: Vec<Stage> = quorums.into_iter().map(|(at, quorum)| Stage { role: role(at), quorum }).collect();
-            let votes: Vec<Vote> = held.iter().enumerate().map(|(at, held)| Vote {
-                approval: EventHash::new([u8::try_from(at).unwrap(); 32]),
-                person: format!("p{at}").parse().unwrap(),
-                roles: (0..3).filter(|bit| held & (1 << bit) != 0).map(role).collect(),
-            }).collect();
+            let stages: Vec<Stage> = quorums.into_iter().map(|(at, quorum)| Stage::of(role(at), quorum)).collect();
+            let votes: Vec<Vote> = held.iter().enumerate().map(|(at, held)| cast(EventHash::new([u8::try_from(at).unwrap(); 32]), &format!("p{at}").parse().unwrap(), (0..3).filter(|bit| held & (1 << bit) != 0).map(role).collect())).collect();
             let rule = rule(stages);
             let places: Vec<&Role> =
                 rule.stages.iter().flat_map(|stage| std::iter::repeat_n(&stage.role, usize::from(stage.quorum))).collect();
@@ -488,12 +476,8 @@ mod tests {
     /// A tenant writes its own policy and enrols its own keys: counting must not cost what they make it cost.
     #[test]
     fn many_votes_for_many_places_are_counted() {
-        let stage = |_| Stage { role: "sec".parse().unwrap(), quorum: 255 };
-        let vote = |at: usize| Vote {
-            approval: EventHash::new([u8::try_from(at % 256).unwrap(); 32]),
-            person: format!("p{at}").parse().unwrap(),
-            roles: BTreeSet::from(["sec".parse().unwrap()]),
-        };
+        let stage = |_| Stage::of("sec".parse().unwrap(), 255);
+        let vote = |at: usize| cast(EventHash::new([u8::try_from(at % 256).unwrap(); 32]), &format!("p{at}").parse().unwrap(), BTreeSet::from(["sec".parse().unwrap()]));
         let votes: Vec<Vote> = (0..2_100).map(vote).collect();
         assert_eq!(assess(&rule((0..8).map(stage).collect()), &votes).counted.len(), 8 * 255);
     }

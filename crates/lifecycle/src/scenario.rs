@@ -14,15 +14,17 @@ use journal::note::Checkpoint;
 use journal::{Body, Record, ServiceKey, authority, statement};
 use model::authority::{Service, Statement, Tenants};
 use model::event::{Inventory, Place};
-use model::key::{KeyIdentity, Reason, ReasonKind, Responsibility, TenantClass};
+use model::key::{KeyIdentity, Reason, ReasonKind, Responsibility, Template, TenantClass};
 use model::people::PrincipalKind;
-use model::policy::{AlgorithmRule, KeyRules, Match, Operations, Permission, Rule, Stage};
+use model::policy::{AlgorithmRule, KeyRules, Operations, ParentRules, PeopleRules, Permission, Rule, Stage};
 use model::statement::Generated;
 use model::text::Base64;
 use model::{
     Action, Algorithm, Command, CommandId, Digest, Envelope, Event, EventId, EventType, KeyId, KeySpec, KeyState, Name,
     Policy, Principal, Role, Sequence, ServiceRole, Span, TenantId, Timestamp, command, dsse,
 };
+
+use serde_json::{Value, json};
 
 use crate::decide::{Applied, Authorised, Duty, usage};
 use crate::{Footprint, Input, Judgement, Prepared, Rejection, Tenant, decide, due};
@@ -42,6 +44,7 @@ pub struct Scenario {
     pub now: Timestamp,
     root: KeyInHand,
     services: BTreeMap<ServiceRole, ServiceKey>,
+    rules: u32,
     made: u64,
 }
 
@@ -76,15 +79,15 @@ pub fn key_id(label: &str) -> KeyId {
 pub fn policy() -> Policy {
     let roles = |roles: &[&str]| roles.iter().map(|role| name(role)).collect::<BTreeSet<Role>>();
     let operator = || Permission { roles: roles(&["operator"]), quorum: 1 };
-    let stage = |role: &str| Stage { role: name(role), quorum: 1 };
+    let stage = |role: &str| Stage::of(name(role), 1);
     Policy {
         schema: 1,
         name: name("scenario"),
         admin_quorum: 2,
         max_staleness: Span::from_secs(30),
-        keys: KeyRules { creators: roles(&["owner"]), pre_active_for: Span::from_secs(3600) },
+        keys: KeyRules::new(roles(&["owner"]), Span::from_secs(3600)),
         algorithms: Algorithm::ALL
-            .map(|algorithm| AlgorithmRule { name: algorithm, crypto_period: Span::from_secs(24 * 3600) })
+            .map(|algorithm| AlgorithmRule::new(algorithm, Span::from_secs(24 * 3600)))
             .to_vec(),
         operations: Operations {
             activate: operator(),
@@ -94,15 +97,21 @@ pub fn policy() -> Policy {
             compromise: operator(),
             destroy: Permission { roles: roles(&["operator", "security"]), quorum: 2 },
         },
+        people: PeopleRules::default(),
+        holds: None,
+        parents: ParentRules::default(),
+        packs: BTreeSet::new(),
+        facts: Vec::new(),
         rules: vec![Rule {
-            name: name("every-key"),
-            when: Match::default(),
-            requesters: roles(&["owner"]),
             request_valid_for: Span::from_secs(30 * 60),
             approval_valid_for: Span::from_secs(20 * 60),
-            stages: vec![stage("security"), stage("privacy")],
-            users: roles(&["app"]),
             process_when_deactivated: true,
+            ..Rule::new(
+                name("every-key"),
+                roles(&["owner"]),
+                vec![stage("security"), stage("privacy")],
+                roles(&["app"]),
+            )
         }],
     }
 }
@@ -116,6 +125,11 @@ impl Default for Scenario {
 impl Scenario {
     /// A tenant of its admins ann, bob and cid, and nothing else yet.
     pub fn bare() -> Self {
+        Self::bare_under(crate::RULES)
+    }
+
+    /// The same under a rules epoch.
+    pub fn bare_under(rules: u32) -> Self {
         let root = KeyInHand::new(key_of("root"));
         let instance = name::<Name>("1");
         let service = |role: ServiceRole| (role, ServiceKey::new(key_of(role.name()), role, &instance));
@@ -128,6 +142,7 @@ impl Scenario {
             now: name(BEGINNING),
             root,
             services: ServiceRole::ALL.into_iter().map(service).collect(),
+            rules,
             made: 0,
         };
         scenario.expect("found by ann,bob,cid", "tenant.created");
@@ -137,7 +152,12 @@ impl Scenario {
     /// A tenant with policy and people: rae and kim own keys; sam and sue are `security`, lou is `privacy`, dee is both;
     /// opa and oto operate; app is a workload; bot is a workload that was given `security`; ray is rae by another key.
     pub fn new() -> Self {
-        let mut scenario = Self::bare();
+        Self::under(crate::RULES)
+    }
+
+    /// The same under a rules epoch.
+    pub fn under(rules: u32) -> Self {
+        let mut scenario = Self::bare_under(rules);
         for (who, roles) in [
             ("rae", "owner,security"),
             ("kim", "owner"),
@@ -177,6 +197,10 @@ impl Scenario {
 
     /// One step: what came of it, as the name of the event, or `refused <problem>`.
     pub fn perform(&mut self, step: &str) -> String {
+        if step.contains('{') {
+            let recorded = self.perform_json(step);
+            return outcome(&recorded);
+        }
         let words: Vec<&str> = step.split_whitespace().collect();
         let recorded = match words.as_slice() {
             ["wait", span] => {
@@ -194,6 +218,123 @@ impl Scenario {
             _ => panic!("the script has no step `{step}`"),
         };
         outcome(&recorded)
+    }
+
+    // === Steps in JSON ===
+
+    /// A step whose parameters stand in JSON, with names for what the script can't know ([`Scenario::filled`]):
+    /// - `do <action> [<key>] {…} by <people>`: any command, its parameters as they are sent;
+    /// - `adopt {…} by <people>`: the policy of [`policy`] in version 2, changed by a merge patch (RFC 7396), where an
+    ///   object for `rule` changes the first rule;
+    /// - `generate <key> {…} by <who>`: a key whose description is changed by a merge patch.
+    fn perform_json(&mut self, step: &str) -> Result<EventType, Rejection> {
+        let open = step.find('{').expect("JSON");
+        let (before, rest) = step.split_at(open);
+        let (json, who) = rest.rsplit_once(" by ").expect("by whom");
+        let words: Vec<&str> = before.split_whitespace().collect();
+        let key = words.iter().skip(1).find(|word| word.starts_with('k') && !word.contains('.')).map(|key| key_id(key));
+        let json = self.filled(json, key);
+        let json: Value = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {json}"));
+        match words.as_slice() {
+            ["do", action, ..] => self.do_json(action, key, &json, who),
+            ["adopt"] => {
+                let against = self.tenant.governance.as_ref().expect("a tenant").head;
+                let policy = patched_policy(&json);
+                let action = Action::PolicyAdopt(command::PolicyAdopt { against, policy });
+                let signed = self.signed(action, None, who, command::LIFETIME_MAX_QUORUM);
+                self.submit(ServiceRole::Approver, Input::Command(signed))
+            }
+            ["generate", label] => {
+                let mut spec = serde_json::to_value(self.spec(label, Algorithm::Aes256Gcm)).expect("JSON");
+                patch(&mut spec, &json);
+                let spec = serde_json::from_value(spec).unwrap_or_else(|error| panic!("{error}: {json}"));
+                let action = Action::KeyGenerate(command::KeyGenerate { spec });
+                let command = self.signed(action, key, who, command::LIFETIME_MAX);
+                self.generated(command)
+            }
+            _ => panic!("the script has no step `{step}`"),
+        }
+    }
+
+    fn do_json(
+        &mut self,
+        action: &str,
+        key: Option<KeyId>,
+        params: &Value,
+        who: &str,
+    ) -> Result<EventType, Rejection> {
+        let (now, tenant) = (self.now, self.tenant.chain.tenant());
+        let id = CommandId::from_bytes(uuid(b'j', self.next())).expect("a UUIDv7");
+        let several = who.contains(',');
+        let life = if several { command::LIFETIME_MAX_QUORUM } else { command::LIFETIME_MAX };
+        let mut payload = json!({ "id": id, "tenant": tenant, "action": action, "params": params, "issued_at": now,
+            "expires_at": now + life });
+        if let (Some(key), Some(payload)) = (key, payload.as_object_mut()) {
+            payload.insert("key_id".into(), json!(key));
+        }
+        let command = Command::parse(payload.to_string().as_bytes()).unwrap_or_else(|error| panic!("{error}: {payload}"));
+        let signed = self.sign_command(&command, who);
+        let role = match action {
+            "key.revalidate" => ServiceRole::Issuer,
+            _ if action.starts_with("key.") => ServiceRole::Activator,
+            _ => ServiceRole::Approver,
+        };
+        self.submit(role, Input::Command(signed))
+    }
+
+    /// `$head`: the governance's; `$at`: the key's; `$request`: the key's open request or its last, or, where the step
+    /// names no key, the last one for many; `$event:<type>`: the hash of the last event of a type; `$identity`: every
+    /// key's; `$now+<span>`: a time; `$key:<k>`: a key's id; `$who:<name>`: somebody's fingerprint; `$pub:<name>`: their
+    /// public key.
+    ///
+    /// # Panics
+    /// Where there is none such.
+    pub fn filled(&self, json: &str, key: Option<KeyId>) -> String {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '+' | '-');
+        let (mut filled, mut rest) = (String::new(), json);
+        while let Some((before, after)) = rest.split_once('$') {
+            let end = after.find(|c| !is_word(c)).unwrap_or(after.len());
+            let (word, left) = after.split_at(end);
+            filled.push_str(before);
+            filled.push_str(&self.word(word, key));
+            rest = left;
+        }
+        filled + rest
+    }
+
+    fn word(&self, word: &str, key: Option<KeyId>) -> String {
+        let governance = self.tenant.governance.as_ref().expect("a tenant");
+        let known = key.and_then(|key| self.tenant.keys.get(&key));
+        let last = |key: Option<KeyId>| {
+            let requests = self.tenant.requests.values().filter(|request| request.key_id == key);
+            requests.max_by_key(|request| request.requested_at).map(|request| request.hash)
+        };
+        match word.split_once([':', '+']) {
+            Some(("event", wanted)) => {
+                let found = self.records.iter().rev().find(|record| {
+                    let payload = String::from_utf8_lossy(&record.payload);
+                    payload.contains(&format!("\"dev.keylatch.{wanted}.v1\""))
+                });
+                found.expect("an event of that type").hash().to_string()
+            }
+            Some(("now", span)) => (self.now + name::<Span>(span)).to_string(),
+            Some(("key", label)) => key_id(label).to_string(),
+            Some(("who", who)) => public_key(who).fingerprint().to_string(),
+            Some(("pub", who)) => public_key(who).to_string(),
+            None if word == "head" => governance.head.to_string(),
+            None if word == "at" => known.expect("a key").head.to_string(),
+            None if word == "attestation" => known.expect("a key").attestation.to_string(),
+            None if word == "request" => {
+                known.and_then(|key| key.open_request).or(last(key)).expect("a request").to_string()
+            }
+            None if word == "identity" => serde_json::to_string(&identity()).expect("JSON"),
+            None if word == "why" => serde_json::to_string(&reason()).expect("JSON"),
+            None if word == "template" => {
+                let spec = self.spec("k0", Algorithm::Aes256Gcm);
+                serde_json::to_string(&Template::of(&spec)).expect("JSON")
+            }
+            _ => panic!("the script has no word `${word}`"),
+        }
     }
 
     // === Recording ===
@@ -283,7 +424,7 @@ impl Scenario {
         let mut statement = Statement {
             root: self.root.public_key().fingerprint(),
             epoch,
-            rules: crate::RULES,
+            rules: self.rules,
             registrars: vec![self.service(ServiceRole::Registrar).public_key()],
             services: self.services.values().filter(serves).map(service).collect(),
             issued_at: name(BEGINNING),
@@ -301,7 +442,7 @@ impl Scenario {
             let keys: Vec<KeyId> = self.tenant.keys.keys().copied().collect();
             let dues = keys
                 .into_iter()
-                .flat_map(|key| due(&self.tenant.view(Footprint { key: Some(key), ..Footprint::default() })));
+                .flat_map(|key| due(&self.tenant.view(Footprint::of_key(key))));
             let next =
                 dues.filter(|due| due.at <= self.now && !matches!(due.duty, Duty::Apply(_) | Duty::Checkpoint)).min();
             let Some(next) = next else { break };
@@ -357,20 +498,15 @@ impl Scenario {
         let admins = who.split(',').map(|who| self.principal(who, "admin")).collect();
         let action = command::TenantCreate { name: name("scenario"), class: TenantClass::Ap, admins, admin_quorum: 2 };
         let command = self.signed(Action::TenantCreate(action), None, who, command::LIFETIME_MAX_QUORUM);
-        let authority = self.authority(1, crate::RULES);
+        let authority = self.authority(1, self.rules);
         self.submit(ServiceRole::Registrar, Input::Founding { command, authority })
     }
 
     /// Somebody by this name.
     pub fn principal(&self, who: &str, roles: &str) -> Principal {
         let kind = if matches!(who, "app" | "bot") { PrincipalKind::Workload } else { PrincipalKind::Person };
-        Principal {
-            key: KeyInHand::new(key_of(who)).public_key().clone(),
-            label: name(who),
-            kind,
-            person: name(if who == "ray" { "rae" } else { who }),
-            roles: roles.split(',').map(name).collect(),
-        }
+        let person = name(if who == "ray" { "rae" } else { who });
+        Principal::new(public_key(who), name(who), kind, person, roles.split(',').map(name).collect())
     }
 
     fn generate(&mut self, key: &str, who: &str, algorithm: Algorithm) -> Result<EventType, Rejection> {
@@ -382,17 +518,18 @@ impl Scenario {
 
     /// What keys are like here.
     pub fn spec(&self, key: &str, algorithm: Algorithm) -> KeySpec {
-        KeySpec {
-            label: name(key),
-            algorithm,
-            workload: name("model-storage"),
-            responsibility: Responsibility::Application,
-            jurisdiction: name("EU"),
-            classification: name("secret"),
-            environment: name("production"),
-            backend: name("software"),
-            asset: None,
-        }
+        KeySpec::new(
+            name(key),
+            Template {
+                algorithm,
+                workload: name("model-storage"),
+                responsibility: Responsibility::Application,
+                jurisdiction: name("EU"),
+                classification: name("secret"),
+                environment: name("production"),
+                backend: name("software"),
+            },
+        )
     }
 
     /// A custodian's word on a key that it generated on this command, as signed by this role.
@@ -464,14 +601,14 @@ impl Scenario {
         let known = self.tenant.keys.get(&key);
         let against = known.map_or(model::EventHash::ZERO, |key| key.head);
         // A step on a request that has ended names that one, as somebody would who has not looked again.
-        let of_key = |request: &&crate::Request| request.key_id == key;
+        let of_key = |request: &&crate::Request| request.key_id == Some(key);
         let last = self.tenant.requests.values().filter(of_key).max_by_key(|request| request.requested_at);
         let request = known.and_then(|key| key.open_request).or(last.map(|request| request.hash)).unwrap_or(against);
         let reason = reason();
         let (role, action) = match verb {
             "request" => (ServiceRole::Approver, Action::ActivationRequest(self.request(times))),
             "approve" => {
-                (ServiceRole::Approver, Action::ActivationApprove(command::ActivationApprove { request, note: None }))
+                (ServiceRole::Approver, Action::ActivationApprove(command::ActivationApprove::new(request)))
             }
             "reject" => {
                 (ServiceRole::Approver, Action::ActivationReject(command::ActivationReject { request, reason }))
@@ -479,7 +616,7 @@ impl Scenario {
             "cancel" => {
                 (ServiceRole::Approver, Action::ActivationCancel(command::ActivationCancel { request, reason }))
             }
-            "activate" => (ServiceRole::Activator, Action::KeyActivate(command::KeyActivate { against })),
+            "activate" => (ServiceRole::Activator, Action::KeyActivate(command::KeyActivate::new(against))),
             "suspend" => (ServiceRole::Activator, Action::KeySuspend(command::KeySuspend { reason })),
             "resume" => (ServiceRole::Activator, Action::KeyResume(command::KeyResume { against, reason })),
             "deactivate" => (ServiceRole::Activator, Action::KeyDeactivate(command::KeyDeactivate { against, reason })),
@@ -495,15 +632,15 @@ impl Scenario {
             let place = times.iter().position(|time| *time == word)?;
             times.get(place + 1).map(|span| self.now + name::<Span>(span))
         };
+        let other = KeyIdentity::CheckValue(Base64(vec![9; 3]));
+        let identity = if times.contains(&"other") { other } else { identity() };
         command::ActivationRequest {
-            identity: if times.contains(&"other") { KeyIdentity::CheckValue(Base64(vec![9; 3])) } else { identity() },
-            manifest: None,
-            reason: reason(),
             change_ref: Some(name("CHG-1")),
             legal_basis: vec![name("GDPR art. 32(1)(a)")],
             affected_systems: vec![name("inference endpoint")],
             not_before: at("after"),
             deactivate_at: at("until"),
+            ..command::ActivationRequest::of_key(identity, reason())
         }
     }
 
@@ -520,9 +657,13 @@ impl Scenario {
             expires_at: self.now + life,
             action,
         };
+        self.sign_command(&command, who)
+    }
+
+    fn sign_command(&self, command: &Command, who: &str) -> Arc<SignedCommand> {
         let hands: Vec<KeyInHand> = who.split(',').map(|who| KeyInHand::new(key_of(who))).collect();
         let hands: Vec<&dyn Hand> = hands.iter().map(|hand| hand as &dyn Hand).collect();
-        let envelope = SignedCommand::sign(&command, &hands).expect("keys in memory sign");
+        let envelope = SignedCommand::sign(command, &hands).expect("keys in memory sign");
         Arc::new(SignedCommand::open(envelope).expect("its own signature"))
     }
 
@@ -537,6 +678,45 @@ impl Scenario {
     /// The record at a place.
     pub fn record(&self, sequence: Sequence) -> Option<&Record> {
         self.records.get(usize::try_from(sequence.0).ok()?.checked_sub(1)?)
+    }
+}
+
+/// Somebody's public key.
+pub fn public_key(who: &str) -> model::PublicKey {
+    KeyInHand::new(key_of(who)).public_key().clone()
+}
+
+/// The policy in version 2, changed by a merge patch.
+///
+/// # Panics
+/// Where that is no policy.
+pub fn patched_policy(change: &Value) -> Policy {
+    let mut change = change.clone();
+    let of_rule = change.as_object_mut().filter(|change| change.get("rule").is_some_and(Value::is_object));
+    let of_rule = of_rule.and_then(|change| change.remove("rule"));
+    let mut document = serde_json::to_value(Policy { schema: 2, ..policy() }).expect("JSON");
+    patch(&mut document, &change);
+    if let (Some(change), Some(rule)) = (of_rule, document.pointer_mut("/rule/0")) {
+        patch(rule, &change);
+    }
+    serde_json::from_value(document).unwrap_or_else(|error| panic!("{error}: {change}"))
+}
+
+/// A merge patch (RFC 7396).
+fn patch(document: &mut Value, change: &Value) {
+    let Some(change) = change.as_object() else {
+        *document = change.clone();
+        return;
+    };
+    if !document.is_object() {
+        *document = json!({});
+    }
+    let Some(members) = document.as_object_mut() else { return };
+    for (member, value) in change {
+        match value {
+            Value::Null => drop(members.remove(member)),
+            value => patch(members.entry(member).or_insert(Value::Null), value),
+        }
     }
 }
 

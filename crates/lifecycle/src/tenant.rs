@@ -6,15 +6,17 @@ use std::sync::Arc;
 use journal::{Chain, Record, Ring};
 use model::{CommandId, Digest, EventHash, Fingerprint, KeyId, TenantId};
 
-use crate::judge::UnknownRules;
+use crate::judge::{UnknownRules, prepare_knowing};
 use crate::state::{Document, Entities, Footprint, Governance, Key, Progress, Receipt, Request, View};
-use crate::{Judgement, Prepared, judge, prepare};
+use crate::{Judgement, Prepared, RULES, judge};
 
 /// The state.
 #[derive(Clone, Debug)]
 pub struct Tenant {
     /// The root that its authority must come from.
     pub root: Fingerprint,
+    /// The newest rules epoch that the reader knows: this program's, where it is not to be less.
+    pub knows: u32,
     /// The chain's form.
     pub chain: Chain,
     /// How far checkpoints are behind.
@@ -56,6 +58,7 @@ impl Tenant {
     pub fn new(tenant: TenantId, root: Fingerprint) -> Self {
         Self {
             root,
+            knows: RULES,
             chain: Chain::new(tenant),
             progress: Progress::default(),
             governance: None,
@@ -72,9 +75,9 @@ impl Tenant {
     }
 
     /// What a decision with this footprint sees.
-    pub fn view(&self, footprint: &Footprint) -> View {
+    pub fn view(&self, footprint: Footprint) -> View {
         let empty = View::of(self.chain.clone(), self.progress, self.governance.clone());
-        match empty.load(self, footprint) {
+        match empty.load(self, &footprint) {
             Ok(view) => view,
             Err(never) => match never {},
         }
@@ -94,7 +97,7 @@ impl Tenant {
 
     /// Judges the next record.
     pub fn take(&mut self, prepared: &Prepared) -> Result<Judgement, UnknownRules> {
-        let mut view = self.view(&prepared.footprint());
+        let mut view = self.view(prepared.footprint());
         let judgement = judge(&mut view, prepared)?;
         self.put(view);
         Ok(judgement)
@@ -104,8 +107,8 @@ impl Tenant {
     pub fn take_record(&mut self, record: Record) -> Result<Judgement, UnknownRules> {
         let ring = self.governance.as_ref().map(|governance| &governance.authority.ring);
         let prepared = match ring {
-            Some(ring) => prepare(record, ring, self.root),
-            None => prepare(record, &Ring::default(), self.root),
+            Some(ring) => prepare_knowing(self.knows, record, ring, self.root),
+            None => prepare_knowing(self.knows, record, &Ring::default(), self.root),
         };
         self.take(&prepared)
     }

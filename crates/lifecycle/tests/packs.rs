@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use lifecycle::gate::{self, ATTRIBUTES, Circumstances, Compiled, Finding, Outcome};
-use model::key::Responsibility;
+use model::key::{Responsibility, Template};
 use model::pack::{Fact, FactKind, FactValue, Number, Pack};
 use model::{Algorithm, KeySpec, Name, Span, Text, Timestamp};
 use proptest::prelude::*;
@@ -80,15 +80,19 @@ impl Case {
     fn new() -> Self {
         let now: Timestamp = NOW.parse().unwrap();
         let spec = KeySpec {
-            label: "weights".parse().unwrap(),
-            algorithm: Algorithm::EcdsaP256,
-            workload: "model-storage".parse().unwrap(),
-            responsibility: Responsibility::Model,
-            jurisdiction: "EU".parse().unwrap(),
-            classification: "secret".parse().unwrap(),
-            environment: "production".parse().unwrap(),
-            backend: "software".parse().unwrap(),
             asset: Some("the model's weights".parse().unwrap()),
+            ..KeySpec::new(
+                "weights".parse().unwrap(),
+                Template {
+                    algorithm: Algorithm::EcdsaP256,
+                    workload: "model-storage".parse().unwrap(),
+                    responsibility: Responsibility::Model,
+                    jurisdiction: "EU".parse().unwrap(),
+                    classification: "secret".parse().unwrap(),
+                    environment: "production".parse().unwrap(),
+                    backend: "software".parse().unwrap(),
+                },
+            )
         };
         Self {
             now,

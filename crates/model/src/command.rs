@@ -519,6 +519,41 @@ pub struct ActivationRequest {
     pub deactivate_at: Option<Timestamp>,
 }
 
+impl ActivationRequest {
+    /// For one key, now, and nothing more said.
+    pub fn of_key(identity: KeyIdentity, reason: Reason) -> Self {
+        Self { identity: Some(identity), ..Self::because(reason) }
+    }
+
+    /// For every key of a list.
+    pub fn of_list(template: Template, manifest: Manifest, reason: Reason) -> Self {
+        Self { template: Some(template), manifest: Some(manifest), ..Self::because(reason) }
+    }
+
+    /// For keys that are still to come.
+    pub fn standing(template: Template, standing: Standing, reason: Reason) -> Self {
+        Self { template: Some(template), standing: Some(standing), ..Self::because(reason) }
+    }
+
+    fn because(reason: Reason) -> Self {
+        Self {
+            identity: None,
+            attestation: None,
+            template: None,
+            manifest: None,
+            standing: None,
+            break_glass: false,
+            reason,
+            change_ref: None,
+            legal_basis: Vec::new(),
+            affected_systems: Vec::new(),
+            consumers: std::collections::BTreeSet::new(),
+            not_before: None,
+            deactivate_at: None,
+        }
+    }
+}
+
 /// What stands for a list of keys: lines of `<key id> <identity>`, each ended by a line feed, sorted by key id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -556,6 +591,13 @@ pub struct ActivationApprove {
     /// The one whose vote this is, where it was delegated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_behalf_of: Option<Fingerprint>,
+}
+
+impl ActivationApprove {
+    /// One's own vote, without a word.
+    pub fn new(request: EventHash) -> Self {
+        Self { request, note: None, on_behalf_of: None }
+    }
 }
 
 /// Parameters of `activation.reject`.
@@ -686,6 +728,13 @@ pub struct KeyActivate {
     /// The standing authorisation that is drawn on: hash of its `activation.requested`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub standing: Option<EventHash>,
+}
+
+impl KeyActivate {
+    /// Under the key's own request.
+    pub fn new(against: EventHash) -> Self {
+        Self { against, standing: None }
+    }
 }
 
 /// Parameters of `key.suspend`. Bound to no state: a halt must get through.

@@ -361,6 +361,29 @@ impl KeySpec {
     /// Kinds of work that are an AI model's own. Such keys name the asset that they protect.
     pub const AI_WORKLOADS: [&'static str; 3] = ["model-storage", "inference-protection", "prompt-handling"];
 
+    /// A key of this kind that says no more of itself.
+    pub fn new(label: Name, of: Template) -> Self {
+        let Template { algorithm, workload, responsibility, jurisdiction, classification, environment, backend } = of;
+        Self {
+            label,
+            algorithm,
+            workload,
+            responsibility,
+            jurisdiction,
+            classification,
+            environment,
+            backend,
+            asset: None,
+            model_digest: None,
+            endpoint: None,
+            owner: None,
+            usage: BTreeSet::new(),
+            attributes: None,
+            wrapped_by: None,
+            inherited_scope: None,
+        }
+    }
+
     /// What rules match on.
     pub fn traits(&self) -> Traits<'_> {
         Traits {

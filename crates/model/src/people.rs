@@ -308,6 +308,11 @@ pub struct Principal {
 }
 
 impl Principal {
+    /// Somebody of whom no more is said.
+    pub fn new(key: PublicKey, label: Name, kind: PrincipalKind, person: Name, roles: BTreeSet<Role>) -> Self {
+        Self { key, label, kind, person, roles, subject: None, party: None }
+    }
+
     /// Its key's fingerprint, by which everything else names it.
     pub fn fingerprint(&self) -> Fingerprint {
         self.key.fingerprint()

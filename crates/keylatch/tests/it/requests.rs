@@ -15,17 +15,18 @@ use model::{Algorithm, KeySpec, KeyState, ProblemType};
 use crate::memory::Platform;
 
 pub(crate) fn spec(label: &str, algorithm: Algorithm) -> KeySpec {
-    KeySpec {
-        label: label.parse().unwrap(),
-        algorithm,
-        workload: "model-storage".parse().unwrap(),
-        responsibility: model::key::Responsibility::Application,
-        jurisdiction: "EU".parse().unwrap(),
-        classification: "secret".parse().unwrap(),
-        environment: "production".parse().unwrap(),
-        backend: "software".parse().unwrap(),
-        asset: None,
-    }
+    KeySpec::new(
+        label.parse().unwrap(),
+        Template {
+            algorithm,
+            workload: "model-storage".parse().unwrap(),
+            responsibility: model::key::Responsibility::Application,
+            jurisdiction: "EU".parse().unwrap(),
+            classification: "secret".parse().unwrap(),
+            environment: "production".parse().unwrap(),
+            backend: "software".parse().unwrap(),
+        },
+    )
 }
 
 pub(crate) fn reason(text: &str) -> ReasonArgs {

@@ -272,17 +272,18 @@ impl Member {
 }
 
 pub fn spec(algorithm: Algorithm) -> KeySpec {
-    KeySpec {
-        label: "test-key".parse().unwrap(),
-        algorithm,
-        workload: "model-storage".parse().unwrap(),
-        responsibility: model::key::Responsibility::Application,
-        jurisdiction: "EU".parse().unwrap(),
-        classification: "secret".parse().unwrap(),
-        environment: "test".parse().unwrap(),
-        backend: "software".parse().unwrap(),
-        asset: None,
-    }
+    KeySpec::new(
+        "test-key".parse().unwrap(),
+        Template {
+            algorithm,
+            workload: "model-storage".parse().unwrap(),
+            responsibility: model::key::Responsibility::Application,
+            jurisdiction: "EU".parse().unwrap(),
+            classification: "secret".parse().unwrap(),
+            environment: "test".parse().unwrap(),
+            backend: "software".parse().unwrap(),
+        },
+    )
 }
 
 pub fn urn(problem: ProblemType) -> String {

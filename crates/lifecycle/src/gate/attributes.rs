@@ -178,6 +178,7 @@ mod tests {
 
     use cedar_policy::{Request, Schema};
     use model::pack::Number;
+    use model::key::Template;
     use model::{Algorithm, KeySpec, key::Responsibility};
 
     use super::*;
@@ -229,15 +230,19 @@ mod tests {
         for (full, now) in [(true, "9999-12-31T23:59:59.998Z"), (false, "2026-11-23T17:00:01.000Z")] {
             let now: Timestamp = now.parse().unwrap();
             let spec = KeySpec {
-                label: name.clone(),
-                algorithm: Algorithm::Aes256Gcm,
-                workload: name.clone(),
-                responsibility: Responsibility::Model,
-                jurisdiction: name.clone(),
-                classification: name.clone(),
-                environment: name.clone(),
-                backend: name.clone(),
                 asset: full.then(|| text.clone()),
+                ..KeySpec::new(
+                    name.clone(),
+                    Template {
+                        algorithm: Algorithm::Aes256Gcm,
+                        workload: name.clone(),
+                        responsibility: Responsibility::Model,
+                        jurisdiction: name.clone(),
+                        classification: name.clone(),
+                        environment: name.clone(),
+                        backend: name.clone(),
+                    },
+                )
             };
             let facts = facts(now);
             let circumstances = Circumstances {

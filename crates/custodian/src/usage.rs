@@ -175,7 +175,7 @@ where
     let (Action::KeyProve(params), Some(key_id)) = (&signed.command.action, signed.command.key_id) else {
         return Err(Problem::new(ProblemType::UnknownAction, "that is not `key.prove`"));
     };
-    let footprint = Footprint { key: Some(key_id), ..Footprint::default() };
+    let footprint = Footprint::of_key(key_id);
     let check = |view: &lifecycle::View| {
         let key = may_prove(view, signed, node.clock().now())?;
         custodian.has(key)?;

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use model::event::ConditionHeld;
 use model::key::KeyIdentity;
-use model::pack::Fact;
+use model::pack::{Fact, FactScope, Pack};
 use model::{EventHash, Name, ProblemType, Timestamp};
 
 use crate::Rejection;
@@ -62,7 +62,30 @@ pub fn findings(governance: &Governance, key: &Key, request: &Request, moment: M
     if applied.is_empty() {
         return Vec::new();
     }
-    let facts: BTreeMap<Name, Fact> = standing(governance, key).map(|(name, held)| (name, held.fact.clone())).collect();
+    let of_pack = |declared: &DeclaredPack| of_pack(governance, key, request, moment, declared);
+    applied.into_iter().map(of_pack).collect()
+}
+
+/// The facts that stand for a pack's gates, each from where the pack says that it is asserted: of the key, of the tenant, or
+/// of either, the key's own before the tenant's.
+fn standing<'a>(governance: &'a Governance, key: &'a Key, pack: &Pack) -> BTreeMap<&'a Name, &'a HeldFact> {
+    let needed = |name: &Name, scope: FactScope| {
+        pack.fact(name).is_some_and(|need| need.scope == scope || need.scope == FactScope::Either)
+    };
+    let of_tenant = governance.facts.iter().filter(|(name, _)| needed(name, FactScope::Tenant));
+    of_tenant.chain(key.facts.iter().filter(|(name, _)| needed(name, FactScope::Key))).collect()
+}
+
+fn of_pack(
+    governance: &Governance,
+    key: &Key,
+    request: &Request,
+    moment: Moment,
+    declared: &DeclaredPack,
+) -> PackFindings {
+    let standing = standing(governance, key, &declared.pack);
+    let facts: BTreeMap<Name, Fact> =
+        standing.into_iter().map(|(name, held)| (name.clone(), held.fact.clone())).collect();
     let circumstances = Circumstances {
         now: moment.now,
         spec: &key.spec,
@@ -77,19 +100,9 @@ pub fn findings(governance: &Governance, key: &Key, request: &Request, moment: M
         approvers: moment.approvers,
         facts: &facts,
     };
-    applied.into_iter().map(|pack| of_pack(pack, &circumstances)).collect()
-}
-
-/// The facts that stand for a key: the tenant's, and before them its own.
-fn standing(governance: &Governance, key: &Key) -> impl Iterator<Item = (Name, HeldFact)> {
-    let both = governance.facts.iter().chain(&key.facts);
-    both.map(|(name, held)| (name.clone(), held.clone())).collect::<BTreeMap<_, _>>().into_iter()
-}
-
-fn of_pack(declared: &DeclaredPack, circumstances: &Circumstances<'_>) -> PackFindings {
     let compiled = declared.compiled.0.get_or_init(|| Compiled::new(&declared.pack).ok());
     let findings = match compiled {
-        Some(compiled) => compiled.evaluate(circumstances),
+        Some(compiled) => compiled.evaluate(&circumstances),
         // A pack that does not compile is not let in; if one came in, nobody would know what it asks.
         None => declared.pack.gates.iter().map(unknown).collect(),
     };
@@ -150,18 +163,16 @@ pub fn held(
             not_applicable: gates(pack, Outcome::NotApplicable),
         })
         .collect();
-    let satisfied: BTreeSet<(&Name, &Name)> =
-        conditions.iter().flat_map(|held| held.satisfied.iter().map(|gate| (&held.pack, gate))).collect();
-    let needed: BTreeSet<&Name> = governance
-        .packs
-        .values()
-        .flat_map(|declared| declared.pack.gates.iter().map(|gate| (&declared.pack.name, gate)))
-        .filter(|(pack, gate)| satisfied.contains(&(*pack, &gate.name)))
-        .flat_map(|(_, gate)| &gate.needs)
-        .collect();
-    let rests_on = |(name, held): &(Name, HeldFact)| needed.contains(name) && held.fact.is_valid(now);
-    let facts = standing(governance, key).filter(rests_on).map(|(_, held)| held.hash).collect();
-    (conditions, facts)
+    let mut facts: BTreeSet<EventHash> = BTreeSet::new();
+    for held in &conditions {
+        let Some(declared) = governance.packs.get(&held.pack) else { continue };
+        let satisfied = declared.pack.gates.iter().filter(|gate| held.satisfied.contains(&gate.name));
+        let needed: BTreeSet<&Name> = satisfied.flat_map(|gate| &gate.needs).collect();
+        let standing = standing(governance, key, &declared.pack);
+        let rests_on = standing.into_iter().filter(|(name, held)| needed.contains(name) && held.fact.is_valid(now));
+        facts.extend(rests_on.map(|(_, held)| held.hash));
+    }
+    (conditions, facts.into_iter().collect())
 }
 
 /// The packs that the policy wants declared and that are not.

@@ -68,6 +68,8 @@ pub fn write(checkout: &Path) -> std::io::Result<()> {
 fn text(schema: &Value) -> String {
     let mut schema = schema.clone();
     without_null(&mut schema);
+    // Else the order depends on a feature of serde_json that some dependency or other turns on.
+    schema.sort_all_objects();
     serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
 }
 

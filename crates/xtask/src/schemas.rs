@@ -1,6 +1,6 @@
 //! The JSON Schemas in `schemas/`, made from the types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use model::{Action, Envelope, EventType, Policy, Problem, ProblemType};
@@ -131,7 +131,8 @@ fn event(event_type: EventType) -> Value {
         "signer": text("^SHA256:[A-Za-z0-9+/]{43}$"),
         "data": data,
     });
-    let required: Vec<&String> = properties.as_object().map(|members| members.keys().collect()).unwrap_or_default();
+    let required: BTreeSet<&String> =
+        properties.as_object().map(|members| members.keys().collect()).unwrap_or_default();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": event_type.full_name(),
@@ -163,7 +164,8 @@ fn command(action: &str, takes_key: bool, params: Schema) -> Value {
     if let (true, Some(properties)) = (takes_key, properties.as_object_mut()) {
         properties.insert("key_id".into(), json!({ "type": "string", "format": "uuid" }));
     }
-    let required: Vec<&String> = properties.as_object().map(|members| members.keys().collect()).unwrap_or_default();
+    let required: BTreeSet<&String> =
+        properties.as_object().map(|members| members.keys().collect()).unwrap_or_default();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": format!("The payload of the command {action}"),

@@ -28,8 +28,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use journal::{Head, Record};
 use lifecycle::state::Progress;
-use lifecycle::{Footprint, Governance, Key, Receipt, Request, View};
-use model::{CommandId, EventHash, Fingerprint, KeyId, Sequence, TenantId};
+use lifecycle::{Document, Entities, Footprint, Governance, Key, Receipt, Request, View};
+use model::{CommandId, Digest, EventHash, Fingerprint, KeyId, Sequence, TenantId};
 use serde::de::DeserializeOwned;
 use sled::Tree;
 

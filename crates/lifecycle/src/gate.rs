@@ -44,7 +44,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::attributes::{ATTRIBUTES, Attribute};
 pub use self::check::check;
-pub use self::condition::{CONDITION_CHARS_MAX, CONDITION_DEPTH_MAX};
+pub use self::condition::{CONDITION_BRACKETS_MAX, CONDITION_CHARS_MAX, CONDITION_DEPTH_MAX};
 use crate::policy::Fault;
 
 /// What a gate comes to.

@@ -686,13 +686,13 @@ fn errors_are_unknown() {
 /// Cedar takes a short stack for an error of evaluation: the answer must not depend on how deep the caller is.
 #[test]
 fn the_deepest_condition_has_the_same_answer_on_a_small_stack() {
-    let nested = format!("{}context.key.pair{}", "(".repeat(32), ")".repeat(32));
+    let nested = format!("{}context.key.pair{}", "(".repeat(100), ")".repeat(100));
     let chain = ["context.key.pair"; 33].join(" && ");
     let mixed = format!("{}true{}", "(context.key.pair&&".repeat(30), ")".repeat(30));
     let choices = format!("{}true{}", "(if context.key.pair then ".repeat(31), " else false)".repeat(31));
     let set = format!("{}context.key.pair{}", "[".repeat(31), "]".repeat(31));
     let sets = format!("{set} == {set}");
-    let offsets = format!("context.now{} > context.now", ".offset(duration(\"1d\"))".repeat(31));
+    let offsets = format!("context.now{} > context.now", ".offset(duration(\"1d\"))".repeat(30));
     for condition in [nested, chain, mixed, choices, sets, offsets] {
         let mut pack = small("schema", "schema");
         pack.facts.clear();
@@ -711,8 +711,10 @@ fn the_deepest_condition_has_the_same_answer_on_a_small_stack() {
 #[test]
 fn rejects_conditions_that_are_too_long_or_too_deep() {
     for text in [
-        format!("{}context.key.pair{}", "(".repeat(33), ")".repeat(33)),
+        format!("{}context.key.pair{}", "(".repeat(101), ")".repeat(101)),
         format!("{}context.key.pair{}", "(".repeat(700), ")".repeat(700)),
+        // Closing brackets in text close nothing.
+        format!("\"{}\" == \"\" || {}context.key.pair{}", ")".repeat(350), "(".repeat(350), ")".repeat(350)),
         format!("{}context.key.pair{}", "[".repeat(700), "]".repeat(700)),
         ["context.key.pair"; 34].join("&&"),
         ["1"; 600].join("+") + " > 0 && context.key.pair",
@@ -721,6 +723,8 @@ fn rejects_conditions_that_are_too_long_or_too_deep() {
         format!("context.key.pair && {}true", "!".repeat(1_400)),
         format!("{}true", "if true then true else ".repeat(60)),
         format!("context{}", ".a".repeat(740)),
+        format!("{}{} > 0", "(".repeat(100), ["1"; 600].join("+") + &")".repeat(100)),
+        format!("context.facts{}", "[\"\"]".repeat(100)),
     ] {
         rejects(&text);
     }

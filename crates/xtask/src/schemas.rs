@@ -1,6 +1,6 @@
 //! The JSON Schemas in `schemas/`, made from the types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use model::command::Takes;
@@ -69,6 +69,8 @@ pub fn write(checkout: &Path) -> std::io::Result<()> {
 fn text(schema: &Value) -> String {
     let mut schema = schema.clone();
     without_null(&mut schema);
+    // Else the order depends on a feature of serde_json that some dependency or other turns on.
+    schema.sort_all_objects();
     serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
 }
 
@@ -130,7 +132,8 @@ fn event(event_type: EventType) -> Value {
         "signer": text("^SHA256:[A-Za-z0-9+/]{43}$"),
         "data": data,
     });
-    let required: Vec<&String> = properties.as_object().map(|members| members.keys().collect()).unwrap_or_default();
+    let required: BTreeSet<&String> =
+        properties.as_object().map(|members| members.keys().collect()).unwrap_or_default();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": event_type.full_name(),
@@ -159,7 +162,7 @@ fn command(action: &str, takes_key: Takes, params: Schema) -> Value {
         "issued_at": time,
         "expires_at": time,
     });
-    let names = |properties: &Value| -> Vec<String> {
+    let names = |properties: &Value| -> BTreeSet<String> {
         properties.as_object().map(|members| members.keys().cloned().collect()).unwrap_or_default()
     };
     let without_key = names(&properties);

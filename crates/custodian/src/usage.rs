@@ -91,7 +91,7 @@ where
     let wanted = |view: &lifecycle::View| {
         may_use(view, signed, node.clock().now(), Some(Span::ZERO)).map(|permit| permit.max_staleness)
     };
-    let max_staleness = node.check(tenant, footprint, wanted).await?;
+    let max_staleness = node.check(tenant, footprint.clone(), wanted).await?;
     let age = custodian.leases.age(&custodian.ports, tenant, max_staleness).await;
     let check = |view: &lifecycle::View| {
         let Permit { key, operation, by, deactivated, .. } = may_use(view, signed, node.clock().now(), age)?;

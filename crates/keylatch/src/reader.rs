@@ -42,8 +42,8 @@ pub struct Known {
 /// What an open request says beyond what the rules need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// The key.
-    pub key_id: KeyId,
+    /// The key, where it is for one.
+    pub key_id: Option<KeyId>,
     /// Why.
     pub reason: Reason,
     /// The policy's rule for the key.

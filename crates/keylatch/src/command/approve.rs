@@ -87,12 +87,12 @@ pub async fn say(
     signing: &Signing,
 ) -> Result<Outcome, Error> {
     let (key, request) = lookup::open_request(session.state(), named)?;
-    let (key_id, request) = (key.id, request.hash);
+    let (key_id, request) = (key.map(|key| key.id), request.hash);
     let action = match word {
-        Word::Approve(note) => Action::ActivationApprove(ActivationApprove { request, note }),
+        Word::Approve(note) => Action::ActivationApprove(ActivationApprove { request, note, on_behalf_of: None }),
         Word::Reject(reason) => Action::ActivationReject(ActivationReject { request, reason }),
         Word::Cancel(reason) => Action::ActivationCancel(ActivationCancel { request, reason }),
     };
-    let command = session.command(action, Some(key_id), LIFETIME_MAX);
+    let command = session.command(action, key_id, LIFETIME_MAX);
     session.carry_out(screen, &command, signing, Needs { signatures: 1, review: true }).await
 }

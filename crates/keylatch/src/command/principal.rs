@@ -103,6 +103,8 @@ pub async fn run(command: PrincipalCommand, session: &mut Session, screen: &mut 
                 person: args.person.unwrap_or_else(|| args.label.clone()),
                 label: args.label,
                 roles: args.role.into_iter().collect(),
+                subject: None,
+                party: None,
             };
             let outcome = enroll(session, screen, principal, &args.signing.into()).await?;
             screen.show(&outcome)

@@ -69,14 +69,12 @@ pub async fn request(session: &mut Session, screen: &mut Screen, args: RequestAr
     let (key, now) = (lookup::key(session.state(), &args.key)?, session.now());
     let (key_id, identity) = (key.id, key.identity.clone());
     let action = Action::ActivationRequest(ActivationRequest {
-        identity,
-        manifest: None,
-        reason: args.reason.into(),
         change_ref: args.change_ref,
         legal_basis: args.legal_basis,
         affected_systems: args.systems,
         not_before: args.not_before.map(|when| when.from(now)),
         deactivate_at: args.until.map(|when| when.from(now)),
+        ..ActivationRequest::of_key(identity, args.reason.into())
     });
     let command = session.command(action, Some(key_id), LIFETIME_MAX);
     let needs = Needs { signatures: 1, review: false };
@@ -91,8 +89,8 @@ pub async fn request(session: &mut Session, screen: &mut Screen, args: RequestAr
 pub struct Ended {
     /// The request.
     pub request: EventHash,
-    /// The key.
-    pub key_id: KeyId,
+    /// The key, where it was for one.
+    pub key_id: Option<KeyId>,
     /// In what.
     pub how: End,
     /// The event that ended it.
@@ -100,16 +98,20 @@ pub struct Ended {
 }
 
 impl Ended {
+    fn key<'a>(&self, state: &'a lifecycle::Tenant) -> Option<&'a lifecycle::Key> {
+        state.keys.get(&self.key_id?)
+    }
+
     /// In words; a key that is gone may have expired.
     fn word(&self, session: &Session) -> String {
-        let expired = session.state().keys.get(&self.key_id).is_some_and(|key| key.expired.is_some());
+        let expired = self.key(session.state()).is_some_and(|key| key.expired.is_some());
         if self.how == End::KeyGone && expired { "expired".to_owned() } else { name_of(&self.how) }
     }
 
     fn shown(&self, session: &Session) -> Shown {
         let (state, word) = (session.state(), self.word(session));
-        let key = state.keys.get(&self.key_id);
-        let label = key.map_or_else(|| self.key_id.to_string(), |key| key.spec.label.to_string());
+        let key = self.key(state);
+        let label = state.requests.get(&self.request).map_or(String::new(), |request| lookup::what(state, request));
         let style = if self.how == End::Activated { GREEN } else { RED };
         let until = key.and_then(|key| key.activation).filter(|_| self.how == End::Activated);
         let until = until.map(|activation| format!(" until {}", time_from(activation.deactivate_at, session.now())));
@@ -150,7 +152,7 @@ fn ended(session: &Session, hash: EventHash) -> Result<Option<Ended>, Error> {
         Error::failed(format!("there is no request {hash} in the verified history"), "see `keylatch requests`")
     })?;
     let key_id = request.key_id;
-    let (closed, gone) = (request.closed, session.state().keys.get(&key_id).and_then(|key| key.expired));
+    let (closed, gone) = (request.closed, key_id.and_then(|key| session.state().keys.get(&key)?.expired));
     Ok(match (closed, gone) {
         (Some(closed), _) => Some(Ended { request: hash, key_id, how: closed.how, event: closed.hash }),
         (None, Some(event)) => Some(Ended { request: hash, key_id, how: End::KeyGone, event }),
@@ -162,7 +164,7 @@ fn ended(session: &Session, hash: EventHash) -> Result<Option<Ended>, Error> {
 fn show_steps(session: &Session, screen: &mut Screen, hash: EventHash, seen: &[Seen]) -> Result<(), Error> {
     let Some(request) = session.state().requests.get(&hash) else { return Ok(()) };
     let mut voted = false;
-    for seen in seen.iter().filter(|seen| seen.key_id() == Some(request.key_id)) {
+    for seen in seen.iter().filter(|seen| seen.key_id() == request.key_id) {
         screen.show(&event_line(seen, session.known()))?;
         voted |= matches!(seen.event(), Some(Event::ActivationApproved(_) | Event::ActivationLapsed(_)));
     }

@@ -25,7 +25,7 @@ pub fn list(known: &Known, now: Timestamp) -> Shown {
     open.sort_by_key(|request| (request.expires_at, request.hash));
     let mut table = Table::new(&["KEY", "REQUEST", "ASKED BY", "ASKED", "MISSING", "LAPSES", "REASON"]);
     for request in &open {
-        let label = state.keys.get(&request.key_id).map(|key| key.spec.label.to_string()).unwrap_or_default();
+        let label = lookup::what(state, request);
         let missing = lookup::missing(state, request, now);
         let missing = match (request.authorized, missing.is_empty()) {
             (Some(_), true) => Cell::styled(GREEN, "authorised"),

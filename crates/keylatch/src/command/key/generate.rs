@@ -3,7 +3,7 @@
 use clap::Args;
 use lifecycle::Key;
 use model::command::{KeyGenerate, LIFETIME_MAX};
-use model::key::Responsibility;
+use model::key::{Responsibility, Template};
 use model::{Action, Algorithm, KeySpec, Name, Text};
 use serde_json::{Value, json};
 use service::clock;
@@ -50,7 +50,8 @@ impl From<GenerateArgs> for KeySpec {
     fn from(args: GenerateArgs) -> Self {
         let GenerateArgs { label, algorithm, workload, responsibility, jurisdiction, .. } = args;
         let GenerateArgs { classification, environment, backend, asset, .. } = args;
-        Self { label, algorithm, workload, responsibility, jurisdiction, classification, environment, backend, asset }
+        let kind = Template { algorithm, workload, responsibility, jurisdiction, classification, environment, backend };
+        Self { asset, ..Self::new(label, kind) }
     }
 }
 

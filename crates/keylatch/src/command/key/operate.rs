@@ -120,7 +120,7 @@ pub async fn activate(
 ) -> Result<Outcome, Error> {
     let key = lookup::key(session.state(), named)?.clone();
     let signatures = quorum(session, |operations| &operations.activate)?;
-    let action = Action::KeyActivate(KeyActivate { against: key.head });
+    let action = Action::KeyActivate(KeyActivate::new(key.head));
     submit(session, screen, &key, action, signing, Needs { signatures, review: false }).await
 }
 

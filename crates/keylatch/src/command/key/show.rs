@@ -128,7 +128,7 @@ fn deadlines(key: &Key, now: Timestamp, fields: &mut Fields) {
 /// The requests that ended, newest last.
 fn earlier(known: &Known, key: &Key) -> String {
     let state = known.state();
-    let of_key = |request: &&Request| request.key_id == key.id && request.closed.is_some();
+    let of_key = |request: &&Request| request.key_id == Some(key.id) && request.closed.is_some();
     let mut ended: Vec<&Request> = state.requests.values().filter(of_key).collect();
     ended.sort_by_key(|request| request.requested_at);
     let line = |request: &&Request| {

@@ -263,8 +263,8 @@ pub(crate) fn says(requires: &Requires, request: &Request) -> Result<(), Rejecti
         let detail = format!("`{:?}` is none of {:?}", request.said.reason, requires.reasons);
         return Rejection::new(ProblemType::ReasonNotAccepted, detail).err();
     }
-    let ends = request.deactivate_at.is_some()
-        || request.standing.is_some_and(|standing| standing.active_for.is_some());
+    let ends =
+        request.deactivate_at.is_some() || request.standing.is_some_and(|standing| standing.active_for.is_some());
     let wanted = [
         ("change_ref", requires.change_ref, request.change_ref.is_some()),
         ("legal_basis", requires.legal_basis, !request.legal_basis.is_empty()),
@@ -329,13 +329,13 @@ fn parent(view: &View, policy: &InForce, key: &Key, now: Timestamp) -> Result<Op
         let Some((proof, max_age)) = key.parent_proof.zip(rules.proof_max_age) else {
             return refuse(format!("nobody has proved that {} is active where it is", named.key_id));
         };
-        let is_good = rules.trusted_roots.contains(&proof.root) && now < proof.at + max_age && now < proof.deactivate_at;
+        let is_good =
+            rules.trusted_roots.contains(&proof.root) && now < proof.at + max_age && now < proof.deactivate_at;
         return if is_good { Ok(Some(proof.hash)) } else { refuse(format!("the proof of {} is stale", proof.at)) };
     }
     let Some(parent) = view.parent() else { return refuse(format!("{} is not known here", named.key_id)) };
-    let active = parent.activation.filter(|activation| {
-        parent.state == KeyState::Active && now < activation.deactivate_at
-    });
+    let active =
+        parent.activation.filter(|activation| parent.state == KeyState::Active && now < activation.deactivate_at);
     let Some(activation) = active else { return refuse(format!("`{}` is {}", parent.spec.label, parent.state)) };
     if parent.children.len() >= CHILDREN_MAX {
         return refuse(format!("`{}` wraps {CHILDREN_MAX} active keys already", parent.spec.label));

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use journal::command::SignedCommand;
 use journal::statement::Stated;
-use model::dsse::Envelope;
 use model::command::REVALIDATED_MAX;
+use model::dsse::Envelope;
 use model::event::{CustodyRefused, CustodyUsed, Membership, Place};
 use model::statement::Generated;
 use model::{Action, CommandId, Digest, Event, EventHash, KeyId, KeyState, Name, ProblemType, Timestamp, authority};
@@ -206,9 +206,7 @@ impl Input {
                 others: others_of(&signed.command.action),
                 document: document_of(&signed.command.action),
             },
-            Self::Member { key_id, request, .. } => {
-                Footprint { request: Some(*request), ..Footprint::of_key(*key_id) }
-            }
+            Self::Member { key_id, request, .. } => Footprint { request: Some(*request), ..Footprint::of_key(*key_id) },
             Self::Due(duty) => Footprint { key: duty.key(), request: duty.request(), ..Footprint::default() },
             Self::Applied(Applied { key_id, .. }) => Footprint::of_key(*key_id),
             Self::Used(CustodyUsed { key_id, report, .. }) | Self::Refused(CustodyRefused { key_id, report, .. }) => {

@@ -13,8 +13,7 @@ use model::event::{
 };
 use model::policy::Children;
 use model::{
-    Action, Digest, Event, EventHash, Fingerprint, KeyId, KeyState, Name, Policy, Principal, Span, Timestamp,
-    authority,
+    Action, Digest, Event, EventHash, Fingerprint, KeyId, KeyState, Name, Policy, Principal, Span, Timestamp, authority,
 };
 
 use crate::conditions::Ready;
@@ -433,7 +432,8 @@ fn approve(view: &mut View, fact: &Fact<'_>, event: &ActivationApproved) {
         let rule = governance.policy.as_ref().and_then(|held| request.rule(&held.policy, view.key.as_ref()));
         let in_order = rule.is_some_and(|rule| rule.in_order);
         let is_same = |old: &Approval| {
-            in_order && person(old.on_behalf_of.unwrap_or(old.by)) == person(event.on_behalf_of.unwrap_or(event.approved_by))
+            in_order
+                && person(old.on_behalf_of.unwrap_or(old.by)) == person(event.on_behalf_of.unwrap_or(event.approved_by))
         };
         let (again, others) = std::mem::take(&mut request.approvals).into_iter().partition(is_same);
         request.approvals = others;

@@ -11,7 +11,7 @@ use journal::{Authentic, Body, Record, Ring};
 use model::dsse::{self, Envelope};
 use model::event::{CustodyApplied, KeyActivated, KeyGenerated};
 use model::statement::Generated;
-use model::{Event, EventHash, EventType, Fingerprint, ServiceRole, Timestamp};
+use model::{Action, Event, EventHash, EventType, Fingerprint, ServiceRole, Timestamp};
 
 use crate::decide::{Applied, Authorised, Duty, Input, decide};
 use crate::evolve::{Fact, evolve};
@@ -254,6 +254,14 @@ impl Prepared {
     pub fn command(&self) -> Option<&SignedCommand> {
         self.content.as_ref().ok()?.input.command()
     }
+}
+
+/// What the command in a record asks, for those who look at a record that was judged before: nothing is verified here.
+pub fn action_in(record: &Record) -> Option<Action> {
+    let body = Body::parse(&record.payload).ok()?;
+    let event = Event::parse(body.event_type.parse().ok()?, &body.data).ok()?;
+    let command = model::Command::parse(&event.command()?.payload.0).ok()?;
+    Some(command.action)
 }
 
 /// Takes the next record into the view, which must hold what [`Prepared::footprint`] names. An error means that reading

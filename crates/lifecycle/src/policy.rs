@@ -131,7 +131,8 @@ pub fn parties_missing(policy: &Policy, rule: &Rule, layer: Responsibility) -> V
     if policy.schema < 2 || parties.len() < 2 {
         return Vec::new();
     }
-    let has_stage = |party: &Party| rule.need == Need::All && rule.stages.iter().any(|stage| stage.party == Some(*party));
+    let has_stage =
+        |party: &Party| rule.need == Need::All && rule.stages.iter().any(|stage| stage.party == Some(*party));
     parties.iter().filter(|party| !has_stage(party)).copied().collect()
 }
 
@@ -189,7 +190,8 @@ fn algorithms(policy: &Policy, faults: &mut Faults) {
                 faults.add(&format!("{at}.operations"), what, "name operations that its keys do");
             }
             if period.crypto_period > algorithm.crypto_period {
-                let what = format!("{} is longer than the algorithm's {}", period.crypto_period, algorithm.crypto_period);
+                let what =
+                    format!("{} is longer than the algorithm's {}", period.crypto_period, algorithm.crypto_period);
                 faults.add(&format!("{at}.crypto_period"), what, "make it shorter: the shortest period counts");
             }
         }
@@ -306,7 +308,8 @@ fn shared(policy: &Policy, at: &str, rule: &Rule, faults: &mut Faults) {
             continue;
         }
         for party in parties_missing(policy, rule, layer) {
-            let what = format!("it matches `{layer}` keys, which are the {party}'s duty too, and has no stage of the {party}");
+            let what =
+                format!("it matches `{layer}` keys, which are the {party}'s duty too, and has no stage of the {party}");
             let advice = "add a [[rule.stage]] with `party`, or narrow `when.responsibility`";
             faults.add(&format!("{at}.stage"), what, advice);
         }

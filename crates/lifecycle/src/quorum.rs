@@ -113,7 +113,10 @@ pub fn votes(governance: &Governance, rule: &Rule, request: &Request, now: Times
     let mut votes = Vec::new();
     for approval in request.approvals.iter().filter(|approval| is_fresh(rule, request, approval, now)) {
         let Some(vote) = vote(governance, approval, now) else { continue };
-        if is_the_askers(governance, request, &vote, approval, now) || seen.contains(&vote.person) || seen.contains(&vote.given_by) {
+        if is_the_askers(governance, request, &vote, approval, now)
+            || seen.contains(&vote.person)
+            || seen.contains(&vote.given_by)
+        {
             continue;
         }
         seen.extend([vote.person.clone(), vote.given_by.clone()]);
@@ -274,10 +277,10 @@ pub fn smallest<'a>(rule: &Rule, votes: &[Vote], candidates: &[&'a Principal]) -
             rule.stages.iter().filter(|stage| stage.quorum > 0).filter_map(alone).min_by_key(Vec::len)
         }
         Need::All if rule.in_order => {
-            let open = assessment.missing.into_iter().map(|Missing { stage, count }| Stage {
-                quorum: u8::try_from(count).unwrap_or(u8::MAX),
-                ..stage
-            });
+            let open = assessment
+                .missing
+                .into_iter()
+                .map(|Missing { stage, count }| Stage { quorum: u8::try_from(count).unwrap_or(u8::MAX), ..stage });
             complete(&open.collect::<Vec<Stage>>(), &[], &new)
         }
         Need::All => complete(&rule.stages, votes, &new),
@@ -406,7 +409,11 @@ mod tests {
         };
         let vote = |(at, text): (usize, &str)| {
             let (person, roles) = text.split_once(':').unwrap();
-            cast(EventHash::new([u8::try_from(at).unwrap(); 32]), &person.parse().unwrap(), roles.split(',').map(|role| role.parse().unwrap()).collect())
+            cast(
+                EventHash::new([u8::try_from(at).unwrap(); 32]),
+                &person.parse().unwrap(),
+                roles.split(',').map(|role| role.parse().unwrap()).collect(),
+            )
         };
         let rule = rule(stages.split_whitespace().map(stage).collect());
         let votes: Vec<Vote> = votes.split_whitespace().enumerate().map(vote).collect();
@@ -477,7 +484,13 @@ mod tests {
     #[test]
     fn many_votes_for_many_places_are_counted() {
         let stage = |_| Stage::of("sec".parse().unwrap(), 255);
-        let vote = |at: usize| cast(EventHash::new([u8::try_from(at % 256).unwrap(); 32]), &format!("p{at}").parse().unwrap(), BTreeSet::from(["sec".parse().unwrap()]));
+        let vote = |at: usize| {
+            cast(
+                EventHash::new([u8::try_from(at % 256).unwrap(); 32]),
+                &format!("p{at}").parse().unwrap(),
+                BTreeSet::from(["sec".parse().unwrap()]),
+            )
+        };
         let votes: Vec<Vote> = (0..2_100).map(vote).collect();
         assert_eq!(assess(&rule((0..8).map(stage).collect()), &votes).counted.len(), 8 * 255);
     }

@@ -86,9 +86,7 @@ pub fn policy() -> Policy {
         admin_quorum: 2,
         max_staleness: Span::from_secs(30),
         keys: KeyRules::new(roles(&["owner"]), Span::from_secs(3600)),
-        algorithms: Algorithm::ALL
-            .map(|algorithm| AlgorithmRule::new(algorithm, Span::from_secs(24 * 3600)))
-            .to_vec(),
+        algorithms: Algorithm::ALL.map(|algorithm| AlgorithmRule::new(algorithm, Span::from_secs(24 * 3600))).to_vec(),
         operations: Operations {
             activate: operator(),
             suspend: operator(),
@@ -256,13 +254,7 @@ impl Scenario {
         }
     }
 
-    fn do_json(
-        &mut self,
-        action: &str,
-        key: Option<KeyId>,
-        params: &Value,
-        who: &str,
-    ) -> Result<EventType, Rejection> {
+    fn do_json(&mut self, action: &str, key: Option<KeyId>, params: &Value, who: &str) -> Result<EventType, Rejection> {
         let (now, tenant) = (self.now, self.tenant.chain.tenant());
         let id = CommandId::from_bytes(uuid(b'j', self.next())).expect("a UUIDv7");
         let several = who.contains(',');
@@ -272,7 +264,8 @@ impl Scenario {
         if let (Some(key), Some(payload)) = (key, payload.as_object_mut()) {
             payload.insert("key_id".into(), json!(key));
         }
-        let command = Command::parse(payload.to_string().as_bytes()).unwrap_or_else(|error| panic!("{error}: {payload}"));
+        let command =
+            Command::parse(payload.to_string().as_bytes()).unwrap_or_else(|error| panic!("{error}: {payload}"));
         let signed = self.sign_command(&command, who);
         let role = match action {
             "key.revalidate" => ServiceRole::Issuer,
@@ -440,9 +433,7 @@ impl Scenario {
         let mut recorded = Vec::new();
         loop {
             let keys: Vec<KeyId> = self.tenant.keys.keys().copied().collect();
-            let dues = keys
-                .into_iter()
-                .flat_map(|key| due(&self.tenant.view(Footprint::of_key(key))));
+            let dues = keys.into_iter().flat_map(|key| due(&self.tenant.view(Footprint::of_key(key))));
             let next =
                 dues.filter(|due| due.at <= self.now && !matches!(due.duty, Duty::Apply(_) | Duty::Checkpoint)).min();
             let Some(next) = next else { break };
@@ -607,9 +598,7 @@ impl Scenario {
         let reason = reason();
         let (role, action) = match verb {
             "request" => (ServiceRole::Approver, Action::ActivationRequest(self.request(times))),
-            "approve" => {
-                (ServiceRole::Approver, Action::ActivationApprove(command::ActivationApprove::new(request)))
-            }
+            "approve" => (ServiceRole::Approver, Action::ActivationApprove(command::ActivationApprove::new(request))),
             "reject" => {
                 (ServiceRole::Approver, Action::ActivationReject(command::ActivationReject { request, reason }))
             }

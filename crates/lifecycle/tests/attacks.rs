@@ -10,7 +10,7 @@ use journal::{Body, Record, ServiceKey, authority, statement};
 use lifecycle::decide::{Authorised, usage};
 use lifecycle::judge::UnknownRules;
 use lifecycle::scenario::{Scenario, key_id, policy};
-use lifecycle::{RULES, Footprint, Input, Judgement, Prepared, Tenant, decide, judge, prepare};
+use lifecycle::{Footprint, Input, Judgement, Prepared, RULES, Tenant, decide, judge, prepare};
 use model::authority::{Service, Statement, Tenants};
 use model::event::*;
 use model::policy::{Match, Stage};

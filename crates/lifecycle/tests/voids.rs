@@ -54,7 +54,8 @@ fn approved(scenario: &mut Scenario, who: &str) -> Event {
     let approved_by = scenario.principal(who, "security").fingerprint();
     let expires_at = scenario.now + Span::from_secs(20 * 60);
     let request = request(scenario);
-    Event::ActivationApproved(ActivationApproved { key_id: Some(key_id("k1")),
+    Event::ActivationApproved(ActivationApproved {
+        key_id: Some(key_id("k1")),
         request,
         approved_by,
         on_behalf_of: None,
@@ -345,7 +346,12 @@ const CASES: &[(&str, Misdeed)] = &[
     ("an expiry before its time", || {
         let mut s = with_key();
         let key = &s.tenant.keys[&key_id("k1")];
-        let event = KeyExpired { key_id: key.id, pre_active_until: key.pre_active_until, revalidate_by: None, cause: key.generated };
+        let event = KeyExpired {
+            key_id: key.id,
+            pre_active_until: key.pre_active_until,
+            revalidate_by: None,
+            cause: key.generated,
+        };
         s.forge(ServiceRole::Expirer, &Event::KeyExpired(event));
         s
     }),

@@ -110,7 +110,10 @@ mod tests {
         check(r#"{"inner":{"text":"a"},"others":[]}"#, Some("`others`: it must be left out here"));
         check(r#"{"inner":{"text":"a"},"note":null}"#, Some("`note`: it must be left out here"));
         check(r#"{"inner":{"text":"a"},"workload":["one","one"]}"#, Some("`workload`: an item stands twice"));
-        check(r#"{"inner":{"text":"a"},"workload":[{"one":null}]}"#, Some("`workload`: an object where text is wanted"));
+        check(
+            r#"{"inner":{"text":"a"},"workload":[{"one":null}]}"#,
+            Some("`workload`: an object where text is wanted"),
+        );
         check(r#"{"inner":{"text":"a","more":1}}"#, Some("`inner`: `more`: it must be left out here"));
     }
 }

@@ -528,9 +528,8 @@ impl Policy {
                 || rule.manifest_max.is_some()
                 || rule.stages.iter().any(stage)
         };
-        let algorithm = |rule: &AlgorithmRule| {
-            !rule.uses.is_empty() || rule.allowed_from.is_some() || rule.allowed_until.is_some()
-        };
+        let algorithm =
+            |rule: &AlgorithmRule| !rule.uses.is_empty() || rule.allowed_from.is_some() || rule.allowed_until.is_some();
         self.schema != 1
             || revalidation.is_some()
             || warn_before.is_some()

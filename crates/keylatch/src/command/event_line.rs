@@ -93,9 +93,7 @@ fn style(event: Option<&Event>) -> anstyle::Style {
             | Event::ActivationHeld(_)
             | Event::DeadlineWarned(_)
             | Event::CustodyRefused(_),
-        ) => {
-            YELLOW
-        }
+        ) => YELLOW,
         Some(Event::CheckpointSigned(_) | Event::CustodyApplied(_) | Event::CustodyUsed(_)) => DIM,
         _ => CYAN,
     }

@@ -30,6 +30,8 @@ fn newcomer(label: &str) -> Principal {
         kind: PrincipalKind::Person,
         person: label.parse().unwrap(),
         roles: ["security".parse().unwrap()].into(),
+        subject: None,
+        party: None,
     }
 }
 

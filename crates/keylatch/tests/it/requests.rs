@@ -9,7 +9,7 @@ use keylatch::command::{ReasonArgs, requests};
 use keylatch::error::Exit;
 use keylatch::{Error, Outcome, Screen, Session, Show, Signing};
 use lifecycle::state::Outcome as End;
-use model::key::{Reason, ReasonKind};
+use model::key::{Reason, ReasonKind, Template};
 use model::{Algorithm, KeySpec, KeyState, ProblemType};
 
 use crate::memory::Platform;

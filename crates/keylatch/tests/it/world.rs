@@ -15,7 +15,7 @@ use keystore::seal::{self, Purpose, SecretKey};
 use lifecycle::{Judgement, Tenant};
 use model::command::{self, Action};
 use model::history::{HistoryAnswer, HistoryRequest};
-use model::key::{Reason, ReasonKind, TenantClass};
+use model::key::{Reason, ReasonKind, Template, TenantClass};
 use model::people::PrincipalKind;
 use model::text::Base64;
 use model::*;
@@ -95,6 +95,8 @@ pub fn principal(who: &str, roles: &str) -> Principal {
         kind: if who == "app" { PrincipalKind::Workload } else { PrincipalKind::Person },
         person: who.parse().unwrap(),
         roles: roles.split(',').map(|role| role.parse().unwrap()).collect(),
+        subject: None,
+        party: None,
     }
 }
 
@@ -230,20 +232,14 @@ impl Member {
 
     pub async fn request(&mut self, key: KeyId) -> EventHash {
         let action = command::ActivationRequest {
-            identity: self.key(key).identity.clone(),
-            manifest: None,
-            reason: reason(),
-            change_ref: None,
-            legal_basis: vec![],
             affected_systems: vec!["a test".parse().unwrap()],
-            not_before: None,
-            deactivate_at: None,
+            ..command::ActivationRequest::of_key(self.key(key).identity.clone(), reason())
         };
         self.done(Action::ActivationRequest(action), Some(key), "rae").await
     }
 
     pub async fn approve(&mut self, key: KeyId, request: EventHash, who: &str) {
-        let action = command::ActivationApprove { request, note: None };
+        let action = command::ActivationApprove::new(request);
         self.done(Action::ActivationApprove(action), Some(key), who).await;
     }
 

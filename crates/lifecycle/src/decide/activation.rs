@@ -464,7 +464,8 @@ pub(super) fn review(
     now: Timestamp,
 ) -> Result<Event, Rejection> {
     let (governance, key) = (view.governance()?, view.key()?);
-    let activation = key.activation.filter(|activation| activation.hash == params.activation && key.review_by.is_some());
+    let activation =
+        key.activation.filter(|activation| activation.hash == params.activation && key.review_by.is_some());
     let Some(activation) = activation else {
         return nothing_due("the key has no such activation that waits for its review").err();
     };

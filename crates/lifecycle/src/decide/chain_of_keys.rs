@@ -94,7 +94,8 @@ fn proved(policy: &InForce, key: &Key, params: &ParentAttest) -> Result<Proved, 
     }
     let exporters = ring.of_role(ServiceRole::EvidenceExporter).map(|service| service.public_key.fingerprint());
     let keys = exporters.filter_map(|fingerprint| ring.key(fingerprint));
-    let checkpoint = keys.filter_map(|key| Checkpoint::open(&params.checkpoint, key)).find(|point| point.origin == origin(tenant));
+    let checkpoint =
+        keys.filter_map(|key| Checkpoint::open(&params.checkpoint, key)).find(|point| point.origin == origin(tenant));
     let checkpoint = checkpoint.ok_or_else(|| invalid(&"no exporter of that tenant signed the checkpoint"))?;
     let path: Vec<merkle::Hash> = params.path.iter().map(|hash| *hash.as_bytes()).collect();
     if !merkle::includes(&checkpoint.root, checkpoint.size, params.index, authentic.hash.as_bytes(), &path) {

@@ -8,9 +8,7 @@ use model::key::{KeyIdentity, Operation};
 use model::policy::Rule;
 use model::statement::Generated;
 use model::text::Base64;
-use model::{
-    Action, Algorithm, Event, Fingerprint, KeyId, KeySpec, ProblemType, ServiceRole, Timestamp, command,
-};
+use model::{Action, Algorithm, Event, Fingerprint, KeyId, KeySpec, ProblemType, ServiceRole, Timestamp, command};
 
 use super::new_command;
 use crate::state::{InForce, View};

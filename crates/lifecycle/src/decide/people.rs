@@ -105,7 +105,8 @@ pub(super) fn rotate(
     if vouched {
         standing::times(signed, now, standing::lifetime(2))?;
         if others.signers.len() > 1 {
-            return Rejection::new(ProblemType::QuorumNotMet, "the old key and the new one sign, and nobody else").err();
+            return Rejection::new(ProblemType::QuorumNotMet, "the old key and the new one sign, and nobody else")
+                .err();
         }
     } else {
         standing::times(signed, now, standing::lifetime(governance.admin_quorum))?;

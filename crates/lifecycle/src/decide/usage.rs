@@ -98,9 +98,7 @@ fn not_ended(view: &View, policy: &Policy, key: &Key, now: Timestamp) -> Result<
     let Some(parent) = view.parent() else { return Ok(()) };
     let halts = match parent.state {
         KeyState::Suspended => policy.parents.when_suspended == Children::Suspend,
-        KeyState::Compromised | KeyState::DestroyedCompromised => {
-            policy.parents.when_compromised == Children::Suspend
-        }
+        KeyState::Compromised | KeyState::DestroyedCompromised => policy.parents.when_compromised == Children::Suspend,
         _ => false,
     };
     if halts {

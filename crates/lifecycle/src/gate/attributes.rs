@@ -177,8 +177,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use cedar_policy::{Request, Schema};
-    use model::pack::Number;
     use model::key::Template;
+    use model::pack::Number;
     use model::{Algorithm, KeySpec, key::Responsibility};
 
     use super::*;

@@ -466,17 +466,17 @@ impl Scenario {
     }
 
     fn everything_due(&mut self) -> String {
-        let mut recorded = Vec::new();
+        let (mut recorded, mut refused) = (Vec::new(), BTreeSet::new());
         loop {
             let dues = self.dues();
-            let next =
-                dues.iter().filter(|due| due.at <= self.now).find_map(|due| Some((due.duty, self.answer(due.duty)?)));
+            let mut waiting = dues.iter().filter(|due| due.at <= self.now && !refused.contains(&due.duty));
+            let next = waiting.find_map(|due| Some((due.duty, self.answer(due.duty)?)));
             let Some((duty, input)) = next else { break };
             match self.submit(duty.role(), input) {
                 Ok(event_type) => recorded.push(event_type.name().to_owned()),
                 Err(rejection) => {
                     recorded.push(format!("refused {}", rejection.problem));
-                    break;
+                    refused.insert(duty);
                 }
             }
         }

@@ -13,7 +13,7 @@ use journal::command::{Hand, KeyInHand, SignedCommand};
 use journal::note::Checkpoint;
 use journal::{Body, Record, ServiceKey, authority, statement};
 use model::authority::{Service, Statement, Tenants};
-use model::event::{Inventory, Place};
+use model::event::{AuthorityChanged, Inventory, Place};
 use model::key::{KeyIdentity, Reason, ReasonKind, Responsibility, Template, TenantClass};
 use model::people::{KeyType, PrincipalKind};
 use model::policy::{AlgorithmRule, KeyRules, Operations, ParentRules, PeopleRules, Permission, Rule, Stage};
@@ -210,6 +210,10 @@ impl Scenario {
                 self.now = self.now + name::<Span>(span);
                 return String::new();
             }
+            ["back", span] => {
+                self.set_back(self.now.before(name::<Span>(span)));
+                return String::new();
+            }
             ["due"] => return self.everything_due(),
             ["checkpoint"] => self.checkpoint(),
             ["apply", key] => self.apply(key),
@@ -288,6 +292,7 @@ impl Scenario {
     /// names no key, the last one for many, which is always `$many`; `$event:<type>`: the hash of the last event of a type;
     /// `$identity`: every key's; `$now+<span>`: a time; `$key:<k>`: a key's id; `$who:<name>`: somebody's fingerprint;
     /// `$pub:<name>`: their public key; `$list:k1+k2`: what stands for a list of keys; `$hash:<text>`: its SHA-256.
+    /// Zeros stand for an event or request that there is not.
     ///
     /// # Panics
     /// Where there is none such.
@@ -313,7 +318,7 @@ impl Scenario {
                     let payload = String::from_utf8_lossy(&record.payload);
                     payload.contains(&format!("\"dev.keylatch.{wanted}.v1\""))
                 });
-                found.expect("an event of that type").hash().to_string()
+                found.map_or(EventHash::ZERO, Record::hash).to_string()
             }
             Some(("now", span)) => (self.now + name::<Span>(span)).to_string(),
             Some(("list", keys)) => serde_json::to_string(&self.list(keys).manifest()).expect("JSON"),
@@ -325,9 +330,9 @@ impl Scenario {
             None if word == "at" => known.expect("a key").head.to_string(),
             None if word == "attestation" => known.expect("a key").attestation.to_string(),
             None if word == "request" => {
-                known.and_then(|key| key.open_request).or(self.last_request(key)).expect("a request").to_string()
+                known.and_then(|key| key.open_request).or(self.last_request(key)).unwrap_or(EventHash::ZERO).to_string()
             }
-            None if word == "many" => self.last_request(None).expect("a request for many").to_string(),
+            None if word == "many" => self.last_request(None).unwrap_or(EventHash::ZERO).to_string(),
             None if word == "identity" => serde_json::to_string(&identity()).expect("JSON"),
             None if word == "why" => serde_json::to_string(&reason()).expect("JSON"),
             None if word == "template" => {
@@ -373,6 +378,18 @@ impl Scenario {
         change(&mut authentic.body);
         let record = self.service(role).sign_body(&authentic.body);
         self.inject(record)
+    }
+
+    /// Sets the time back, the log's and the script's: the root's newer word is recorded with an earlier time.
+    ///
+    /// # Panics
+    /// Where readers do not take it.
+    pub fn set_back(&mut self, to: Timestamp) {
+        let epoch = self.tenant.ring().epoch() + 1;
+        let authority = self.authority(epoch, self.rules).envelope;
+        let event = Event::AuthorityChanged(AuthorityChanged { epoch, rules: self.rules, authority });
+        self.now = to;
+        assert_eq!(self.forge_with(ServiceRole::Registrar, &event, |body| body.time = to), Judgement::Lawful);
     }
 
     /// Puts a record into the log as it is. Answers with what readers make of it.
@@ -512,7 +529,7 @@ impl Scenario {
         let (key, all) = (key_id(key), self.list(keys));
         let found = all.memberships().find(|(listed, _)| *listed == key).or_else(|| all.memberships().next());
         let (_, membership) = found.expect("a list");
-        let request = self.last_request(None).expect("a request for many");
+        let request = self.last_request(None).unwrap_or(EventHash::ZERO);
         self.submit(ServiceRole::Activator, Input::Member { key_id: key, request, membership })
     }
 

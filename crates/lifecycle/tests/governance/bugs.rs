@@ -6,7 +6,7 @@ use lifecycle::{Footprint, Input, decide};
 use model::event::EventType;
 use model::{Action, KeyState, ProblemType, ServiceRole, command};
 
-use super::{check, set_back, under};
+use super::{check, under};
 
 const APPROVED: &str = "request k1 by rae => activation.requested
     approve k1 by sam => activation.approved
@@ -423,16 +423,16 @@ fn a_clock_set_back_does_not_revive_a_lapse() {
     let mut s =
         check("{}", "request k1 after 25m by rae => activation.requested\napprove k1 by sam => activation.approved");
     s.run("wait 20m\ndue => activation.lapsed");
-    set_back(&mut s, "2026-01-01T00:10:00.000Z");
+    s.set_back("2026-01-01T00:10:00.000Z".parse().unwrap());
     s.run("approve k1 by lou => activation.approved\ndue => nothing\napprove k1 by sam => activation.approved");
     // A request, and a key
     let mut s = check("{}", APPROVED);
     s.run("wait 30m");
     assert!(s.perform("due").contains("activation.lapsed"));
-    set_back(&mut s, "2026-01-01T00:01:00.000Z");
+    s.set_back("2026-01-01T00:01:00.000Z".parse().unwrap());
     s.run("approve k1 by sue => refused request-closed\nduty authorize k1 => refused unknown-request");
     s.run("wait 60m\ndue => key.expired, key.destroyed");
-    set_back(&mut s, "2026-01-01T00:01:00.000Z");
+    s.set_back("2026-01-01T00:01:00.000Z".parse().unwrap());
     s.run("request k1 by rae => refused key-not-pre-active\ndue => nothing");
     // The services themselves never date an event before the one before it.
     let mut s = check("{}", "wait 20m\nrequest k1 by rae => activation.requested");

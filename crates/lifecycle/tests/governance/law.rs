@@ -2,7 +2,7 @@
 
 use lifecycle::scenario::{Scenario, key_id};
 
-use super::{check, set_back};
+use super::check;
 
 /// A pack of one gate: the key's `residency` is `EU`.
 pub(crate) fn pack(name: &str, scope: &str) -> String {
@@ -118,7 +118,7 @@ fn a_clock_set_back_makes_no_fact_of_the_future_hold() {
     let mut s = with_pack();
     s.run("wait 10m");
     s.run(&format!("do fact.assert k1 {EU} by lou => fact.asserted"));
-    set_back(&mut s, "2026-01-01T00:05:00.000Z");
+    s.set_back("2026-01-01T00:05:00.000Z".parse().unwrap());
     s.run(APPROVED);
     s.run("due => activation.authorized, refused gate-unknown\nwait 5m\ndue => key.activated");
 }

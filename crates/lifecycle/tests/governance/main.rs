@@ -54,17 +54,3 @@ fn check(policy: &str, script: &str) -> Scenario {
     scenario.run(script);
     scenario
 }
-
-/// The time goes back: the root's newer word is recorded with an earlier time.
-fn set_back(scenario: &mut Scenario, to: &str) {
-    use model::event::AuthorityChanged;
-    let epoch = scenario.tenant.governance.as_ref().unwrap().authority.ring.epoch() + 1;
-    let authority = scenario.authority(epoch, lifecycle::RULES).envelope;
-    scenario.now = to.parse().unwrap();
-    let event = AuthorityChanged { epoch, rules: lifecycle::RULES, authority };
-    let now = scenario.now;
-    let event = model::Event::AuthorityChanged(event);
-    let judged = scenario.forge_with(model::ServiceRole::Registrar, &event, |body| body.time = now);
-    assert_eq!(judged, lifecycle::Judgement::Lawful);
-    assert_eq!(scenario.tenant.chain.time(), now);
-}

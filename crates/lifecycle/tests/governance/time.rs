@@ -3,7 +3,7 @@
 use lifecycle::scenario::{Scenario, key_id};
 use model::KeyState;
 
-use super::{check, set_back};
+use super::check;
 
 const WATCHED: &str = r#"{"keys":{"revalidation":{"roles":["owner"],"every":"20m"},"warn_before":"5m"}}"#;
 
@@ -130,11 +130,11 @@ fn crypto_periods_are_by_algorithm_and_use() {
 #[test]
 fn a_clock_set_back_takes_nothing_back() {
     let mut s = check(WATCHED, "wait 15m\ndue => deadline.warned");
-    set_back(&mut s, "2026-01-01T00:00:00.000Z");
+    s.set_back("2026-01-01T00:00:00.000Z".parse().unwrap());
     s.run("due => nothing\nwait 15m\ndue => nothing\nwait 5m\ndue => key.expired, key.destroyed");
     let mut s = check("{}", "request k1 by kim => activation.requested\napprove k1 by sam => activation.approved");
     s.run("approve k1 by lou => activation.approved\ndue => activation.authorized, key.activated\nwait 24h");
     s.run("due => key.deactivated\napply k1 => custody.applied");
-    set_back(&mut s, "2026-01-01T01:00:00.000Z");
+    s.set_back("2026-01-01T01:00:00.000Z".parse().unwrap());
     s.run("use k1 encrypt by app => refused key-not-active\nresume k1 by opa => refused forbidden-transition");
 }

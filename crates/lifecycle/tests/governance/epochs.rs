@@ -163,7 +163,7 @@ fn every_new_event_is_void_under_epoch_1() {
 }
 
 /// Lives under epoch 2 in which everything new happens.
-fn lives() -> Vec<Scenario> {
+pub(crate) fn lives() -> Vec<Scenario> {
     let policy = r#"{"people":{"delegation_max":"2h","access_review":{"by":{"roles":["privacy"],"quorum":2},"every":"10d","warn_before":"1d"}},
         "holds":{"place":{"roles":["security"]},"lift":{"roles":["privacy"]}},"fact":[{"name":"residency","roles":["privacy"],"valid_max":"2h"}],
         "keys":{"revalidation":{"roles":["owner"],"every":"40m"}},"rule":[

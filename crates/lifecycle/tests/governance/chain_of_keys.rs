@@ -195,7 +195,7 @@ fn consumers_that_a_request_names_acknowledge_the_key_first() {
 pub(crate) fn proof() -> (Scenario, command::ParentAttest) {
     let mut other = under("{}");
     activate(&mut other, "k1");
-    let index = other.records.iter().position(|record| is_activation(record)).unwrap();
+    let index = other.records.iter().position(is_activation).unwrap();
     let leaves: Vec<merkle::Hash> = other.records.iter().map(|record| *record.hash().as_bytes()).collect();
     let path = merkle::path_in(&merkle::levels(leaves), index).into_iter().map(model::Digest::new).collect();
     let checkpoint = Checkpoint::of(other.tenant.chain.tenant(), other.tenant.chain.tree());

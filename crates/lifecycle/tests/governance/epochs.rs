@@ -23,7 +23,7 @@ fn epoch_1_refuses_every_new_action_and_every_new_member() {
     let request = r#"{"identity":$identity,"reason":$why,"legal_basis":[],"affected_systems":[]"#;
     let many = r#"{"template":$template,"reason":$why,"legal_basis":[],"affected_systems":[]"#;
     let pack = super::law::pack("gdpr", "key");
-    let list = format!(r#""manifest":{{"root":"$hash:a","count":1,"document":"$hash:a"}}"#);
+    let list = r#""manifest":{"root":"$hash:a","count":1,"document":"$hash:a"}"#;
     let new = [
         // Actions
         r#"do principal.rotate {"against":"$head","principal":"$who:sam","key":"$pub:zoe","reason":$why} by sam,zoe"#.to_owned(),

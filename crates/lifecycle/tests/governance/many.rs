@@ -185,6 +185,24 @@ fn what_ran_out_in_collection_does_not_count_for_the_window() {
 }
 
 #[test]
+fn what_ran_out_before_the_authorisation_lapses_and_a_shorter_collection_is_honoured() {
+    use lifecycle::{Duty, Input};
+    let approve = |who: &str| format!(r#"do activation.approve {{"request":"$many"}} by {who} => activation.approved"#);
+    let mut s = with_keys(LISTS, 2);
+    s.run(&format!("{STANDING} by kim => activation.requested\n{}\nwait 20m", approve("sam")));
+    s.run(&format!("{}\n{}", approve("lou"), approve("sue")));
+    let request = s.tenant.requests.values().next().unwrap().hash;
+    assert!(s.submit(ServiceRole::Approver, Input::Due(Duty::AuthorizeRequest(request))).is_ok());
+    s.run("due => activation.lapsed\nrevoke sue by ann,bob => principal.revoked");
+    s.run(&format!("{} by app => refused quorum-not-met", draw("k1")));
+    let mut s = with_keys(LISTS, 2);
+    s.run(&format!("{STANDING} by kim => activation.requested\n{}\nwait 5m\n{}", approve("sam"), approve("lou")));
+    let short = LISTS.replacen(r#"{"rule":{"#, r#"{"rule":{"approval_valid_for":"1m","#, 1);
+    s.run(&format!("due => activation.authorized\nadopt {short} by ann,bob => policy.adopted"));
+    s.run(&format!("{} by app => refused quorum-not-met", draw("k1")));
+}
+
+#[test]
 fn a_list_is_within_what_the_rule_allows_now() {
     let mut s = with_keys(LISTS, 3);
     s.run("store k1,k2,k3 by kim => document.stored");

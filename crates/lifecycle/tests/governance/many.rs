@@ -178,7 +178,7 @@ fn what_ran_out_in_collection_does_not_count_for_the_window() {
     assert!(s.perform("due").contains("activation.lapsed"));
     s.run(&format!("{} by app => refused not-authorized", draw("k1")));
     s.run(&format!(
-        "{}\ndue => activation.authorized\nwait 25m\n{} by app => key.activated",
+        "{}\ndue => activation.authorized\nwait 25m\ndue => nothing\n{} by app => key.activated",
         approve("sam"),
         draw("k1")
     ));

@@ -113,8 +113,9 @@ fn one_hand_gives_one_vote_whichever_policies_have_come_and_gone() {
     let short = ONE.replace(r#""rule":{"#, r#""rule":{"approval_valid_for":"1m","#);
     s.run(&format!("adopt {short} by ann,bob => policy.adopted\nwait 2m"));
     s.run(&format!("{} => activation.approved", behalf("sue", "sam")));
-    s.run(&format!("adopt {ONE} by ann,bob => policy.adopted"));
-    s.run("due => nothing\napprove k1 by rae => activation.approved\ndue => activation.authorized, key.activated");
+    s.run(&format!("adopt {} by ann,bob => policy.adopted", ONE.replace(r#""quorum":2"#, r#""quorum":3"#)));
+    s.run("approve k1 by rae => activation.approved\ndue => nothing");
+    s.run("approve k1 by dee => activation.approved\ndue => activation.authorized, key.activated");
 }
 
 #[test]

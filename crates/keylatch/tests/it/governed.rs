@@ -174,3 +174,23 @@ async fn a_new_service_key_is_brought_into_every_chain() {
         assert_eq!(tenant.state.governance.as_ref().unwrap().authority.ring.epoch(), 2);
     }
 }
+
+/// A policy brings an algorithm's end forward: keys that are active end with it, though their own period goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_end_with_their_algorithm() {
+    let world = World::start().await;
+    let mut tenant = world.tenant("one").await;
+    adopt(&mut tenant, few(json!({}))).await;
+    let keys = [generate(&mut tenant, |_| ()).await, generate(&mut tenant, |_| ()).await];
+    for key in keys {
+        tenant.activate(key).await;
+    }
+    let until = service::Clock::default().now() + Span::from_secs(1);
+    let algorithms = json!([
+        { "name": "aes-256-gcm", "crypto_period": "1d", "allowed_until": until },
+        { "name": "ed25519", "crypto_period": "1d" },
+    ]);
+    adopt(&mut tenant, few(json!({ "algorithm": algorithms }))).await;
+    tenant.until(|state| keys.iter().all(|key| state.keys[key].state == KeyState::Deactivated)).await;
+    tenant.until(|state| state.governance.as_ref().unwrap().deadlines.iter().all(|deadline| deadline.missed)).await;
+}

@@ -194,3 +194,15 @@ async fn keys_end_with_their_algorithm() {
     tenant.until(|state| keys.iter().all(|key| state.keys[key].state == KeyState::Deactivated)).await;
     tenant.until(|state| state.governance.as_ref().unwrap().deadlines.iter().all(|deadline| deadline.missed)).await;
 }
+
+/// The example in the documentation is a policy: it reads, has no fault, and says everything that the language has.
+#[test]
+fn the_policy_in_the_documentation_holds_together() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/policy.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let policy: Policy = toml::from_str(example).unwrap();
+    assert_eq!(lifecycle::policy::check(&policy), []);
+    assert!(policy.is_beyond_v1());
+    assert_eq!(toml::from_str::<Policy>(&toml::to_string(&policy).unwrap()).unwrap(), policy);
+}

@@ -70,7 +70,11 @@ pub fn evolve(view: &mut View, fact: &Fact<'_>) {
             transit(view, fact, |_| KeyState::Suspended);
             halt_children(view, |policy| policy.parents.when_suspended, &event.affected);
         }
-        Event::KeyResumed(_) => transit(view, fact, |_| KeyState::Active),
+        Event::KeyResumed(_) => {
+            transit(view, fact, |_| KeyState::Active);
+            // Its trouble is over, and calls for nothing any more.
+            view.key.iter_mut().for_each(|key| key.to_suspend.clear());
+        }
         Event::KeyDeactivated(_) => transit(view, fact, |_| KeyState::Deactivated),
         Event::KeyCompromised(event) => {
             close(view, fact.hash, Outcome::KeyGone);
@@ -220,10 +224,12 @@ fn adopt(governance: &mut Governance, fact: &Fact<'_>, event: &PolicyAdopted) {
     governance.admin_quorum = params.policy.admin_quorum;
     governance.policy = Some(InForce { hash: fact.hash, version: event.version, policy: params.policy.clone() });
     algorithm_ends(governance, &params.policy, fact.hash);
-    let stands = governance.deadlines.iter().any(|deadline| deadline.deadline == Deadline::AccessReview);
+    let stands = governance.deadlines.iter().find(|deadline| deadline.deadline == Deadline::AccessReview);
+    let stands = stands.map(|deadline| deadline.at);
     match &params.policy.people.access_review {
-        // The first is due a whole period after the policy that asks for it; a later policy does not put it off.
-        Some(review) if !stands => {
+        // The first is due a whole period after the policy that asks for it; a later policy may bring it forward, and does
+        // not put it off.
+        Some(review) if stands.is_none_or(|at| fact.time + review.every < at) => {
             let at = fact.time + review.every;
             set_deadline(governance, Deadline::AccessReview, None, at, fact.hash, review.warn_before);
         }
@@ -461,10 +467,9 @@ fn approve(view: &mut View, fact: &Fact<'_>, event: &ActivationApproved) {
         let person = |who: Fingerprint| governance.people.get(&who).map(|member| &member.principal.person);
         let rule = governance.policy.as_ref().and_then(|held| request.rule(&held.policy, view.key.as_ref()));
         let in_order = rule.is_some_and(|rule| rule.in_order);
-        let is_same = |old: &Approval| {
-            in_order
-                && person(old.on_behalf_of.unwrap_or(old.by)) == person(event.on_behalf_of.unwrap_or(event.approved_by))
-        };
+        let people = |by, for_whom: Option<Fingerprint>| [person(by), person(for_whom.unwrap_or(by))];
+        let new = people(event.approved_by, event.on_behalf_of);
+        let is_same = |old: &Approval| in_order && people(old.by, old.on_behalf_of).iter().any(|who| new.contains(who));
         let (again, others) = std::mem::take(&mut request.approvals).into_iter().partition(is_same);
         request.approvals = others;
         request.lapsed.extend::<Vec<Approval>>(again);

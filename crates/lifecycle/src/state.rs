@@ -478,6 +478,14 @@ impl Request {
         }
     }
 
+    /// When an approval of it runs out. One of what stands for a while is good for that while, once it was authorised.
+    pub fn runs_out(&self, approval: &Approval) -> Timestamp {
+        match (self.window(), self.authorized) {
+            (Some(until), Some(authorized)) if authorized.at < approval.expires_at => until,
+            _ => approval.expires_at,
+        }
+    }
+
     /// What rules match on: the common traits of its keys, or the traits of its key.
     pub fn traits<'a>(&'a self, key: Option<&'a Key>) -> Option<Traits<'a>> {
         match &self.template {

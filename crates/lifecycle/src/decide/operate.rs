@@ -8,7 +8,7 @@ use model::{Event, EventHash, KeyState, ProblemType, Timestamp};
 
 use super::{not_yet, nothing_due, unchanged};
 use crate::state::{Key, View};
-use crate::{Rejection, standing, transition};
+use crate::{Rejection, clearance, standing, transition};
 
 /// The key, where those who signed may do this to it, and its state has a way there.
 fn operated<'a>(
@@ -82,6 +82,7 @@ pub(super) fn resume(
         let detail = format!("`{}`, which wraps it, is {}", parent.spec.label, parent.state);
         return Rejection::new(ProblemType::ParentNotActive, detail).err();
     }
+    view.parent().map_or(Ok(()), clearance::has_room)?;
     let (reason, command) = (params.reason.clone(), signed.envelope.clone());
     Ok(Event::KeyResumed(KeyResumed { key_id: key.id, reason, command }))
 }

@@ -14,6 +14,7 @@ pub mod command;
 pub mod context;
 pub mod demo;
 pub mod error;
+pub mod explain;
 pub mod identity;
 pub mod layout;
 pub mod lookup;

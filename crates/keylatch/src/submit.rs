@@ -196,6 +196,10 @@ impl Session {
                 let saved = self.keep_unanswered(screen, &signed);
                 return Err(Error::Unanswered { command, action, attempts, saved });
             }
+            Err(Error::Refused(problem)) => {
+                let key_id = signed.command.key_id;
+                return Err(crate::explain::refusal(*problem, self.state(), key_id, self.now()).into());
+            }
             answer => answer?,
         };
         #[derive(Deserialize)]

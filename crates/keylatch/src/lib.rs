@@ -8,6 +8,7 @@
 //! Nothing that a service answers is believed: answers point at events, and events are verified here, form and law,
 //! under the root that the context pins.
 
+pub mod bulk;
 pub mod bus;
 pub mod cli;
 pub mod command;

@@ -64,7 +64,10 @@ pub async fn run(command: KeyCommand, session: &mut Session, screen: &mut Screen
     session.refresh(screen).await?;
     match command {
         KeyCommand::Generate(args) => {
-            let generated = generate::generate(session, screen, args.into()).await?;
+            let generated = {
+                let spec = args.spec(session.state())?;
+                generate::generate(session, screen, spec).await?
+            };
             screen.show(&generated)
         }
         KeyCommand::List(args) => screen.show(&list::list(session.known(), &args, session.now())),

@@ -15,18 +15,16 @@ use model::{Algorithm, KeySpec, KeyState, ProblemType};
 use crate::memory::Platform;
 
 pub(crate) fn spec(label: &str, algorithm: Algorithm) -> KeySpec {
-    KeySpec::new(
-        label.parse().unwrap(),
-        Template {
-            algorithm,
-            workload: "model-storage".parse().unwrap(),
-            responsibility: model::key::Responsibility::Application,
-            jurisdiction: "EU".parse().unwrap(),
-            classification: "secret".parse().unwrap(),
-            environment: "production".parse().unwrap(),
-            backend: "software".parse().unwrap(),
-        },
-    )
+    let of = Template {
+        algorithm,
+        workload: "model-storage".parse().unwrap(),
+        responsibility: model::key::Responsibility::Application,
+        jurisdiction: "EU".parse().unwrap(),
+        classification: "secret".parse().unwrap(),
+        environment: "production".parse().unwrap(),
+        backend: "software".parse().unwrap(),
+    };
+    KeySpec { asset: Some("the weights".parse().unwrap()), ..KeySpec::new(label.parse().unwrap(), of) }
 }
 
 pub(crate) fn reason(text: &str) -> ReasonArgs {

@@ -1,0 +1,1 @@
+//! What `keylatch simulate` says, and that it is what then happens.

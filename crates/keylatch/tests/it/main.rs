@@ -16,6 +16,7 @@ mod exports;
 mod files;
 mod governed;
 mod identities;
+mod inboxes;
 mod life;
 mod many;
 mod memory;

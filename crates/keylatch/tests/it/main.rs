@@ -10,6 +10,7 @@
 )]
 #![allow(unreachable_pub, reason = "one binary of modules")]
 
+mod applying;
 mod bad_input;
 mod contexts;
 mod exports;

@@ -32,6 +32,7 @@ mod strangers;
 mod subscriber;
 mod up;
 mod watching;
+mod webhook;
 mod world;
 
 use std::path::Path;

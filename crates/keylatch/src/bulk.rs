@@ -29,6 +29,9 @@ pub struct Wanted {
     pub key_id: Option<KeyId>,
 }
 
+/// What became of one: the answer and the bytes that it is to.
+type Sent = Result<(Recorded, SignedCommand), Error>;
+
 /// Signs and sends all of them. Gives what became of each, in order; a refusal of one stops none of the others.
 ///
 /// # Errors
@@ -41,7 +44,7 @@ pub async fn send_all(
     wanted: Vec<Wanted>,
 ) -> Result<Vec<Result<Recorded, Error>>, Error> {
     let (hand, total) = (session.hand()?, u64::try_from(wanted.len()).unwrap_or(u64::MAX));
-    let mut results: Vec<(usize, Result<(Recorded, SignedCommand), Error>)> = Vec::with_capacity(wanted.len());
+    let mut results: Vec<(usize, Sent)> = Vec::with_capacity(wanted.len());
     let mut progress = Progress::default();
     let mut stopped = None;
     {
@@ -74,16 +77,11 @@ pub async fn send_all(
     Ok(shown)
 }
 
-async fn send_one(
-    session: &Session,
-    hand: SharedHand,
-    at: usize,
-    wanted: Wanted,
-) -> (usize, Result<(Recorded, SignedCommand), Error>) {
+async fn send_one(session: &Session, hand: SharedHand, at: usize, wanted: Wanted) -> (usize, Sent) {
     (at, send(session, &hand, wanted).await)
 }
 
-async fn send(session: &Session, hand: &SharedHand, wanted: Wanted) -> Result<(Recorded, SignedCommand), Error> {
+async fn send(session: &Session, hand: &SharedHand, wanted: Wanted) -> Sent {
     let command = session.command(wanted.action, wanted.key_id, LIFETIME_MAX);
     let envelope = SignedCommand::sign(&command, &[&**hand]).map_err(|error| not_signed(&**hand, &error))?;
     let signed = open(envelope)?;

@@ -101,7 +101,7 @@ pub enum Command {
     #[command(
         after_long_help = "Example:\n  keylatch request weights-2026 --reason-kind new-service --reason 'release 4 goes live' \\\n    --change-ref CHG-1042 --legal-basis 'GDPR art. 32(1)(a)' --system 'inference endpoint EU' \\\n    --not-before 2026-12-01T08:00Z --until +365d --wait\n\nReasons, changes, provisions and systems are recorded for good, and are what the approvers sign for."
     )]
-    Request(request::RequestArgs),
+    Request(Box<request::RequestArgs>),
     /// List the open requests: who asks, what is missing, when they lapse.
     Requests,
     /// What waits for you: votes, reviews, keys to look at, each with the command to type.
@@ -235,7 +235,7 @@ pub async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Error> {
 async fn with_session(command: Command, session: &mut Session, screen: &mut Screen) -> Result<Exit, Error> {
     match command {
         Command::Key(command) => key::run(command, session, screen).await?,
-        Command::Request(args) => return request::run(args, session, screen).await,
+        Command::Request(args) => return request::run(*args, session, screen).await,
         Command::Inbox(args) => inbox::run(args, session, screen).await?,
         Command::Simulate(args) => return simulate::run(args, session, screen).await,
         Command::Apply(args) => return apply::run(args, session, screen).await,

@@ -78,7 +78,9 @@ fn helpers(state: &Tenant, kind: ProblemType, members: &Map<String, Value>) -> V
             let roles = facts.filter_map(|fact| Some(policy?.fact(&fact)?.roles.clone())).flatten().collect();
             holders(state, &roles)
         }
-        ProblemType::RoleMissing => holders(state, &named("roles").iter().filter_map(|role| role.parse().ok()).collect()),
+        ProblemType::RoleMissing => {
+            holders(state, &named("roles").iter().filter_map(|role| role.parse().ok()).collect())
+        }
         ProblemType::Held => {
             let lift = policy.and_then(|policy| policy.holds.as_ref()).map(|holds| holds.lift.roles.clone());
             holders(state, &lift.unwrap_or_default())
@@ -150,7 +152,11 @@ fn helped(mut block: Value, state: &Tenant, about: Option<&Key>, now: Timestamp)
     let who = match (kind, about) {
         (ProblemType::QuorumNotMet, Some(key)) => {
             let simulated = lifecycle::simulate::of_key(state, key.id, key.created_by, now);
-            simulated.ok().and_then(|simulation| simulation.enough).map(|enough| names(state, &enough)).unwrap_or_default()
+            simulated
+                .ok()
+                .and_then(|simulation| simulation.enough)
+                .map(|enough| names(state, &enough))
+                .unwrap_or_default()
         }
         _ => helpers(state, kind, &members),
     };
@@ -262,9 +268,10 @@ pub fn to_json(simulation: &Simulation, state: &Tenant) -> Value {
     let blocks = |blocks: &[Rejection]| -> Vec<Value> {
         blocks.iter().map(|block| Block::new(block, state, key).to_json()).collect()
     };
-    let missing = simulation.quorum.as_ref().map(|quorum| {
-        quorum.missing.iter().map(ToString::to_string).collect::<Vec<String>>()
-    });
+    let missing = simulation
+        .quorum
+        .as_ref()
+        .map(|quorum| quorum.missing.iter().map(ToString::to_string).collect::<Vec<String>>());
     let who = |print: &Fingerprint| json!({ "fingerprint": print, "label": lookup::name(state, *print) });
     let gates: Vec<Value> = simulation
         .gates

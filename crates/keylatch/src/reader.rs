@@ -17,7 +17,9 @@ use model::event::ActivationRequested;
 use model::history::{HistoryAnswer, HistoryRequest};
 use model::key::Reason;
 use model::text::Text;
-use model::{Action, Digest, Event, EventHash, Fingerprint, KeyId, Name, Problem, Sequence, TenantId, Timestamp, subject};
+use model::{
+    Action, Digest, Event, EventHash, Fingerprint, KeyId, Name, Problem, Sequence, TenantId, Timestamp, subject,
+};
 use serde::Deserialize;
 
 use crate::bus::{Bus, NoAnswer};
@@ -170,7 +172,8 @@ impl Known {
                 }
             }
             Some(Event::DocumentStored(_)) => {
-                if let Some(Action::DocumentStore(store)) = seen.prepared.command().map(|signed| &signed.command.action) {
+                if let Some(Action::DocumentStore(store)) = seen.prepared.command().map(|signed| &signed.command.action)
+                {
                     self.documents.entry(store.document).or_default().insert(store.part, store.text.clone());
                 }
             }

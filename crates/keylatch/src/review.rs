@@ -30,7 +30,9 @@ pub fn review(command: &Command, payload: &[u8], signers: &[Signed], known: Opti
         && let Some(whose) = params.on_behalf_of
     {
         let whose = safe(&lookup::name(state, whose));
-        text.push_str(&format!("  {YELLOW}this is the vote of {BOLD}{whose}{BOLD:#}{YELLOW}, not your own{YELLOW:#}\n"));
+        text.push_str(&format!(
+            "  {YELLOW}this is the vote of {BOLD}{whose}{BOLD:#}{YELLOW}, not your own{YELLOW:#}\n"
+        ));
     }
     text.push_str(&section("what it says", &parameters(command, payload)));
     text.push_str(&bound(command, state));
@@ -120,17 +122,23 @@ pub fn many_fields(request: &Request, known: &Known, now: Timestamp) -> Fields {
         fields.add("emergency", styled(RED, "yes: short-lived, and to be reviewed afterwards"));
     }
     if let Some(template) = &request.template {
-        let Template { algorithm, workload, responsibility, jurisdiction, classification, environment, backend } = template;
-        let kind = format!("{algorithm}, {workload}, {responsibility}, {environment}, {jurisdiction}, {classification}, {backend}");
+        let Template { algorithm, workload, responsibility, jurisdiction, classification, environment, backend } =
+            template;
+        let kind = format!(
+            "{algorithm}, {workload}, {responsibility}, {environment}, {jurisdiction}, {classification}, {backend}"
+        );
         fields.text("kind of key", kind);
     }
     if let Some(standing) = request.standing {
         let active_for = standing.active_for.map_or("its crypto period".to_owned(), |span| span.to_string());
-        fields.add("standing", format!(
-            "{BOLD}{} keys that are still to come{BOLD:#}, until {}, each active for {active_for}",
-            standing.count,
-            time_from(standing.until, now)
-        ));
+        fields.add(
+            "standing",
+            format!(
+                "{BOLD}{} keys that are still to come{BOLD:#}, until {}, each active for {active_for}",
+                standing.count,
+                time_from(standing.until, now)
+            ),
+        );
     }
     if let Some(manifest) = request.manifest {
         fields.add("list", list_of(request, known, manifest.count));
@@ -153,7 +161,10 @@ pub fn many_fields(request: &Request, known: &Known, now: Timestamp) -> Fields {
 
 fn list_of(request: &Request, known: &Known, count: u32) -> String {
     let Some(list) = known.list(request) else {
-        return styled(RED, "NOT in the log as the request says it is: digest, count or root differ. Do not approve it");
+        return styled(
+            RED,
+            "NOT in the log as the request says it is: digest, count or root differ. Do not approve it",
+        );
     };
     let label = |key: model::KeyId| match known.state().keys.get(&key) {
         Some(key) => format!("{} {} {}", key.spec.label, key.id, key.identity),

@@ -150,12 +150,7 @@ pub fn of_member(
 }
 
 /// The same for a key that draws on a standing authorisation.
-pub fn of_instance(
-    tenant: &Tenant,
-    request: EventHash,
-    key: KeyId,
-    now: Timestamp,
-) -> Result<Simulation, Rejection> {
+pub fn of_instance(tenant: &Tenant, request: EventHash, key: KeyId, now: Timestamp) -> Result<Simulation, Rejection> {
     let view = tenant.view(Footprint { request: Some(request), ..Footprint::of_key(key) });
     simulated(view, Way::Standing, Some(request), now)
 }
@@ -211,9 +206,9 @@ pub fn of_active(tenant: &Tenant, key: KeyId, now: Timestamp) -> Result<Standing
     let rule = view.request.as_ref().and_then(|request| request.rule(&policy.policy, Some(&key)));
     let would_end = match rule {
         Some(rule) => clearance::ends(&policy.policy, rule, &key.spec, wanted, activation.at),
-        None => policy.rule_for(&key.spec.traits()).and_then(|rule| {
-            clearance::ends(&policy.policy, rule, &key.spec, wanted, activation.at)
-        }),
+        None => policy
+            .rule_for(&key.spec.traits())
+            .and_then(|rule| clearance::ends(&policy.policy, rule, &key.spec, wanted, activation.at)),
     };
     let may_use = |principal: &&Principal| rule.is_some_and(|rule| standing::role(principal, &rule.users).is_ok());
     Ok(Standing {

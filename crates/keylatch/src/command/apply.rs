@@ -147,12 +147,7 @@ fn is_there(session: &Session, wanted: &WantedKey, error: &Error) -> bool {
 }
 
 /// Asks for the keys of a request that wait and that nobody has asked for.
-async fn ask(
-    session: &mut Session,
-    screen: &mut Screen,
-    wanted: &WantedRequest,
-    done: &mut Done,
-) -> Result<(), Error> {
+async fn ask(session: &mut Session, screen: &mut Screen, wanted: &WantedRequest, done: &mut Done) -> Result<(), Error> {
     let free = plan::free(session.known(), wanted);
     let batches = plan::batches(session.state(), free.into_iter(), wanted.each);
     let (single, many): (Vec<Vec<KeyId>>, Vec<Vec<KeyId>>) = batches.into_iter().partition(|batch| batch.len() == 1);
@@ -201,9 +196,7 @@ impl Done {
             people.push_str(&format!("{BOLD}{}{BOLD:#} {}", safe(what), error.to_people()));
         }
         let failed = |(what, error): &(String, Error)| json!({ "what": what, "problem": error.to_problem() });
-        let request = |(recorded, keys): &(Recorded, usize)| {
-            json!({ "request": recorded.hash, "key_id": recorded.key_id, "keys": keys, "sequence": recorded.sequence.0 })
-        };
+        let request = |(recorded, keys): &(Recorded, usize)| json!({ "request": recorded.hash, "key_id": recorded.key_id, "keys": keys, "sequence": recorded.sequence.0 });
         let json = json!({
             "ok": self.failed.is_empty(),
             "plan": plan_json(plan),
@@ -223,9 +216,7 @@ const NAMED_MAX: usize = 10;
 
 fn plan_json(plan: &Plan) -> Value {
     let key = |(key, step): &(WantedKey, Step)| json!({ "label": key.spec.label, "key_id": key.id, "do": step });
-    let request = |(request, step): &(WantedRequest, Step)| {
-        json!({ "keys": request.labels, "reason": request.said.reason, "do": step })
-    };
+    let request = |(request, step): &(WantedRequest, Step)| json!({ "keys": request.labels, "reason": request.said.reason, "do": step });
     json!({
         "keys": plan.keys.iter().map(key).collect::<Vec<Value>>(),
         "requests": plan.requests.iter().map(request).collect::<Vec<Value>>(),

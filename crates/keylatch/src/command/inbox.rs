@@ -222,7 +222,8 @@ impl Looks<'_> {
         let labels: Vec<&str> = due.iter().take(3).map(|key| key.spec.label.as_str()).collect();
         let more = if due.len() > labels.len() { ", …" } else { "" };
         let about = format!("{} keys that wait: {}{more}", due.len(), labels.join(", "));
-        let command = format!("keylatch key revalidate {}{}", labels.join(" "), if more.is_empty() { "" } else { " …" });
+        let command =
+            format!("keylatch key revalidate {}{}", labels.join(" "), if more.is_empty() { "" } else { " …" });
         let item = Item::new(Task::Revalidate, about, Some(by), command);
         vec![match due.as_slice() {
             [key] => item.of(None, Some(key)),
@@ -232,7 +233,8 @@ impl Looks<'_> {
 
     /// The access review, from when it is warned of, or, where no warning is wanted, from when it is half over.
     fn access_review(&self) -> Vec<Item> {
-        let Some(rule) = self.policy.people.access_review.as_ref().filter(|rule| self.holds_one_of(&rule.by.roles)) else {
+        let Some(rule) = self.policy.people.access_review.as_ref().filter(|rule| self.holds_one_of(&rule.by.roles))
+        else {
             return Vec::new();
         };
         let before = rule.warn_before.unwrap_or_else(|| half(rule.every));
@@ -344,12 +346,7 @@ fn other(session: &Session, item: &Item) -> Shown {
 }
 
 /// A vote: everything, and the exact bytes.
-fn vote(
-    session: &Session,
-    item: &Item,
-    request: EventHash,
-    out: Option<&std::path::Path>,
-) -> Result<Shown, Error> {
+fn vote(session: &Session, item: &Item, request: EventHash, out: Option<&std::path::Path>) -> Result<Shown, Error> {
     let (state, now) = (session.state(), session.now());
     let word = match item.on_behalf_of {
         None => Word::Approve(None),
@@ -371,7 +368,8 @@ fn vote(
         }
         submit::write_envelope(path, &envelope)?;
         let path = safe(&path.display().to_string());
-        people.push_str(&format!("  kept in {BOLD}{path}{BOLD:#}: keylatch sign {path}, then keylatch submit {path}\n"));
+        people
+            .push_str(&format!("  kept in {BOLD}{path}{BOLD:#}: keylatch sign {path}, then keylatch submit {path}\n"));
     } else {
         let typed = safe(&item.command);
         people.push_str(&format!("  {BOLD}{typed}{BOLD:#} signs the same with its own id and times\n"));
@@ -392,7 +390,8 @@ fn vote(
 /// The bytes that a signature is over, and how to check them without this program.
 fn by_hand(payload: &[u8], pae: &[u8]) -> String {
     let hex = data_encoding::HEXLOWER.encode(pae);
-    let lines: Vec<&str> = (0..hex.len()).step_by(100).filter_map(|at| hex.get(at..(at + 100).min(hex.len()))).collect();
+    let lines: Vec<&str> =
+        (0..hex.len()).step_by(100).filter_map(|at| hex.get(at..(at + 100).min(hex.len()))).collect();
     let (length, digest) = (pae.len(), Digest::of(pae));
     let head = length - payload.len();
     format!(

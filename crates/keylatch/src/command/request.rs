@@ -9,9 +9,7 @@ use lifecycle::manifest::List;
 use lifecycle::state::Outcome as End;
 use model::command::{ActivationRequest, DocumentStore, LIFETIME_MAX, Standing};
 use model::key::{Reason, Responsibility, Template};
-use model::{
-    Action, Algorithm, Event, EventHash, Fingerprint, KeyId, Name, ProblemType, Span, Text, Timestamp,
-};
+use model::{Action, Algorithm, Event, EventHash, Fingerprint, KeyId, Name, ProblemType, Span, Text, Timestamp};
 use serde_json::{Value, json};
 
 use crate::bulk::{self, Wanted};
@@ -154,28 +152,23 @@ pub async fn run(args: RequestArgs, session: &mut Session, screen: &mut Screen) 
 /// Asks for what the options say, of keys as the verified history knows them.
 pub async fn request(session: &mut Session, screen: &mut Screen, args: RequestArgs) -> Result<Recorded, Error> {
     let said = Said::new(args.reason.into(), args.said, session.state())?;
-    let what = match (args.key, args.standing.standing) {
-        (Some(named), None) => What::One(lookup::key(session.state(), &named)?.id),
-        (None, Some(count)) => What::Standing(template(session.state(), &args.standing)?, count, args.standing),
-        _ => What::Many(named_keys(session.state(), &args.many)?),
-    };
-    match what {
-        What::One(key) => ask_for_one(session, screen, key, &said).await,
-        What::Many(keys) => ask_for_many(session, screen, &keys, &said).await,
-        What::Standing(template, count, args) => {
-            let until = session.now() + args.lasting.unwrap_or(Span::ZERO);
-            let standing = Standing { count, until, active_for: args.active_for };
-            let params = ActivationRequest::standing(template, standing, said.reason.clone());
+    let state = session.state();
+    match (args.key, args.standing.standing) {
+        (Some(named), None) => {
+            let key = lookup::key(state, &named)?.id;
+            ask_for_one(session, screen, key, &said).await
+        }
+        (None, Some(count)) => {
+            let until = session.now() + args.standing.lasting.unwrap_or(Span::ZERO);
+            let standing = Standing { count, until, active_for: args.standing.active_for };
+            let params = ActivationRequest::standing(template(state, &args.standing)?, standing, said.reason.clone());
             send(session, screen, said.fill(params, session.now()), None).await
         }
+        _ => {
+            let keys = named_keys(state, &args.many)?;
+            ask_for_many(session, screen, &keys, &said).await
+        }
     }
-}
-
-/// What a request is for.
-enum What {
-    One(KeyId),
-    Many(Vec<KeyId>),
-    Standing(Template, u32, StandingArgs),
 }
 
 /// What a request says beside what it is for.
@@ -299,7 +292,9 @@ pub async fn store(session: &mut Session, screen: &mut Screen, list: &List) -> R
         match result {
             // Somebody, or an earlier try, was first.
             Err(Error::Refused(problem)) if problem.kind() == Some(ProblemType::NothingDue) => {}
-            result => drop(result?),
+            result => {
+                result?;
+            }
         }
     }
     session.refresh(screen).await?;
@@ -378,7 +373,10 @@ fn template(state: &Tenant, args: &StandingArgs) -> Result<Template, Error> {
     };
     macro_rules! take {
         ($member:ident) => {
-            args.$member.clone().or(like.as_ref().map(|like| like.$member.clone())).ok_or_else(|| missing(stringify!($member)))
+            args.$member
+                .clone()
+                .or(like.as_ref().map(|like| like.$member.clone()))
+                .ok_or_else(|| missing(stringify!($member)))
         };
     }
     Ok(Template {

@@ -249,8 +249,8 @@ impl Draft {
 fn load_pack(file: &Path) -> Result<model::pack::Pack, Error> {
     let advice = "name a pack's TOML file, such as those in deploy/packs";
     let text = std::fs::read_to_string(file).map_err(|error| Error::file(file, error, advice))?;
-    let pack: model::pack::Pack = toml::from_str(&text)
-        .map_err(|error| Error::file(file, crate::toml_text::explain(&text, &error), advice))?;
+    let pack: model::pack::Pack =
+        toml::from_str(&text).map_err(|error| Error::file(file, crate::toml_text::explain(&text, &error), advice))?;
     match lifecycle::gate::check(&pack).first() {
         None => Ok(pack),
         Some(fault) => Err(Error::file(file, fault, "mend it")),
@@ -363,7 +363,8 @@ fn pending_people(state: &Tenant, drafted: &Tenant, waiting: &[Changed<'_>]) -> 
     let mut text = String::new();
     let mut same = 0_usize;
     for changed in waiting {
-        let (before, after) = (verdict(&changed.before, state, changed.key), verdict(&changed.after, drafted, changed.key));
+        let (before, after) =
+            (verdict(&changed.before, state, changed.key), verdict(&changed.after, drafted, changed.key));
         if before == after {
             same += 1;
             continue;

@@ -181,7 +181,8 @@ async fn a_rejected_request_is_not_made_again_by_itself_and_a_lapsed_one_is() {
     let (again, _) = applied(&mut platform.ready("rae").await, &one).await;
     assert_eq!(again["requests"].as_array().unwrap().len(), 1, "{again:#}");
     let mut sam = platform.ready("sam").await;
-    let no = Word::Reject(model::key::Reason { kind: model::key::ReasonKind::Unjustified, text: "no".parse().unwrap() });
+    let no =
+        Word::Reject(model::key::Reason { kind: model::key::ReasonKind::Unjustified, text: "no".parse().unwrap() });
     say(&mut sam, &mut Screen::silent(), "weights", no, &yes()).await.unwrap();
     let rejected = conflict(&platform, &one).await;
     assert!(rejected.contains("the last request for `weights` was rejected"), "{rejected}");

@@ -42,9 +42,15 @@ async fn a_vote_waits_for_those_whose_vote_would_count_and_for_nobody_else() {
     }
     let item = inbox(&platform, "sam").await.remove(0);
     assert_eq!((item.task, item.command.as_str()), (Task::Vote, "keylatch approve weights"));
-    say(&mut platform.ready("sam").await, &mut Screen::silent(), "weights", Word::Approve(None), &crate::requests::yes())
-        .await
-        .unwrap();
+    say(
+        &mut platform.ready("sam").await,
+        &mut Screen::silent(),
+        "weights",
+        Word::Approve(None),
+        &crate::requests::yes(),
+    )
+    .await
+    .unwrap();
     // The place is taken: a second vote for it would not count.
     for (who, waits) in [("sam", false), ("sue", false), ("lou", true), ("dee", true)] {
         assert_eq!(!inbox(&platform, who).await.is_empty(), waits, "{who}");
@@ -105,7 +111,11 @@ async fn an_emergency_waits_for_a_reviewer_who_had_no_part_in_it() {
     (everyday.name, everyday.break_glass) = ("everyday".parse().unwrap(), None);
     policy.rules.push(everyday);
     let policy = serde_json::to_string(&policy).unwrap();
-    perform(&platform, &format!(r#"do policy.adopt {{"against": "$head", "policy": {policy}}} by ann,bob"#), "policy.adopted");
+    perform(
+        &platform,
+        &format!(r#"do policy.adopt {{"against": "$head", "policy": {policy}}} by ann,bob"#),
+        "policy.adopted",
+    );
     born(&platform, "weights", Algorithm::Aes256Gcm).await;
     let said = SaidArgs { break_glass: true, ..asked("").said };
     let args = RequestArgs { said, ..asked("weights") };
@@ -131,7 +141,8 @@ async fn a_vote_is_shown_in_full_checked_by_hand_and_given_from_an_agent() {
     let agent = Agent::start(folder.path());
     agent.add(&file, "", folder.path());
     let public = folder.path().join("sam.pub");
-    std::fs::write(&public, ssh_key::PrivateKey::read_openssh_file(&file).unwrap().public_key().to_openssh().unwrap()).unwrap();
+    std::fs::write(&public, ssh_key::PrivateKey::read_openssh_file(&file).unwrap().public_key().to_openssh().unwrap())
+        .unwrap();
     std::fs::remove_file(&file).unwrap();
     let hand = Arc::new(Identity::load_with(&public, agent.wrapper(folder.path()).into()).unwrap());
     let mut sam: Session = platform.reader().signing_with(hand.clone());

@@ -68,7 +68,8 @@ async fn a_list_of_keys_is_asked_for_at_once_and_one_signature_a_person_does() {
 
     let mut sam = platform.ready("sam").await;
     let review = approve(&mut sam, &hash[..12]).await.unwrap();
-    for shown in ["12 keys, in the log with this digest and root", "weights-0", "and 7 more", "nothing beside the sign"] {
+    for shown in ["12 keys, in the log with this digest and root", "weights-0", "and 7 more", "nothing beside the sign"]
+    {
         assert!(review.contains(shown), "{shown} is not in\n{review}");
     }
     let open = requests::list(sam.known(), sam.now());
@@ -253,7 +254,8 @@ async fn a_refused_activation_says_in_one_screen_what_is_missing() {
     let Error::Refused(problem) = &error else { panic!("{error:?}") };
     assert_eq!(problem.kind(), Some(ProblemType::NotAuthorized));
     let screen = anstream::adapter::strip_str(&error.to_people()).to_string();
-    for shown in ["still to approve: 1 of `privacy`", "lou", "keylatch simulate", "is pre-active", "INC-1", "hold lift"] {
+    for shown in ["still to approve: 1 of `privacy`", "lou", "keylatch simulate", "is pre-active", "INC-1", "hold lift"]
+    {
         assert!(screen.contains(shown), "{shown} is not in\n{screen}");
     }
     assert!(problem.members["blocks"].as_array().unwrap().len() >= 4, "{screen}");

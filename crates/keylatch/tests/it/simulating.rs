@@ -84,7 +84,8 @@ async fn a_key_without_a_request_is_simulated_as_if_somebody_asked() {
     assert!(clear);
     assert_eq!(json["simulation"]["request"], Value::Null);
     assert_eq!(json["simulation"]["enough"].as_array().unwrap().len(), 2);
-    let opa = SimulateArgs { subject: Some("weights".to_owned()), asker: Some("opa".to_owned()), ..SimulateArgs::default() };
+    let opa =
+        SimulateArgs { subject: Some("weights".to_owned()), asker: Some("opa".to_owned()), ..SimulateArgs::default() };
     let (text, json, clear) = run(&sam, &opa);
     says(&text, &["opa", "holds none of: owner", "as if opa asked"]);
     assert!(!clear);
@@ -104,7 +105,10 @@ async fn the_people_it_names_are_enough_and_the_asker_is_not_among_them() {
         enough.map(|who| who["label"].as_str().unwrap().to_owned()).collect()
     };
     let mut enough = named(&json);
-    assert!(enough.len() == 2 && !enough.contains(&"rae".to_owned()) && !enough.contains(&"ray".to_owned()), "{enough:?}");
+    assert!(
+        enough.len() == 2 && !enough.contains(&"rae".to_owned()) && !enough.contains(&"ray".to_owned()),
+        "{enough:?}"
+    );
     while let Some(who) = enough.first().cloned() {
         let mut session = platform.ready(&who).await;
         say(&mut session, &mut Screen::silent(), "weights", Word::Approve(None), &yes()).await.unwrap();

@@ -60,8 +60,7 @@ async fn next(receiver: &TcpListener, id: &Value) -> Value {
 async fn the_webhook_posts_at_least_once_in_order_and_goes_on_where_it_was() {
     let world = World::start().await;
     let mut tenant = world.tenant("one").await;
-    let (first, second) =
-        (tenant.generate(Algorithm::Aes256Gcm).await, tenant.generate(Algorithm::Aes256Gcm).await);
+    let (first, second) = (tenant.generate(Algorithm::Aes256Gcm).await, tenant.generate(Algorithm::Aes256Gcm).await);
     let deployment = world.platform.deployment();
     let user = deployment.operator.tenant(tenant.tenant).unwrap();
     let credentials = world.dir.path().join("reader.creds");

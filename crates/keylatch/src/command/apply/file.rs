@@ -157,8 +157,7 @@ pub fn key_id(tenant: TenantId, label: &Name) -> Option<KeyId> {
 /// Reads a file. Keys, people and times that it names are looked up.
 pub fn read(path: &Path, state: &Tenant) -> Result<Wanted, Error> {
     let text = std::fs::read_to_string(path).map_err(|error| Error::file(path, error, ADVICE))?;
-    let written: Written =
-        toml::from_str(&text).map_err(|error| Error::file(path, explain(&text, &error), ADVICE))?;
+    let written: Written = toml::from_str(&text).map_err(|error| Error::file(path, explain(&text, &error), ADVICE))?;
     if written.schema != 1 {
         return Err(Error::file(path, format!("schema {} is not known", written.schema), "write `schema = 1`"));
     }

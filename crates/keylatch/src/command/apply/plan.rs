@@ -205,11 +205,7 @@ fn of_request(
 }
 
 /// Keys that can be asked for at once: alike, and no more than the policy's rule takes.
-pub fn batches<T>(
-    state: &Tenant,
-    keys: impl Iterator<Item = (Template, T)>,
-    each: bool,
-) -> Vec<Vec<T>> {
+pub fn batches<T>(state: &Tenant, keys: impl Iterator<Item = (Template, T)>, each: bool) -> Vec<Vec<T>> {
     let mut kinds: Vec<(Template, Vec<T>)> = Vec::new();
     for (template, key) in keys {
         match kinds.iter_mut().find(|(known, _)| *known == template) {

@@ -121,7 +121,7 @@ fn how(kind: ProblemType, members: &Map<String, Value>, about: Option<&Key>) -> 
         ProblemType::PackUndeclared => format!("keylatch pack declare {} …", text("pack")),
         ProblemType::QuorumNotMet => format!("keylatch approve {key}"),
         ProblemType::Held => format!("keylatch hold lift {} …", text("hold").chars().take(12).collect::<String>()),
-        ProblemType::ConsumersMissing => format!("keylatch key acknowledge {key}"),
+        ProblemType::ConsumersMissing => format!("keylatch key acknowledge {key} --key-identity …"),
         ProblemType::ParentNotActive => format!("keylatch simulate {}", text("parent")),
         other => other.advice().to_owned(),
     }

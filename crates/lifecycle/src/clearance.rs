@@ -9,7 +9,7 @@ use model::event::{ConditionHeld, Membership};
 use model::key::{Attributes, Operation, Template};
 use model::people::Principal;
 use model::policy::{AlgorithmRule, Requires, Rule};
-use model::{EventHash, Fingerprint, KeySpec, KeyState, Policy, ProblemType, Timestamp};
+use model::{Algorithm, EventHash, Fingerprint, KeySpec, KeyState, Policy, ProblemType, Timestamp};
 use serde_json::json;
 
 use crate::conditions::{self, Moment};
@@ -110,8 +110,10 @@ pub fn clear(view: &View, way: Way<'_>, now: Timestamp) -> Result<Clearance, Blo
     blocks.take(requester(governance, request).and_then(|requester| standing::role(requester, &rule.requesters)));
     let approvals = blocks.take(quorum_met(governance, rule, request, now));
     let wanted = wanted_end(request, now);
-    let deactivate_at = blocks.take(ends(&policy.policy, rule, &key.spec, wanted, now));
+    let operations = key.spec.operations();
+    let deactivate_at = blocks.take(ends(&policy.policy, rule, key.spec.algorithm, &operations, wanted, now));
     blocks.take(says(&rule.requires, request));
+    blocks.take(bounded(rule, request, now));
     blocks.take(not_held(governance, request));
     blocks.take(attributes(&policy.policy, &key.spec));
     let parent = blocks.take(parent(view, policy, key, now));
@@ -137,10 +139,17 @@ pub(crate) fn waiting(view: &View) -> Result<&Key, Rejection> {
     Rejection::new(ProblemType::KeyNotPreActive, format!("the key is {state}")).with("state", state).err()
 }
 
+/// Refuses a key that has an open request: what became of that one comes first, and a hold on it is not gone around.
+pub(crate) fn free(key: &Key) -> Result<(), Rejection> {
+    let Some(open) = key.open_request else { return Ok(()) };
+    let detail = format!("request {} is open", open.short());
+    Rejection::new(ProblemType::RequestOpen, detail).with("request", open.to_string()).err()
+}
+
 /// Whether the request is for this key.
 fn covers(request: &Request, key: &Key, way: Way<'_>, now: Timestamp) -> Result<(), Rejection> {
     let template = || match &request.template {
-        Some(template) if *template == Template::of(&key.spec) => Ok(()),
+        Some(template) if *template == Template::of(&key.spec) => free(key),
         _ => Rejection::new(ProblemType::NotInManifest, "the key is not of the kind that was asked for").err(),
     };
     match way {
@@ -165,6 +174,25 @@ fn covers(request: &Request, key: &Key, way: Way<'_>, now: Timestamp) -> Result<
             let detail = format!("{} of {} keys, until {}", request.activated, standing.count, standing.until);
             Rejection::new(ProblemType::AuthorizationSpent, detail).err()
         }
+    }
+}
+
+/// Whether a request for many keys is within what the rule allows now, which may be less than when it was made.
+fn bounded(rule: &Rule, request: &Request, now: Timestamp) -> Result<(), Rejection> {
+    let spent = |detail: String| Rejection::new(ProblemType::AuthorizationSpent, detail).err();
+    let most = rule.manifest_max.unwrap_or(1);
+    if request.manifest.is_some_and(|manifest| manifest.count > most) {
+        return spent(format!("rule `{}` takes requests for at most {most} keys now", rule.name));
+    }
+    match (request.standing, &rule.standing) {
+        (Some(_), None) => spent(format!("rule `{}` has no standing authorisations any more", rule.name)),
+        (Some(_), Some(rules)) if request.activated >= rules.count_max => {
+            spent(format!("rule `{}` lets one be for at most {} keys now", rule.name, rules.count_max))
+        }
+        (Some(_), Some(rules)) if now >= request.requested_at + rules.window_max => {
+            spent(format!("rule `{}` lets one last for {} now", rule.name, rules.window_max))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -203,7 +231,7 @@ pub(crate) fn quorum_met(
 }
 
 /// When the request wants the key's use to end, where it is activated now.
-fn wanted_end(request: &Request, now: Timestamp) -> Option<Timestamp> {
+pub(crate) fn wanted_end(request: &Request, now: Timestamp) -> Option<Timestamp> {
     let active_for = request.standing.and_then(|standing| standing.active_for);
     request.deactivate_at.or(active_for.map(|active_for| now + active_for))
 }
@@ -213,21 +241,22 @@ fn wanted_end(request: &Request, now: Timestamp) -> Option<Timestamp> {
 pub(crate) fn ends(
     policy: &Policy,
     rule: &Rule,
-    spec: &KeySpec,
+    named: Algorithm,
+    operations: &BTreeSet<Operation>,
     wanted: Option<Timestamp>,
     from: Timestamp,
 ) -> Result<Timestamp, Rejection> {
-    let Some(algorithm) = policy.algorithm(spec.algorithm) else {
-        let detail = format!("`{}` is not listed any more", spec.algorithm);
+    let Some(algorithm) = policy.algorithm(named) else {
+        let detail = format!("`{named}` is not listed any more");
         return Rejection::new(ProblemType::AlgorithmNotAllowed, detail).err();
     };
-    let end = within_period(algorithm, rule, &spec.operations(), wanted, from)?;
+    let end = within_period(algorithm, rule, operations, wanted, from)?;
     if let Some(begins) = algorithm.allowed_from.filter(|begins| from < *begins) {
-        let detail = format!("`{}` is allowed from {begins} on", spec.algorithm);
+        let detail = format!("`{named}` is allowed from {begins} on");
         return Rejection::new(ProblemType::AlgorithmNotAllowed, detail).err();
     }
     if let Some(until) = algorithm.allowed_until.filter(|until| end > *until) {
-        let detail = format!("`{}` is allowed until {until}, and the key's use would end at {end}", spec.algorithm);
+        let detail = format!("`{named}` is allowed until {until}, and the key's use would end at {end}");
         return Rejection::new(ProblemType::AlgorithmEnds, detail).with("latest", until.to_string()).err();
     }
     Ok(end)
@@ -270,7 +299,7 @@ pub(crate) fn says(requires: &Requires, request: &Request) -> Result<(), Rejecti
         ("legal_basis", requires.legal_basis, !request.legal_basis.is_empty()),
         ("affected_systems", requires.affected_systems, !request.affected_systems.is_empty()),
         ("deactivate_at", requires.deactivate_at, ends),
-        ("attestation", requires.attestation && request.key_id.is_some(), request.said.attestation.is_some()),
+        ("attestation", requires.attestation, request.said.attestation.is_some()),
     ];
     let missing: Vec<&str> =
         wanted.into_iter().filter(|(_, wanted, is_said)| *wanted && !is_said).map(|(name, ..)| name).collect();
@@ -292,9 +321,6 @@ pub(crate) fn not_held(governance: &Governance, request: &Request) -> Result<(),
 
 /// Whether the policy allows a key like this.
 pub(crate) fn attributes(policy: &Policy, spec: &KeySpec) -> Result<(), Rejection> {
-    if policy.schema < 2 {
-        return Ok(());
-    }
     let Attributes { exportable, deletable, replaces, instance } = spec.attributes.clone().unwrap_or_default();
     let allow = &policy.keys.allow;
     let refused = [
@@ -311,7 +337,7 @@ pub(crate) fn attributes(policy: &Policy, spec: &KeySpec) -> Result<(), Rejectio
         return Rejection::new(ProblemType::AttributeNotAllowed, detail).err();
     }
     let names_asset = spec.asset.is_some() || spec.model_digest.is_some() || spec.endpoint.is_some();
-    if spec.is_for_ai() && !names_asset {
+    if policy.schema >= 2 && spec.is_for_ai() && !names_asset {
         let detail = format!("workload `{}`, layer `{}`", spec.workload, spec.responsibility);
         return Rejection::new(ProblemType::AssetMissing, detail).err();
     }
@@ -337,10 +363,17 @@ fn parent(view: &View, policy: &InForce, key: &Key, now: Timestamp) -> Result<Op
     let active =
         parent.activation.filter(|activation| parent.state == KeyState::Active && now < activation.deactivate_at);
     let Some(activation) = active else { return refuse(format!("`{}` is {}", parent.spec.label, parent.state)) };
-    if parent.children.len() >= CHILDREN_MAX {
-        return refuse(format!("`{}` wraps {CHILDREN_MAX} active keys already", parent.spec.label));
-    }
+    has_room(parent)?;
     Ok(Some(activation.hash))
+}
+
+/// Whether a key may wrap one more active key.
+pub(crate) fn has_room(parent: &Key) -> Result<(), Rejection> {
+    if parent.children.len() < CHILDREN_MAX {
+        return Ok(());
+    }
+    let detail = format!("`{}` wraps {CHILDREN_MAX} active keys already", parent.spec.label);
+    Rejection::new(ProblemType::ParentNotActive, detail).with("parent", parent.id.to_string()).err()
 }
 
 /// The most active keys that one key wraps: their ids stand in the event that halts it.

@@ -107,7 +107,7 @@ fn of_request(request: &Request, key: Option<&Key>, dues: &mut Vec<Due>) {
             (None, None) => {}
         }
     }
-    let approvals_end = request.approvals.iter().map(|approval| approval.expires_at).min();
+    let approvals_end = request.approvals.iter().map(|approval| request.runs_out(approval)).min();
     if let Some(at) = request.ends_at().into_iter().chain(approvals_end).min() {
         push(at, id.map(Duty::Lapse), Some(Duty::LapseRequest(hash)));
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use journal::command::SIGNATURES_MAX;
 use model::key::{Party, Responsibility};
 use model::people::PrincipalKind;
-use model::policy::{MANIFEST_MAX, Need, Operations, Permission, Policy, Rule};
+use model::policy::{MANIFEST_MAX, Match, Need, Operations, Permission, Policy, Rule};
 use model::{Principal, Role, Span};
 
 use crate::quorum::{self, Missing, Vote};
@@ -84,13 +84,48 @@ pub fn holes(policy: &Policy, governance: &Governance) -> Vec<Fault> {
             let wanted = Missing { stage: stage.clone(), count: usize::from(stage.quorum) };
             faults.able(&format!("{at}.stage"), able, usize::from(stage.quorum), &wanted.to_string());
         }
-        if quorum::smallest(rule, &[], &voters).is_none() && faults.0.iter().all(|fault| !fault.at.starts_with(&at)) {
+        if faults.0.iter().any(|fault| fault.at.starts_with(&format!("{at}."))) {
+            continue;
+        }
+        if quorum::smallest(rule, &[], &voters).is_none() {
             let what = "its stages can't all be filled: each person has one vote, in one of them";
             faults.add(&format!("{at}.stage"), what, "enrol more people, or ask for fewer");
+        } else if !people.iter().filter(|asker| may_ask(rule, asker)).any(|asker| can_pass(rule, asker, &voters)) {
+            let what = "whoever could ask is needed among those who approve, and nobody approves what they asked for";
+            faults.add(&format!("{at}.stage"), what, "enrol somebody who asks, or who approves, and not both");
         }
     }
     let creators = people.iter().filter(|principal| !principal.roles.is_disjoint(&policy.keys.creators)).count();
     faults.able("keys.creators", creators, 1, &names(&policy.keys.creators));
+    faults.0
+}
+
+fn may_ask(rule: &Rule, asker: &Principal) -> bool {
+    asker.kind == PrincipalKind::Person && !asker.roles.is_disjoint(&rule.requesters)
+}
+
+/// Whether what somebody asks for can be approved by the others.
+fn can_pass(rule: &Rule, asker: &Principal, voters: &[&Principal]) -> bool {
+    let others: Vec<&Principal> = voters.iter().copied().filter(|voter| voter.person != asker.person).collect();
+    quorum::smallest(rule, &[], &others).is_some()
+}
+
+/// The keys that no rule is for, layer by layer: nobody can have them made. That is safe, and may be meant; so it is shown,
+/// and refused key by key.
+pub fn gaps(policy: &Policy) -> Vec<Fault> {
+    let mut faults = Faults::default();
+    let covers = |rule: &Rule, layer: Responsibility| {
+        let elsewhere = Match { responsibility: BTreeSet::new(), ..rule.when.clone() };
+        let layers = &rule.when.responsibility;
+        rule.break_glass.is_none() && elsewhere == Match::default() && (layers.is_empty() || layers.contains(&layer))
+    };
+    for layer in Responsibility::ALL {
+        // Names are without number: only a rule that leaves a member open is for all of them.
+        if !policy.rules.iter().any(|rule| covers(rule, layer)) {
+            let what = format!("there are `{layer}` keys that no rule is for");
+            faults.add("rule", what, "add a last [[rule]] for them, unless nobody is to have such keys");
+        }
+    }
     faults.0
 }
 
@@ -334,6 +369,10 @@ fn bounds(at: &str, rule: &Rule, faults: &mut Faults) {
     }
     if let Some(most) = rule.manifest_max.filter(|most| !(1..=MANIFEST_MAX).contains(most)) {
         faults.add(&format!("{at}.manifest_max"), format!("{most} keys"), "allow 1 to 10000");
+    }
+    if rule.requires.attestation && (rule.standing.is_some() || rule.manifest_max.is_some()) {
+        let what = "an attestation is one key's, and a request for many can't name it";
+        faults.add(&format!("{at}.requires.attestation"), what, "leave `standing` and `manifest_max` to other rules");
     }
     if rule.in_order && rule.need == Need::Any {
         let what = "one stage will do, so there is no order";

@@ -125,7 +125,8 @@ pub fn votes(governance: &Governance, rule: &Rule, request: &Request, now: Times
     votes
 }
 
-/// Whether a vote is that of whoever asked: of the same human being, or given by one to whom the asker delegates anything.
+/// Whether a vote is that of whoever asked: of the same human being, or of one to whom the asker delegates anything, whoever
+/// gave it.
 pub(crate) fn is_the_askers(
     governance: &Governance,
     request: &Request,
@@ -134,16 +135,27 @@ pub(crate) fn is_the_askers(
     now: Timestamp,
 ) -> bool {
     let asker = governance.people.get(&request.requested_by).map(|member| &member.principal.person);
-    asker.is_some_and(|asker| vote.involves(asker) || is_delegate(governance, asker, &vote.given_by, approval, now))
+    let is_delegate = |asker, person| is_delegate(governance, asker, person, approval, now);
+    asker.is_some_and(|asker| {
+        vote.involves(asker) || is_delegate(asker, &vote.given_by) || is_delegate(asker, &vote.person)
+    })
 }
 
-/// An approval of what goes on for a while is good for that while.
+/// Whether an approval has not run out.
 fn is_fresh(rule: &Rule, request: &Request, approval: &Approval, now: Timestamp) -> bool {
-    let good_for = match (&request.standing, &rule.standing, request.authorized) {
-        (Some(_), Some(standing), Some(_)) => standing.window_max,
-        _ => rule.approval_valid_for,
+    now < good_until(rule, request, approval)
+}
+
+/// When an approval runs out, by its own word and by the policy's now. One of what goes on for a while is good for that
+/// while, where it was good when the request was authorised: what ran out while others were still to approve does not come
+/// back.
+pub fn good_until(rule: &Rule, request: &Request, approval: &Approval) -> Timestamp {
+    let collected = approval.at + rule.approval_valid_for;
+    let by_policy = match (&request.standing, &rule.standing, request.authorized) {
+        (Some(_), Some(standing), Some(authorized)) if authorized.at < collected => approval.at + standing.window_max,
+        _ => collected,
     };
-    now < approval.expires_at && now < approval.at + good_for
+    by_policy.min(request.runs_out(approval))
 }
 
 /// The vote that an approval is by its signer's standing now.
@@ -152,7 +164,7 @@ pub(crate) fn vote(governance: &Governance, approval: &Approval, now: Timestamp)
     let (whose, roles) = match approval.on_behalf_of {
         None => (signer, signer.roles.clone()),
         Some(from) => {
-            let delegation = delegation(governance, from, approval.by, now)?;
+            let delegation = delegation(governance, from, approval.by, approval.at, now)?;
             let from = person(governance, from)?;
             (from, delegation.roles.intersection(&from.roles).cloned().collect())
         }
@@ -171,10 +183,18 @@ fn person(governance: &Governance, who: Fingerprint) -> Option<&Principal> {
     governance.member(who).ok().filter(|principal| principal.kind == PrincipalKind::Person)
 }
 
-/// The delegation from one to another that holds now.
-pub fn delegation(governance: &Governance, from: Fingerprint, to: Fingerprint, now: Timestamp) -> Option<&Delegation> {
-    let mut all = governance.delegations.values();
-    all.find(|delegation| delegation.from == from && delegation.to == to && delegation.is_standing(now))
+/// The delegation from one to another under which a vote was given and that holds now: by what it says, and by how long the
+/// policy in force lets one last.
+pub fn delegation(
+    governance: &Governance,
+    from: Fingerprint,
+    to: Fingerprint,
+    given: Timestamp,
+    now: Timestamp,
+) -> Option<&Delegation> {
+    let max = governance.policy.as_ref()?.policy.people.delegation_max?;
+    let mut all = governance.delegations.values().filter(|held| held.from == from && held.to == to);
+    all.find(|held| held.is_standing(given) && held.is_standing(now) && now < held.not_before + max)
 }
 
 /// Whether `asker` had delegated anything to `person` between the approval and now, or has done so since.
@@ -269,7 +289,9 @@ pub fn smallest<'a>(rule: &Rule, votes: &[Vote], candidates: &[&'a Principal]) -
     if assessment.is_met() {
         return Some(Vec::new());
     }
-    let is_new = |principal: &&&Principal| !votes.iter().any(|vote| vote.involves(&principal.person));
+    // A vote that came out of turn does not count, and may be given again.
+    let binds = |vote: &&Vote| !rule.in_order || assessment.counted.contains(&vote.approval);
+    let is_new = |principal: &&&Principal| !votes.iter().filter(binds).any(|vote| vote.involves(&principal.person));
     let new: Vec<&Principal> = candidates.iter().filter(is_new).copied().collect();
     match rule.need {
         Need::Any => {

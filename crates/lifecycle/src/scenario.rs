@@ -8,26 +8,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signer as _, SigningKey};
 use journal::command::{Hand, KeyInHand, SignedCommand};
 use journal::note::Checkpoint;
 use journal::{Body, Record, ServiceKey, authority, statement};
 use model::authority::{Service, Statement, Tenants};
-use model::event::{Inventory, Place};
+use model::event::{AuthorityChanged, Inventory, Place};
 use model::key::{KeyIdentity, Reason, ReasonKind, Responsibility, Template, TenantClass};
-use model::people::PrincipalKind;
+use model::people::{KeyType, PrincipalKind};
 use model::policy::{AlgorithmRule, KeyRules, Operations, ParentRules, PeopleRules, Permission, Rule, Stage};
 use model::statement::Generated;
 use model::text::Base64;
 use model::{
-    Action, Algorithm, Command, CommandId, Digest, Envelope, Event, EventId, EventType, KeyId, KeySpec, KeyState, Name,
-    Policy, Principal, Role, Sequence, ServiceRole, Span, TenantId, Timestamp, command, dsse,
+    Action, Algorithm, Command, CommandId, Digest, Envelope, Event, EventHash, EventId, EventType, KeyId, KeySpec,
+    KeyState, Name, Policy, Principal, Role, Sequence, ServiceRole, Span, TenantId, Timestamp, command, dsse,
 };
 
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha512};
 
 use crate::decide::{Applied, Authorised, Duty, usage};
-use crate::{Footprint, Input, Judgement, Prepared, Rejection, Tenant, decide, due};
+use crate::manifest::List;
+use crate::{Due, Footprint, Input, Judgement, Prepared, Rejection, Tenant, decide, due};
 
 /// When every script begins.
 pub const BEGINNING: &str = "2026-01-01T00:00:00.000Z";
@@ -46,6 +48,8 @@ pub struct Scenario {
     services: BTreeMap<ServiceRole, ServiceKey>,
     rules: u32,
     made: u64,
+    /// The lists that were put into the log.
+    lists: Vec<List>,
 }
 
 /// A name in the script, as the type it stands for.
@@ -142,6 +146,7 @@ impl Scenario {
             services: ServiceRole::ALL.into_iter().map(service).collect(),
             rules,
             made: 0,
+            lists: Vec::new(),
         };
         scenario.expect("found by ann,bob,cid", "tenant.created");
         scenario
@@ -205,10 +210,16 @@ impl Scenario {
                 self.now = self.now + name::<Span>(span);
                 return String::new();
             }
+            ["back", span] => {
+                self.set_back(self.now.before(name::<Span>(span)));
+                return String::new();
+            }
             ["due"] => return self.everything_due(),
             ["checkpoint"] => self.checkpoint(),
             ["apply", key] => self.apply(key),
             ["duty", duty, key] => self.submit(duty_role(duty), Input::Due(duty_of(duty, key))),
+            ["member", key, "of", keys] => self.member(key, keys),
+            ["store", keys, "by", who] => self.store(keys, who),
             ["use", key, operation, "by", who] => return self.use_key(key, operation, who),
             ["found", "by", who] => self.found(who),
             ["generate", key, "by", who] => self.generate(key, who, Algorithm::Aes256Gcm),
@@ -225,6 +236,8 @@ impl Scenario {
     /// - `adopt {…} by <people>`: the policy of [`policy`] in version 2, changed by a merge patch (RFC 7396), where an
     ///   object for `rule` changes the first rule;
     /// - `generate <key> {…} by <who>`: a key whose description is changed by a merge patch.
+    ///
+    /// And without: `store k1,k2 by <who>` puts a list of keys into the log; `member k1 of k1,k2` activates one of them.
     fn perform_json(&mut self, step: &str) -> Result<EventType, Rejection> {
         let open = step.find('{').expect("JSON");
         let (before, rest) = step.split_at(open);
@@ -276,9 +289,10 @@ impl Scenario {
     }
 
     /// `$head`: the governance's; `$at`: the key's; `$request`: the key's open request or its last, or, where the step
-    /// names no key, the last one for many; `$event:<type>`: the hash of the last event of a type; `$identity`: every
-    /// key's; `$now+<span>`: a time; `$key:<k>`: a key's id; `$who:<name>`: somebody's fingerprint; `$pub:<name>`: their
-    /// public key.
+    /// names no key, the last one for many, which is always `$many`; `$event:<type>`: the hash of the last event of a type;
+    /// `$identity`: every key's; `$now+<span>`: a time; `$key:<k>`: a key's id; `$who:<name>`: somebody's fingerprint;
+    /// `$pub:<name>`: their public key; `$list:k1+k2`: what stands for a list of keys; `$hash:<text>`: its SHA-256.
+    /// Zeros stand for an event or request that there is not.
     ///
     /// # Panics
     /// Where there is none such.
@@ -298,19 +312,17 @@ impl Scenario {
     fn word(&self, word: &str, key: Option<KeyId>) -> String {
         let governance = self.tenant.governance.as_ref().expect("a tenant");
         let known = key.and_then(|key| self.tenant.keys.get(&key));
-        let last = |key: Option<KeyId>| {
-            let requests = self.tenant.requests.values().filter(|request| request.key_id == key);
-            requests.max_by_key(|request| request.requested_at).map(|request| request.hash)
-        };
         match word.split_once([':', '+']) {
             Some(("event", wanted)) => {
                 let found = self.records.iter().rev().find(|record| {
                     let payload = String::from_utf8_lossy(&record.payload);
                     payload.contains(&format!("\"dev.keylatch.{wanted}.v1\""))
                 });
-                found.expect("an event of that type").hash().to_string()
+                found.map_or(EventHash::ZERO, Record::hash).to_string()
             }
             Some(("now", span)) => (self.now + name::<Span>(span)).to_string(),
+            Some(("list", keys)) => serde_json::to_string(&self.list(keys).manifest()).expect("JSON"),
+            Some(("hash", text)) => Digest::of(text.as_bytes()).to_string(),
             Some(("key", label)) => key_id(label).to_string(),
             Some(("who", who)) => public_key(who).fingerprint().to_string(),
             Some(("pub", who)) => public_key(who).to_string(),
@@ -318,8 +330,9 @@ impl Scenario {
             None if word == "at" => known.expect("a key").head.to_string(),
             None if word == "attestation" => known.expect("a key").attestation.to_string(),
             None if word == "request" => {
-                known.and_then(|key| key.open_request).or(last(key)).expect("a request").to_string()
+                known.and_then(|key| key.open_request).or(self.last_request(key)).unwrap_or(EventHash::ZERO).to_string()
             }
+            None if word == "many" => self.last_request(None).unwrap_or(EventHash::ZERO).to_string(),
             None if word == "identity" => serde_json::to_string(&identity()).expect("JSON"),
             None if word == "why" => serde_json::to_string(&reason()).expect("JSON"),
             None if word == "template" => {
@@ -365,6 +378,18 @@ impl Scenario {
         change(&mut authentic.body);
         let record = self.service(role).sign_body(&authentic.body);
         self.inject(record)
+    }
+
+    /// Sets the time back, the log's and the script's: the root's newer word is recorded with an earlier time.
+    ///
+    /// # Panics
+    /// Where readers do not take it.
+    pub fn set_back(&mut self, to: Timestamp) {
+        let epoch = self.tenant.ring().epoch() + 1;
+        let authority = self.authority(epoch, self.rules).envelope;
+        let event = Event::AuthorityChanged(AuthorityChanged { epoch, rules: self.rules, authority });
+        self.now = to;
+        assert_eq!(self.forge_with(ServiceRole::Registrar, &event, |body| body.time = to), Judgement::Lawful);
     }
 
     /// Puts a record into the log as it is. Answers with what readers make of it.
@@ -429,23 +454,90 @@ impl Scenario {
 
     // === Steps ===
 
+    /// Everything that any entity calls for.
+    pub fn dues(&self) -> BTreeSet<Due> {
+        let tenant = &self.tenant;
+        let keys = tenant.keys.keys().map(|key| Footprint::of_key(*key));
+        let many = tenant.requests.values().filter(|request| request.key_id.is_none());
+        let footprints = keys.chain(many.map(|request| Footprint::of_request(request.hash)));
+        footprints.chain([Footprint::default()]).flat_map(|footprint| due(&tenant.view(footprint))).collect()
+    }
+
+    /// What answers a duty, as the service would whose it is; nothing where there is nothing to answer it with.
+    fn answer(&self, duty: Duty) -> Option<Input> {
+        match duty {
+            Duty::Apply(_) | Duty::Checkpoint => None,
+            Duty::SuspendChildren(parent) => {
+                let child = self.tenant.keys.get(&parent)?.to_suspend.first()?;
+                Some(Input::Due(Duty::Suspend(*child)))
+            }
+            Duty::ActivateMembers(request) => {
+                let manifest = self.tenant.requests.get(&request)?.manifest?;
+                let list = self.lists.iter().find(|list| list.manifest() == manifest)?;
+                let waits = |key: &KeyId| self.tenant.keys.get(key).is_some_and(crate::Key::is_waiting);
+                let (key_id, membership) = list.memberships().find(|(key, _)| waits(key))?;
+                Some(Input::Member { key_id, request, membership })
+            }
+            duty => Some(Input::Due(duty)),
+        }
+    }
+
     fn everything_due(&mut self) -> String {
-        let mut recorded = Vec::new();
+        let (mut recorded, mut refused) = (Vec::new(), BTreeSet::new());
         loop {
-            let keys: Vec<KeyId> = self.tenant.keys.keys().copied().collect();
-            let dues = keys.into_iter().flat_map(|key| due(&self.tenant.view(Footprint::of_key(key))));
-            let next =
-                dues.filter(|due| due.at <= self.now && !matches!(due.duty, Duty::Apply(_) | Duty::Checkpoint)).min();
-            let Some(next) = next else { break };
-            match self.submit(next.duty.role(), Input::Due(next.duty)) {
+            let dues = self.dues();
+            let mut waiting = dues.iter().filter(|due| due.at <= self.now && !refused.contains(&due.duty));
+            let next = waiting.find_map(|due| Some((due.duty, self.answer(due.duty)?)));
+            let Some((duty, input)) = next else { break };
+            match self.submit(duty.role(), input) {
                 Ok(event_type) => recorded.push(event_type.name().to_owned()),
                 Err(rejection) => {
                     recorded.push(format!("refused {}", rejection.problem));
-                    break;
+                    refused.insert(duty);
                 }
             }
         }
         if recorded.is_empty() { "nothing".to_owned() } else { recorded.join(", ") }
+    }
+
+    /// The list of keys that a script calls `k1,k2`.
+    fn list(&self, keys: &str) -> List {
+        let keys: Vec<KeyId> = keys.split([',', '+']).map(key_id).collect();
+        let identity_of = |key: &KeyId| self.tenant.keys.get(key).map_or_else(identity, |key| key.identity.clone());
+        let identities: Vec<KeyIdentity> = keys.iter().map(identity_of).collect();
+        List::new(keys.into_iter().zip(&identities))
+    }
+
+    /// Puts a list into the log, part by part.
+    fn store(&mut self, keys: &str, who: &str) -> Result<EventType, Rejection> {
+        let list = self.list(keys);
+        let (texts, document) = (list.parts(), list.manifest().document);
+        let parts = u16::try_from(texts.len()).expect("a list of few parts");
+        self.lists.push(list);
+        let mut last = Ok(EventType::DocumentStored);
+        for (part, text) in (0..).zip(texts) {
+            let action = Action::DocumentStore(command::DocumentStore { document, part, parts, text });
+            let signed = self.signed(action, None, who, command::LIFETIME_MAX);
+            last = self.submit(ServiceRole::Approver, Input::Command(signed));
+        }
+        last
+    }
+
+    /// One key of a list under the last request for many, proved by its place in that list (or by the first's, where it has
+    /// none there).
+    fn member(&mut self, key: &str, keys: &str) -> Result<EventType, Rejection> {
+        let (key, all) = (key_id(key), self.list(keys));
+        let found = all.memberships().find(|(listed, _)| *listed == key).or_else(|| all.memberships().next());
+        let (_, membership) = found.expect("a list");
+        let request = self.last_request(None).unwrap_or(EventHash::ZERO);
+        self.submit(ServiceRole::Activator, Input::Member { key_id: key, request, membership })
+    }
+
+    /// The last request for a key, or for many.
+    fn last_request(&self, key: Option<KeyId>) -> Option<EventHash> {
+        let hashes: Vec<EventHash> = self.records.iter().map(Record::hash).collect();
+        let requests = self.tenant.requests.values().filter(|request| request.key_id == key);
+        requests.max_by_key(|request| hashes.iter().position(|hash| *hash == request.hash)).map(|request| request.hash)
     }
 
     fn checkpoint(&mut self) -> Result<EventType, Rejection> {
@@ -650,8 +742,8 @@ impl Scenario {
     }
 
     fn sign_command(&self, command: &Command, who: &str) -> Arc<SignedCommand> {
-        let hands: Vec<KeyInHand> = who.split(',').map(|who| KeyInHand::new(key_of(who))).collect();
-        let hands: Vec<&dyn Hand> = hands.iter().map(|hand| hand as &dyn Hand).collect();
+        let hands: Vec<Box<dyn Hand>> = who.split(',').map(hand_of).collect();
+        let hands: Vec<&dyn Hand> = hands.iter().map(Box::as_ref).collect();
         let envelope = SignedCommand::sign(command, &hands).expect("keys in memory sign");
         Arc::new(SignedCommand::open(envelope).expect("its own signature"))
     }
@@ -670,9 +762,53 @@ impl Scenario {
     }
 }
 
-/// Somebody's public key.
+/// Somebody's public key. Whose name begins with `tok` has it on a hardware token.
 pub fn public_key(who: &str) -> model::PublicKey {
-    KeyInHand::new(key_of(who)).public_key().clone()
+    hand_of(who).public_key().clone()
+}
+
+/// Somebody's hand. A token is touched; where the name ends with `!`, it also verifies who touches it.
+fn hand_of(who: &str) -> Box<dyn Hand> {
+    let (who, verified) = who.strip_suffix('!').map_or((who, false), |who| (who, true));
+    let key = key_of(who);
+    if !who.starts_with("tok") {
+        return Box::new(KeyInHand::new(key));
+    }
+    let blob = ssh_strings(&[KeyType::SkEd25519.name().as_bytes(), key.verifying_key().as_bytes(), b"ssh:"]);
+    let public = model::PublicKey::from_blob(&blob).expect("a token's key");
+    Box::new(Token { key, public, verified })
+}
+
+/// SSH strings: each with its length before it.
+fn ssh_strings(strings: &[&[u8]]) -> Vec<u8> {
+    let length = |text: &&[u8]| u32::try_from(text.len()).expect("a short text").to_be_bytes();
+    strings.iter().flat_map(|text| [length(text).as_slice(), text].concat()).collect()
+}
+
+/// A FIDO token in memory (OpenSSH `PROTOCOL.u2f`).
+struct Token {
+    key: SigningKey,
+    public: model::PublicKey,
+    verified: bool,
+}
+
+impl Hand for Token {
+    fn public_key(&self) -> &model::PublicKey {
+        &self.public
+    }
+
+    fn sign(&self, namespace: &str, message: &[u8]) -> std::io::Result<Vec<u8>> {
+        let hash = Sha512::digest(message);
+        let parts: [&[u8]; 4] = [namespace.as_bytes(), b"", b"sha512", &hash];
+        let data = [b"SSHSIG".as_slice(), &ssh_strings(&parts)].concat();
+        let flags = if self.verified { 5 } else { 1 };
+        let after = [flags, 0, 0, 0, 1];
+        let signed = [Digest::of(b"ssh:").as_bytes(), after.as_slice(), Digest::of(&data).as_bytes()].concat();
+        let signature = self.key.sign(&signed).to_bytes();
+        let blob = [ssh_strings(&[KeyType::SkEd25519.name().as_bytes(), &signature]).as_slice(), &after].concat();
+        let parts: [&[u8]; 5] = [self.public.blob(), namespace.as_bytes(), b"", b"sha512", &blob];
+        Ok([b"SSHSIG\0\0\0\x01".as_slice(), &ssh_strings(&parts)].concat())
+    }
 }
 
 /// The policy in version 2, changed by a merge patch.
@@ -683,7 +819,11 @@ pub fn patched_policy(change: &Value) -> Policy {
     let mut change = change.clone();
     let of_rule = change.as_object_mut().filter(|change| change.get("rule").is_some_and(Value::is_object));
     let of_rule = of_rule.and_then(|change| change.remove("rule"));
-    let mut document = serde_json::to_value(Policy { schema: 2, ..policy() }).expect("JSON");
+    let mut policy = Policy { schema: 2, ..policy() };
+    // Scripts' keys are the application's; the other parties' keys need rules of their own.
+    let application = BTreeSet::from([Responsibility::Application]);
+    policy.rules.iter_mut().for_each(|rule| rule.when.responsibility.clone_from(&application));
+    let mut document = serde_json::to_value(policy).expect("JSON");
     patch(&mut document, &change);
     if let (Some(change), Some(rule)) = (of_rule, document.pointer_mut("/rule/0")) {
         patch(rule, &change);

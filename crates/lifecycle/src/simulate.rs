@@ -204,11 +204,11 @@ pub fn of_active(tenant: &Tenant, key: KeyId, now: Timestamp) -> Result<Standing
     let governance = view.governance()?;
     let policy = governance.policy()?;
     let rule = view.request.as_ref().and_then(|request| request.rule(&policy.policy, Some(&key)));
+    let operations = key.spec.operations();
+    let ends = |rule| clearance::ends(&policy.policy, rule, key.spec.algorithm, &operations, wanted, activation.at);
     let would_end = match rule {
-        Some(rule) => clearance::ends(&policy.policy, rule, &key.spec, wanted, activation.at),
-        None => policy
-            .rule_for(&key.spec.traits())
-            .and_then(|rule| clearance::ends(&policy.policy, rule, &key.spec, wanted, activation.at)),
+        Some(rule) => ends(rule),
+        None => policy.rule_for(&key.spec.traits()).and_then(|rule| ends(rule)),
     };
     let may_use = |principal: &&Principal| rule.is_some_and(|rule| standing::role(principal, &rule.users).is_ok());
     Ok(Standing {
@@ -408,8 +408,7 @@ fn lapses(
     if let Some((request, rule)) = request {
         request.ends_at().into_iter().for_each(|at| add(at, Lapsing::Request));
         for approval in &request.approvals {
-            let at = approval.expires_at.min(approval.at + rule.approval_valid_for);
-            add(at, Lapsing::Approval(approval.by));
+            add(quorum::good_until(rule, request, approval), Lapsing::Approval(approval.by));
         }
     }
     if let Some(key) = key {

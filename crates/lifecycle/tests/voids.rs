@@ -493,6 +493,13 @@ fn another_root_makes_every_event_void() {
     assert!(case.keys.is_empty());
 }
 
+/// Without the words of the reasons, which are free: *that* an event is void is the law.
+fn wordless(mut file: File) -> File {
+    let voids = file.cases.iter_mut().flat_map(|case| &mut case.events).filter_map(|event| event.void.as_mut());
+    voids.for_each(|void| void.clear());
+    file
+}
+
 #[test]
 fn the_published_law_vectors_are_these_and_come_out_as_they_say() {
     let mut cases: Vec<Case> = CASES.iter().map(|(name, misdeed)| case(name, &misdeed())).collect();
@@ -505,7 +512,7 @@ fn the_published_law_vectors_are_these_and_come_out_as_they_say() {
         std::fs::write(PATH, serde_json::to_string_pretty(&file).unwrap() + "\n").unwrap();
     }
     let published = std::fs::read_to_string(PATH).unwrap();
-    assert_eq!(serde_json::from_str::<File>(&published).unwrap(), file, "see the top of this file");
+    assert!(wordless(serde_json::from_str(&published).unwrap()) == wordless(file), "see the top of this file");
     for outcome in vectors::judge(&published).unwrap() {
         assert_eq!(outcome.differences, Vec::<String>::new(), "{}", outcome.name);
     }

@@ -177,7 +177,7 @@ impl Looks<'_> {
             let listed = self.known.list(request).into_iter().flat_map(|list| list.keys().collect::<Vec<KeyId>>());
             let keys = request.key_id.into_iter().chain(listed).filter_map(|key| self.state.keys.get(&key));
             for key in keys.filter(|key| key.is_waiting() && !key.acknowledged.contains_key(&self.me)) {
-                let command = format!("keylatch key acknowledge {}", key.spec.label);
+                let command = format!("keylatch key acknowledge {} --key-identity …", key.spec.label);
                 let about = format!("{} {}", key.spec.label, key.identity);
                 let item = Item::new(Task::Acknowledge, about, request.ends_at(), command);
                 items.push(item.of(Some(request), Some(key)));

@@ -36,25 +36,20 @@ async fn generate(tenant: &mut Member, change: impl FnOnce(&mut KeySpec)) -> Key
     key
 }
 
-/// One signature a person, one `key.activated` a key; cut short in the middle, it goes on where it was.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_list_of_keys_is_activated_one_by_one_with_proof_also_over_a_restart() {
-    const KEYS: usize = 60;
-    let world = World::start().await;
-    let mut tenant = world.tenant("one").await;
-    adopt(&mut tenant, few(json!({ "rule": { "manifest_max": 100 } }))).await;
+/// So many keys, and the request for all of them, signed by everybody who must.
+async fn ask_for_many(tenant: &mut Member, count: usize) -> (Vec<KeyId>, EventHash) {
     let spec = KeySpec { endpoint: Some("inference".parse().unwrap()), ..spec(Algorithm::Aes256Gcm) };
-    let keys: Vec<KeyId> = (0..KEYS).map(|_| clock::key_id()).collect();
-    let asked = keys.iter().map(|key| {
-        let action = Action::KeyGenerate(command::KeyGenerate { spec: spec.clone() });
-        tenant.command(action, Some(*key), "rae")
-    });
-    assert!(join_all(asked).await.iter().all(|answer| answer["ok"] == true));
-    tenant.until(|state| state.keys.len() == KEYS).await;
-
+    let keys: Vec<KeyId> = (0..count).map(|_| clock::key_id()).collect();
+    for some in keys.chunks(200) {
+        let asked = some.iter().map(|key| {
+            let action = Action::KeyGenerate(command::KeyGenerate { spec: spec.clone() });
+            tenant.command(action, Some(*key), "rae")
+        });
+        assert!(join_all(asked).await.iter().all(|answer| answer["ok"] == true));
+    }
+    tenant.until(|state| state.keys.len() == count).await;
     let list = List::new(tenant.state.keys.values().map(|key| (key.id, &key.identity)));
-    let manifest = list.manifest();
-    let parts = list.parts();
+    let (manifest, parts) = (list.manifest(), list.parts());
     for (part, text) in parts.iter().enumerate() {
         let (part, parts) = (u16::try_from(part).unwrap(), u16::try_from(parts.len()).unwrap());
         let store = command::DocumentStore { document: manifest.document, part, parts, text: text.clone() };
@@ -65,12 +60,38 @@ async fn a_list_of_keys_is_activated_one_by_one_with_proof_also_over_a_restart()
     for who in ["sam", "lou"] {
         tenant.done(Action::ActivationApprove(command::ActivationApprove::new(request)), None, who).await;
     }
+    (keys, request)
+}
+
+/// One signature a person, one `key.activated` a key; cut short in the middle, it goes on where it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_keys_is_activated_one_by_one_with_proof_also_over_a_restart() {
+    let world = World::start().await;
+    let mut tenant = world.tenant("one").await;
+    adopt(&mut tenant, few(json!({ "rule": { "manifest_max": 100 } }))).await;
+    let (keys, request) = ask_for_many(&mut tenant, 60).await;
     tenant.until(|state| state.requests[&request].activated > 0).await;
     let world = world.restart().await;
     let mut tenant = Member::connect(world.platform.deployment(), tenant.tenant, &world.platform.url()).await;
     tenant.until(|state| state.requests.get(&request).is_some_and(|request| request.closed.is_some())).await;
     assert!(keys.iter().all(|key| tenant.key(*key).state == KeyState::Active));
     assert_eq!(tenant.state.requests[&request].approvals.len(), 2, "each person signed once");
+}
+
+/// `cargo test --release -p keylatch --test it ten_thousand -- --ignored --nocapture`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "it measures"]
+async fn ten_thousand_keys_under_one_request() {
+    let world = World::start().await;
+    let mut tenant = world.tenant("one").await;
+    adopt(&mut tenant, few(json!({ "rule": { "manifest_max": 10_000, "approval_valid_for": "1d" } }))).await;
+    let began = std::time::Instant::now();
+    let (keys, request) = ask_for_many(&mut tenant, 10_000).await;
+    let (asked, began) = (began.elapsed(), std::time::Instant::now());
+    tenant.until(|state| state.requests[&request].closed.is_some()).await;
+    let activated = began.elapsed();
+    assert!(keys.iter().all(|key| tenant.key(*key).state == KeyState::Active));
+    println!("10,000 keys generated, listed, asked for: {asked:.1?}; activated and verified: {activated:.1?}");
 }
 
 /// A small pack: a key is activated where its data is said to stay in the EU.
@@ -173,4 +194,36 @@ async fn a_new_service_key_is_brought_into_every_chain() {
         tenant.activate(key).await;
         assert_eq!(tenant.state.governance.as_ref().unwrap().authority.ring.epoch(), 2);
     }
+}
+
+/// A policy brings an algorithm's end forward: keys that are active end with it, though their own period goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_end_with_their_algorithm() {
+    let world = World::start().await;
+    let mut tenant = world.tenant("one").await;
+    adopt(&mut tenant, few(json!({}))).await;
+    let keys = [generate(&mut tenant, |_| ()).await, generate(&mut tenant, |_| ()).await];
+    for key in keys {
+        tenant.activate(key).await;
+    }
+    let until = service::Clock::default().now() + Span::from_secs(1);
+    let algorithms = json!([
+        { "name": "aes-256-gcm", "crypto_period": "1d", "allowed_until": until },
+        { "name": "ed25519", "crypto_period": "1d" },
+    ]);
+    adopt(&mut tenant, few(json!({ "algorithm": algorithms }))).await;
+    tenant.until(|state| keys.iter().all(|key| state.keys[key].state == KeyState::Deactivated)).await;
+    tenant.until(|state| state.governance.as_ref().unwrap().deadlines.iter().all(|deadline| deadline.missed)).await;
+}
+
+/// The example in the documentation is a policy: it reads, has no fault, and says everything that the language has.
+#[test]
+fn the_policy_in_the_documentation_holds_together() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/policy.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let example = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let policy: Policy = toml::from_str(example).unwrap();
+    assert_eq!(lifecycle::policy::check(&policy), []);
+    assert!(policy.is_beyond_v1());
+    assert_eq!(toml::from_str::<Policy>(&toml::to_string(&policy).unwrap()).unwrap(), policy);
 }

@@ -3,6 +3,8 @@
 //! INVARIANT (no unapproved activation): [`activated`] is the only place that makes `key.activated`, and it takes a
 //! [`Clearance`], which [`clear`] alone gives.
 
+use std::collections::BTreeSet;
+
 use journal::command::SignedCommand;
 use journal::sshsig::Signed;
 use model::command::{
@@ -41,7 +43,7 @@ pub(super) fn request(
     let not_before = asked.not_before;
     match key {
         Some(key) => one(policy, rule, key, params, not_before)?,
-        None => many(view, rule, params, now)?,
+        None => many(view, policy, rule, &asked, params, now)?,
     }
     clearance::says(&rule.requires, &asked)?;
     Ok(Event::ActivationRequested(ActivationRequested {
@@ -70,13 +72,7 @@ pub(super) fn request(
 /// A key that waits for its activation, and has no open request.
 fn free(view: &View) -> Result<&Key, Rejection> {
     let key = waiting(view)?;
-    match key.open_request {
-        None => Ok(key),
-        Some(open) => {
-            let detail = format!("request {} is open", open.short());
-            Rejection::new(ProblemType::RequestOpen, detail).with("request", open.to_string()).err()
-        }
-    }
+    clearance::free(key).map(|()| key)
 }
 
 /// The request that a command would make.
@@ -110,13 +106,26 @@ fn one(
         return Rejection::new(ProblemType::TimesInvalid, detail).err();
     }
     clearance::attributes(&policy.policy, &key.spec)?;
-    ends(&policy.policy, rule, &key.spec, params.deactivate_at, not_before).map(|_| ())
+    let (algorithm, operations) = (key.spec.algorithm, key.spec.operations());
+    ends(&policy.policy, rule, algorithm, &operations, params.deactivate_at, not_before).map(|_| ())
 }
 
 /// A request for many keys: a list that is in the log, or a number of keys that are still to come.
-fn many(view: &View, rule: &Rule, params: &ActivationRequest, now: Timestamp) -> Result<(), Rejection> {
+fn many(
+    view: &View,
+    policy: &InForce,
+    rule: &Rule,
+    asked: &Request,
+    params: &ActivationRequest,
+    now: Timestamp,
+) -> Result<(), Rejection> {
     if params.identity.is_some() || params.attestation.is_some() || params.break_glass {
         return malformed("a request for many keys has a template, and neither identity, attestation nor emergency");
+    }
+    // Nobody is to sign for what could never be activated: at the longest, as long as a key of that algorithm may be active.
+    if let Some(template) = &params.template {
+        let (algorithm, wanted) = (template.algorithm, clearance::wanted_end(asked, asked.not_before));
+        ends(&policy.policy, rule, algorithm, &BTreeSet::new(), wanted, asked.not_before)?;
     }
     let at_most = |most: u32| {
         let detail = format!("rule `{}` takes requests for at most {most} keys", rule.name);
@@ -141,7 +150,7 @@ fn many(view: &View, rule: &Rule, params: &ActivationRequest, now: Timestamp) ->
             if standing.count == 0 || standing.count > rules.count_max {
                 return at_most(rules.count_max);
             }
-            if standing.until <= now || standing.until > now + rules.window_max {
+            if standing.until <= asked.not_before || standing.until > now + rules.window_max {
                 let latest = now + rules.window_max;
                 let detail = format!("it is to last until {}; at most until {latest}", standing.until);
                 return Rejection::new(ProblemType::TimesInvalid, detail).with("latest", latest.to_string()).err();
@@ -169,7 +178,7 @@ pub(super) fn approve(
     let rule = governance.policy()?.rule_of(request, view.key.as_ref())?;
     let (approved_by, principal) = standing::sole(governance, signed)?;
     standing::person(principal)?;
-    let expires_at = request.window().unwrap_or(now + rule.approval_valid_for);
+    let expires_at = now + rule.approval_valid_for;
     let assurance = signed.signers.first().and_then(assurance).filter(|_| governance.authority.rules >= 2);
     let on_behalf_of = params.on_behalf_of;
     let approval = Approval { hash: EventHash::ZERO, by: approved_by, at: now, expires_at, on_behalf_of, assurance };
@@ -515,10 +524,11 @@ pub(super) fn lapse(view: &View, now: Timestamp) -> Result<Event, Rejection> {
     if request.ends_at().is_some_and(|ends| ends <= now) {
         return Ok(lapsed(None, request.hash));
     }
-    let oldest = request.approvals.iter().min_by_key(|approval| approval.expires_at);
+    let oldest =
+        request.approvals.iter().map(|approval| (request.runs_out(approval), approval.hash)).min_by_key(|(at, _)| *at);
     match oldest {
-        Some(approval) if approval.expires_at <= now => Ok(lapsed(Some(approval.hash), approval.hash)),
-        Some(approval) => not_yet(approval.expires_at).err(),
+        Some((at, approval)) if at <= now => Ok(lapsed(Some(approval), approval)),
+        Some((at, _)) => not_yet(at).err(),
         None => nothing_due("there is no approval that could run out").err(),
     }
 }

@@ -7,7 +7,7 @@ use journal::command::SignedCommand;
 use model::command::{ActivationHold, ActivationRelease};
 use model::event::{ActivationHeld, ActivationReleased};
 use model::policy::HoldRules;
-use model::{Event, ProblemType, Timestamp};
+use model::{Event, EventHash, ProblemType, Timestamp};
 
 use crate::state::{Governance, Request, View};
 use crate::{Rejection, standing};
@@ -17,13 +17,21 @@ fn rules(governance: &Governance) -> Result<&HoldRules, Rejection> {
     governance.policy()?.policy.holds.as_ref().ok_or_else(none)
 }
 
-/// The request that is meant, of the key that the command names.
-fn meant<'a>(view: &'a View, signed: &SignedCommand) -> Result<&'a Request, Rejection> {
-    let request = view.open_request()?;
-    if request.key_id == signed.command.key_id {
-        return Ok(request);
+/// The request that is meant, of the key that the command names; none where it is the tenant.
+fn meant<'a>(
+    view: &'a View,
+    signed: &SignedCommand,
+    named: Option<EventHash>,
+) -> Result<Option<&'a Request>, Rejection> {
+    let unknown = |detail: &str| Rejection::new(ProblemType::UnknownRequest, detail).err();
+    match (named, signed.command.key_id) {
+        (None, None) => Ok(None),
+        (None, Some(_)) => unknown("a hold is on a request, or on the tenant"),
+        (Some(_), key) => match view.open_request()? {
+            request if request.key_id == key => Ok(Some(request)),
+            _ => unknown("the request is for another key"),
+        },
     }
-    Rejection::new(ProblemType::UnknownRequest, "the request is for another key").err()
 }
 
 pub(super) fn place(
@@ -36,10 +44,7 @@ pub(super) fn place(
     let permission = &rules(governance)?.place;
     standing::times(signed, now, standing::lifetime(permission.quorum))?;
     let held_by = standing::quorum(governance, signed, permission)?;
-    let request = params.request.map(|_| meant(view, signed)).transpose()?;
-    if request.is_none() && signed.command.key_id.is_some() {
-        return Rejection::new(ProblemType::UnknownRequest, "a hold is on a request, or on the tenant").err();
-    }
+    let request = meant(view, signed, params.request)?;
     Ok(Event::ActivationHeld(ActivationHeld {
         key_id: request.and_then(|request| request.key_id),
         request: params.request,
@@ -60,7 +65,7 @@ pub(super) fn lift(
     let permission = &rules(governance)?.lift;
     standing::times(signed, now, standing::lifetime(permission.quorum))?;
     let released_by = standing::quorum(governance, signed, permission)?;
-    let request = params.request.map(|_| meant(view, signed)).transpose()?;
+    let request = meant(view, signed, params.request)?;
     let stands = match request {
         Some(request) => request.holds.contains_key(&params.hold),
         None => governance.holds.contains_key(&params.hold),

@@ -42,7 +42,9 @@ pub(super) fn enroll(
     let (principal, fingerprint) = (&params.principal, params.principal.fingerprint());
     new_key(governance, &principal.key)?;
     admins_are_people(principal.kind, &principal.roles)?;
-    one_human_one_name(governance, principal)?;
+    let everyone: Vec<&Principal> = governance.people.values().map(|member| &member.principal).collect();
+    let required = governance.policy.as_ref().is_some_and(|held| held.policy.people.subject_required);
+    one_human_one_name(&everyone, principal, required)?;
     if let Some(other) =
         governance.members().find(|other| other.person == principal.person && other.kind != principal.kind)
     {
@@ -58,21 +60,23 @@ pub(super) fn enroll(
 
 /// INVARIANT (one human, one name): the hash of who somebody is at the identity provider belongs to one person, and a
 /// person to one hash, revoked or not.
-fn one_human_one_name(governance: &Governance, principal: &Principal) -> Result<(), Rejection> {
-    let everyone = || governance.people.values().map(|member| &member.principal);
+pub(super) fn one_human_one_name(
+    everyone: &[&Principal],
+    principal: &Principal,
+    required: bool,
+) -> Result<(), Rejection> {
     let Some(subject) = principal.subject else {
-        let required = governance.policy.as_ref().is_some_and(|held| held.policy.people.subject_required);
-        let known = everyone().any(|other| other.person == principal.person && other.subject.is_some());
+        let known = everyone.iter().any(|other| other.person == principal.person && other.subject.is_some());
         if principal.kind == PrincipalKind::Person && (required || known) {
             let detail = format!("nothing says who `{}` is at the identity provider", principal.person);
             return Rejection::new(ProblemType::SubjectMissing, detail).err();
         }
         return Ok(());
     };
-    let differs = |other: &&Principal| {
+    let differs = |other: &&&Principal| {
         (other.subject == Some(subject)) != (other.person == principal.person) && other.subject.is_some()
     };
-    match everyone().find(differs) {
+    match everyone.iter().find(differs) {
         None => Ok(()),
         Some(other) => {
             let detail = format!("`{}` is enrolled as `{}`, `{}`", principal.person, other.label, other.person);

@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use model::Name;
 
 use crate::command::{
-    approve, context, doctor, export, history, key, policy, principal, request, requests, sign, submit, tenant, up,
-    usage, verify, watch,
+    apply, approve, context, doctor, export, history, inbox, key, policy, principal, request, requests, sign, simulate,
+    submit, tenant, up, usage, verify, watch,
 };
 use crate::context::{Context, Contexts};
 use crate::demo;
@@ -101,9 +101,22 @@ pub enum Command {
     #[command(
         after_long_help = "Example:\n  keylatch request weights-2026 --reason-kind new-service --reason 'release 4 goes live' \\\n    --change-ref CHG-1042 --legal-basis 'GDPR art. 32(1)(a)' --system 'inference endpoint EU' \\\n    --not-before 2026-12-01T08:00Z --until +365d --wait\n\nReasons, changes, provisions and systems are recorded for good, and are what the approvers sign for."
     )]
-    Request(request::RequestArgs),
+    Request(Box<request::RequestArgs>),
     /// List the open requests: who asks, what is missing, when they lapse.
     Requests,
+    /// What waits for you: votes, reviews, keys to look at, each with the command to type.
+    #[command(
+        after_long_help = "Example:\n  keylatch inbox\n  keylatch inbox show 1\n  keylatch inbox show 1 --out approve.json   (the exact bytes, to be checked by hand and signed with\n                                              `keylatch sign approve.json`, also from ssh-agent)"
+    )]
+    Inbox(inbox::InboxArgs),
+    /// Say what an activation comes to, or what a draft would change: who must still sign, what is in the way.
+    #[command(
+        after_long_help = "Nothing is done: the deciding code runs here, on the verified history. Exit code 1 where\nsomething beside signatures is in the way; of a draft, where it holds up what was not held up.\n\nExample:\n  keylatch simulate weights-2026\n  keylatch simulate --policy policy.toml\n  keylatch --json simulate --pack deploy/packs/gdpr-edpb-01-2020.toml | jq '.pending[].after.blocked'"
+    )]
+    Simulate(simulate::SimulateArgs),
+    /// Make keys and requests as a file says. Shows a plan, asks, and does what is not there yet.
+    #[command(after_long_help = apply::HELP)]
+    Apply(apply::ApplyArgs),
     /// Approve a request. Shows exactly what you sign, and asks.
     #[command(
         after_long_help = "Your approval names the hash of the request: any change to what is asked is another\nrequest, and voids it. Who asks does not approve; one person is one vote, whatever keys and roles.\n\nExample:\n  keylatch requests\n  keylatch approve weights-2026 --note 'ticket checked'"
@@ -222,7 +235,10 @@ pub async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Error> {
 async fn with_session(command: Command, session: &mut Session, screen: &mut Screen) -> Result<Exit, Error> {
     match command {
         Command::Key(command) => key::run(command, session, screen).await?,
-        Command::Request(args) => return request::run(args, session, screen).await,
+        Command::Request(args) => return request::run(*args, session, screen).await,
+        Command::Inbox(args) => inbox::run(args, session, screen).await?,
+        Command::Simulate(args) => return simulate::run(args, session, screen).await,
+        Command::Apply(args) => return apply::run(args, session, screen).await,
         Command::Requests => requests::run(session, screen).await?,
         Command::Approve(args) => approve::run_approve(args, session, screen).await?,
         Command::Reject(args) => approve::run_reject(args, session, screen).await?,

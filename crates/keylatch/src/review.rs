@@ -6,9 +6,11 @@
 use journal::sshsig::Signed;
 use lifecycle::state::Request;
 use lifecycle::{Key, Tenant};
+use model::key::Template;
 use model::{Action, Command, Digest, EventHash, Timestamp};
 use serde_json::Value;
 
+use crate::explain;
 use crate::layout::{BOLD, CYAN, DIM, Fields, GREEN, RED, YELLOW, relative, safe, styled, time_from};
 use crate::lookup;
 use crate::reader::{Asked, Known};
@@ -23,6 +25,14 @@ pub fn review(command: &Command, payload: &[u8], signers: &[Signed], known: Opti
     }
     if let Some(request) = request_named(&command.action).zip(known) {
         text.push_str(&of_request(request.0, request.1, now));
+    }
+    if let (Action::ActivationApprove(params), Some(state)) = (&command.action, state)
+        && let Some(whose) = params.on_behalf_of
+    {
+        let whose = safe(&lookup::name(state, whose));
+        text.push_str(&format!(
+            "  {YELLOW}this is the vote of {BOLD}{whose}{BOLD:#}{YELLOW}, not your own{YELLOW:#}\n"
+        ));
     }
     text.push_str(&section("what it says", &parameters(command, payload)));
     text.push_str(&bound(command, state));
@@ -89,7 +99,87 @@ fn of_request(hash: EventHash, known: &Known, now: Timestamp) -> String {
         return format!("  {RED}there is no request {hash} in the verified history{RED:#}\n");
     };
     let heading = format!("the request {}", lookup::short(hash));
-    section(&heading, &request_fields(request, known.asked(hash), state, now))
+    let mut text = section(&heading, &request_fields(request, known.asked(hash), state, now));
+    let many = many_fields(request, known, now);
+    if !many.is_empty() {
+        text.push_str(&section("what it is for", &many));
+    }
+    if let Ok(simulation) = lifecycle::simulate::of_request(state, hash, now) {
+        text.push_str(&section("what comes of it", &explain::fields(&simulation, state, now)));
+    }
+    text
+}
+
+/// How many of a list's keys are shown.
+const FIRST_KEYS: usize = 5;
+
+/// What a request is for that is not for one key alone, or asks for more than signatures: the list (looked up in the log,
+/// its digest, count and root computed anew), the standing authorisation, the emergency, the consumers.
+pub fn many_fields(request: &Request, known: &Known, now: Timestamp) -> Fields {
+    let state = known.state();
+    let mut fields = Fields::default();
+    if request.break_glass {
+        fields.add("emergency", styled(RED, "yes: short-lived, and to be reviewed afterwards"));
+    }
+    if let Some(template) = &request.template {
+        let Template { algorithm, workload, responsibility, jurisdiction, classification, environment, backend } =
+            template;
+        let kind = format!(
+            "{algorithm}, {workload}, {responsibility}, {environment}, {jurisdiction}, {classification}, {backend}"
+        );
+        fields.text("kind of key", kind);
+    }
+    if let Some(standing) = request.standing {
+        let active_for = standing.active_for.map_or("its crypto period".to_owned(), |span| span.to_string());
+        fields.add(
+            "standing",
+            format!(
+                "{BOLD}{} keys that are still to come{BOLD:#}, until {}, each active for {active_for}",
+                standing.count,
+                time_from(standing.until, now)
+            ),
+        );
+    }
+    if let Some(manifest) = request.manifest {
+        fields.add("list", list_of(request, known, manifest.count));
+        fields.text("its SHA-256", manifest.document.to_string());
+        fields.text("its root", manifest.root.to_string());
+    }
+    if request.template.is_some() {
+        fields.add("activated", format!("{} of {}", request.activated, request.keys()));
+    }
+    if !request.consumers.is_empty() {
+        let key = lookup::key_of(state, request);
+        let consumer = |who: &model::Fingerprint| {
+            let has = key.is_some_and(|key| key.acknowledged.contains_key(who));
+            format!("{}{}", lookup::name(state, *who), if has { " (has acknowledged it)" } else { "" })
+        };
+        fields.text("consumers", request.consumers.iter().map(consumer).collect::<Vec<_>>().join("\n"));
+    }
+    fields
+}
+
+fn list_of(request: &Request, known: &Known, count: u32) -> String {
+    let Some(list) = known.list(request) else {
+        return styled(
+            RED,
+            "NOT in the log as the request says it is: digest, count or root differ. Do not approve it",
+        );
+    };
+    let label = |key: model::KeyId| match known.state().keys.get(&key) {
+        Some(key) => format!("{} {} {}", key.spec.label, key.id, key.identity),
+        None => format!("{key}, which is not known here"),
+    };
+    let unknown = list.keys().filter(|key| !known.state().keys.contains_key(key)).count();
+    let mut lines = vec![styled(GREEN, &format!("{count} keys, in the log with this digest and root"))];
+    if unknown > 0 {
+        lines.push(styled(RED, &format!("{unknown} of them are not known here")));
+    }
+    lines.extend(list.keys().take(FIRST_KEYS).map(|key| safe(&label(key))));
+    if list.len() > FIRST_KEYS {
+        lines.push(format!("and {} more", list.len() - FIRST_KEYS));
+    }
+    lines.join("\n")
 }
 
 /// A request in fields: who asks for what and why, what was approved, what is missing.

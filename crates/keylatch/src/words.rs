@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use model::key::{ReasonKind, Responsibility};
+use model::key::{Operation, ReasonKind, Responsibility};
 use model::people::PrincipalKind;
 use model::{Algorithm, Span, Timestamp};
 use serde::Serialize;
@@ -30,6 +30,12 @@ where
 /// An algorithm.
 pub fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
     one_of(&Algorithm::ALL)
+}
+
+/// What a key can be asked to do.
+pub fn operation() -> impl TypedValueParser<Value = Operation> {
+    use Operation::{Decrypt, Encrypt, Sign, Unwrap, Verify, Wrap};
+    one_of(&[Encrypt, Decrypt, Sign, Verify, Wrap, Unwrap])
 }
 
 /// A layer.

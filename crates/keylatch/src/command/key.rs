@@ -19,7 +19,7 @@ pub enum KeyCommand {
     #[command(
         after_long_help = "Example:\n  keylatch key generate weights-2026 --workload model-storage --responsibility model \\\n    --jurisdiction EU --classification secret --environment production \\\n    --asset 'weights of model M, release 4'\n\nThen: keylatch request weights-2026 --reason-kind new-service --reason 'release 4' --wait"
     )]
-    Generate(generate::GenerateArgs),
+    Generate(Box<generate::GenerateArgs>),
     /// List keys.
     List(list::ListArgs),
     /// Show a key: its state, who made it, its open request and what that is missing, its custody.
@@ -64,7 +64,10 @@ pub async fn run(command: KeyCommand, session: &mut Session, screen: &mut Screen
     session.refresh(screen).await?;
     match command {
         KeyCommand::Generate(args) => {
-            let generated = generate::generate(session, screen, args.into()).await?;
+            let generated = {
+                let spec = (*args).spec(session.state())?;
+                generate::generate(session, screen, spec).await?
+            };
             screen.show(&generated)
         }
         KeyCommand::List(args) => screen.show(&list::list(session.known(), &args, session.now())),

@@ -10,13 +10,16 @@
 )]
 #![allow(unreachable_pub, reason = "one binary of modules")]
 
+mod applying;
 mod bad_input;
 mod contexts;
 mod exports;
 mod files;
 mod governed;
 mod identities;
+mod inboxes;
 mod life;
+mod many;
 mod memory;
 mod policies;
 mod processes;
@@ -24,10 +27,12 @@ mod program;
 mod quorums;
 mod requests;
 mod sending;
+mod simulating;
 mod strangers;
 mod subscriber;
 mod up;
 mod watching;
+mod webhook;
 mod world;
 
 use std::path::Path;

@@ -203,7 +203,7 @@ pub(crate) fn quorum_met(
 }
 
 /// When the request wants the key's use to end, where it is activated now.
-fn wanted_end(request: &Request, now: Timestamp) -> Option<Timestamp> {
+pub(crate) fn wanted_end(request: &Request, now: Timestamp) -> Option<Timestamp> {
     let active_for = request.standing.and_then(|standing| standing.active_for);
     request.deactivate_at.or(active_for.map(|active_for| now + active_for))
 }

@@ -23,6 +23,7 @@ use model::event::{CustodyRefused, CustodyUsed, Membership, Place};
 use model::statement::Generated;
 use model::{Action, CommandId, Digest, Event, EventHash, KeyId, KeyState, Name, ProblemType, Timestamp, authority};
 
+pub use chain_of_keys::check_parent;
 pub use generate::may_generate;
 
 use crate::state::{Footprint, View};

@@ -79,10 +79,10 @@ pub fn holes(policy: &Policy, governance: &Governance) -> Vec<Fault> {
             let able = people.iter().filter(|principal| !principal.roles.is_disjoint(roles)).count();
             faults.able(&format!("{at}.{what}"), able, 1, &names(roles));
         }
-        for stage in &rule.stages {
+        for (place, stage) in rule.stages.iter().enumerate() {
             let able = distinct(&voters, |principal| Vote::by(principal).fits(stage));
             let wanted = Missing { stage: stage.clone(), count: usize::from(stage.quorum) };
-            faults.able(&format!("{at}.stage"), able, usize::from(stage.quorum), &wanted.to_string());
+            faults.able(&format!("{at}.stage.{}", place + 1), able, usize::from(stage.quorum), &wanted.to_string());
         }
         if quorum::smallest(rule, &[], &voters).is_none() && faults.0.iter().all(|fault| !fault.at.starts_with(&at)) {
             let what = "its stages can't all be filled: each person has one vote, in one of them";
@@ -351,10 +351,10 @@ fn stages(at: &str, rule: &Rule, faults: &mut Faults) {
         faults.add(&format!("{at}.stage"), what, "add a [[rule.stage]] with a role and a quorum of at least 1");
     }
     faults.quorum(&format!("{at}.stage"), rule.stages.iter().map(|stage| u32::from(stage.quorum)).sum());
-    for stage in &rule.stages {
+    for (place, stage) in rule.stages.iter().enumerate() {
         if stage.quorum == 0 {
             let what = format!("a quorum of nobody for `{}`", stage.role);
-            faults.add(&format!("{at}.stage"), what, "ask for at least 1, or remove the stage");
+            faults.add(&format!("{at}.stage.{}", place + 1), what, "ask for at least 1, or remove the stage");
         }
     }
 }

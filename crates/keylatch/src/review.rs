@@ -3,6 +3,8 @@
 //! The parameters are read from the payload itself, one by one, so that nothing can be signed that is not shown. What
 //! they refer to (a key, a request, the governance) comes from the verified history.
 
+mod meant;
+
 use journal::sshsig::Signed;
 use lifecycle::state::Request;
 use lifecycle::{Key, Tenant};
@@ -23,6 +25,9 @@ pub fn review(command: &Command, payload: &[u8], signers: &[Signed], known: Opti
     }
     if let Some(request) = request_named(&command.action).zip(known) {
         text.push_str(&of_request(request.0, request.1, now));
+    }
+    if let Some(meant) = state.and_then(|state| meant::meant(command, state, now)) {
+        text.push_str(&section("what is meant", &meant));
     }
     text.push_str(&section("what it says", &parameters(command, payload)));
     text.push_str(&bound(command, state));

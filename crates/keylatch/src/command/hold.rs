@@ -22,8 +22,8 @@ use crate::words::{self, name_of};
 pub enum HoldCommand {
     /// Freeze a request, or every activation of the tenant, until it is lifted.
     ///
-    /// Nothing that is held is activated. A hold stops no clock: requests and approvals run out under it as they would
-    /// have. What is active stays active; suspend it where that is meant. Policy says who may place and who may lift.
+    /// Nothing that is held is approved or activated. A hold stops no clock: requests and approvals run out under it as
+    /// they would have. What is active stays active; suspend it where that is meant. Policy says who may place and who may lift.
     #[command(
         after_long_help = "Example:\n  keylatch hold place --request weights-2026 --kind court-order --reference 'Az. 4 O 12/26'\n  keylatch hold place --all --kind incident --reference INC-77"
     )]

@@ -79,7 +79,7 @@ pub enum KeyCommand {
     /// A request can name consumers who must have said so before the key is activated. Give the identity as you have it
     /// from elsewhere: it is compared with the key's, and a wrong one is not signed.
     #[command(
-        after_long_help = "Examples:\n  keylatch key acknowledge weights-2026 --identity kcv:1f2e3d\n  keylatch key acknowledge signer --identity signer.pem --adopted"
+        after_long_help = "Examples:\n  keylatch key acknowledge weights-2026 --key-identity kcv:1f2e3d\n  keylatch key acknowledge signer --key-identity signer.pem --adopted"
     )]
     Acknowledge(acknowledge::AcknowledgeArgs),
     /// Bring the proof that the key which wraps this one, in another tenant, was activated.

@@ -15,7 +15,7 @@ pub use self::check::{Checked, Finding, check, load, run_check};
 use crate::command::{SigningArgs, principal};
 use crate::error::{Error, Exit};
 use crate::layout::DIM;
-use crate::screen::{Screen, Show as _, Shown};
+use crate::screen::{Screen, Shown};
 use crate::session::Session;
 use crate::submit::{Outcome, Signing};
 
@@ -99,10 +99,6 @@ async fn run_adopt(args: AdoptArgs, session: &mut Session, screen: &mut Screen) 
             let json = json!({ "ok": true, "already": true, "version": held.version, "event": held.hash });
             let people = format!("it is in force already, as version {} {DIM}{}{DIM:#}\n", held.version, held.hash);
             return screen.show(&Shown { json, people });
-        }
-        if !screen.is_json() {
-            let names = (format!("version {}", held.version), "this file".to_owned());
-            screen.review(&diff::Diff::between(names, &held.policy, &policy).to_people());
         }
     }
     let outcome = adopt(session, screen, policy, &args.signing.into()).await?;

@@ -14,6 +14,7 @@ mod bad_input;
 mod contexts;
 mod exports;
 mod files;
+mod governing;
 mod identities;
 mod life;
 mod memory;

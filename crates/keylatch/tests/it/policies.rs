@@ -38,7 +38,7 @@ fn faults_are_named_with_their_line() {
     let policy = good();
     finds(&policy.replace("admin_quorum = 2", "admin_quorum = 1"), "admin_quorum", "let at least 2 admins govern");
     let nobody = policy.replacen("role = \"security\"\nquorum = 1", "role = \"security\"\nquorum = 0", 1);
-    finds(&nobody, "[[rule.stage]]", "rule.every-key.stage: a quorum of nobody for `security`");
+    finds(&nobody, "[[rule.stage]]", "rule.every-key.stage.1: a quorum of nobody for `security`");
     let short = policy.replace("pre_active_for = \"1h\"", "pre_active_for = \"0s\"");
     finds(&short, "pre_active_for", "keys.pre_active_for: no time at all");
     let twice = policy.replace("name = \"ed25519\"", "name = \"aes-256-gcm\"");

@@ -27,7 +27,7 @@ pub struct AcknowledgeArgs {
     pub key: String,
     /// The key's identity as you have it from elsewhere: `spki:…`, `kcv:…`, or the file of a public key (PEM or DER).
     #[arg(long, value_name = "IDENTITY")]
-    pub identity: Known,
+    pub key_identity: Known,
     /// You use it. Left out: you know it, and are ready for it.
     #[arg(long)]
     pub adopted: bool,
@@ -108,8 +108,8 @@ fn counterpart(text: &str) -> Result<Counterpart, String> {
 /// Signs that the key is known, or used. The identity must be the key's.
 pub async fn acknowledge(args: AcknowledgeArgs, session: &mut Session, screen: &mut Screen) -> Result<Outcome, Error> {
     let key = lookup::key(session.state(), &args.key)?;
-    let identity = args.identity.of(&key.identity).ok_or_else(|| {
-        let what = format!("you know {}, and key `{}` is {}", args.identity, key.spec.label, key.identity);
+    let identity = args.key_identity.of(&key.identity).ok_or_else(|| {
+        let what = format!("you know {}, and key `{}` is {}", args.key_identity, key.spec.label, key.identity);
         Error::failed(what, "do not use it: find out which of the two is false before anybody signs")
     })?;
     let readiness = if args.adopted { Readiness::Adopted } else { Readiness::Ready };

@@ -158,7 +158,9 @@ fn words(value: &Value) -> String {
                 Value::Array(items) if items.iter().any(Value::is_object) => format!("{name} ({})", words(value)),
                 _ => format!("{name} {}", words(value)),
             };
-            members.iter().map(member).collect::<Vec<_>>().join("; ")
+            let mut members: Vec<(&String, &Value)> = members.iter().collect();
+            members.sort_by_key(|(name, _)| (!matches!(name.as_str(), "name" | "role"), *name));
+            members.into_iter().map(member).collect::<Vec<_>>().join("; ")
         }
         other => other.to_string(),
     }
@@ -207,12 +209,12 @@ mod tests {
         check(
             rule(one.clone()),
             rule(two.clone()),
-            &[("rule.r.stage.b", Stricter, "new: quorum 1; role b"), ("rule.r.stage.a.quorum", Stricter, "1 → 2")],
+            &[("rule.r.stage.b", Stricter, "new: role b; quorum 1"), ("rule.r.stage.a.quorum", Stricter, "1 → 2")],
         );
         check(
             rule(two),
             rule(one),
-            &[("rule.r.stage.a.quorum", Laxer, "2 → 1"), ("rule.r.stage.b", Laxer, "gone: quorum 1; role b")],
+            &[("rule.r.stage.a.quorum", Laxer, "2 → 1"), ("rule.r.stage.b", Laxer, "gone: role b; quorum 1")],
         );
         let rules =
             |names: &[&str]| json!({"rule": names.iter().map(|name| json!({"name": name})).collect::<Vec<_>>()});

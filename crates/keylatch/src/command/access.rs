@@ -10,7 +10,7 @@ use model::command::AccessReview;
 use model::event::Deadline;
 use model::people::{KeyType, PrincipalKind};
 use model::policy::{Rule, Stage};
-use model::{Action, Event, Fingerprint, Principal, Text, Timestamp};
+use model::{Action, Event, Fingerprint, Policy, Principal, Text, Timestamp};
 use serde_json::{Value, json};
 
 use crate::command::SigningArgs;
@@ -97,6 +97,7 @@ struct OfRule {
 #[derive(Clone)]
 struct Person {
     fingerprint: Fingerprint,
+    /// The label, and who it is where that is another name.
     label: String,
     roles: Vec<String>,
     kind: PrincipalKind,
@@ -111,7 +112,6 @@ pub async fn look(session: &mut Session, screen: &mut Screen) -> Result<Access, 
     let (now, governance) = (session.now(), session.governance()?);
     let policy = &governance.policy()?.policy;
     let all = people(governance, &since);
-    let creators = all.iter().filter(|(principal, _)| !principal.roles.is_disjoint(&policy.keys.creators));
     let delegated = governance.delegations.values().filter(|held| held.is_standing(now)).map(|held| {
         let name = |who| lookup::name(session.state(), who);
         format!("{} may vote for {} until {}", name(held.to), name(held.from), time(held.not_after))
@@ -120,7 +120,7 @@ pub async fn look(session: &mut Session, screen: &mut Screen) -> Result<Access, 
     Ok(Access {
         now,
         creating: policy.keys.creators.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-        creators: creators.map(|(_, person)| person.clone()).collect(),
+        creators: creators(policy, &all),
         rules: policy.rules.iter().map(|rule| of_rule(rule, &all)).collect(),
         next: governance.deadlines.iter().find(is_review).cloned(),
         delegated: delegated.collect(),
@@ -146,7 +146,10 @@ fn people<'a>(governance: &'a Governance, since: &BTreeMap<Fingerprint, Timestam
         let fingerprint = principal.fingerprint();
         let person = Person {
             fingerprint,
-            label: principal.label.to_string(),
+            label: match principal.person == principal.label {
+                true => principal.label.to_string(),
+                false => format!("{} ({})", principal.label, principal.person),
+            },
             roles: principal.roles.iter().map(ToString::to_string).collect(),
             kind: principal.kind,
             since: since.get(&fingerprint).copied(),
@@ -154,7 +157,28 @@ fn people<'a>(governance: &'a Governance, since: &BTreeMap<Fingerprint, Timestam
         };
         (principal, person)
     };
-    governance.members().map(person).collect()
+    let mut people: Vec<_> = governance.members().map(person).collect();
+    people.sort_by(|(_, one), (_, other)| one.label.cmp(&other.label));
+    people
+}
+
+/// Who may do what, in a few lines: what a review is about.
+pub(crate) fn in_short(governance: &Governance) -> Vec<(String, String)> {
+    let Some(held) = &governance.policy else { return Vec::new() };
+    let all = people(governance, &BTreeMap::new());
+    let names = |people: &[Person]| people.iter().map(|person| person.label.as_str()).collect::<Vec<_>>().join(", ");
+    let creators: Vec<Person> = creators(&held.policy, &all);
+    let mut lines = vec![("may create".to_owned(), names(&creators))];
+    for rule in held.policy.rules.iter().map(|rule| of_rule(rule, &all)) {
+        let stages = rule.stages.iter().map(|(takes, able)| format!("{takes}: {}", names(able)));
+        lines.push((format!("rule {}", rule.name), stages.collect::<Vec<_>>().join("\n")));
+    }
+    lines
+}
+
+fn creators(policy: &Policy, all: &[(&Principal, Person)]) -> Vec<Person> {
+    let may = all.iter().filter(|(principal, _)| !principal.roles.is_disjoint(&policy.keys.creators));
+    may.map(|(_, person)| person.clone()).collect()
 }
 
 fn of_rule(rule: &Rule, all: &[(&Principal, Person)]) -> OfRule {

@@ -135,7 +135,7 @@ pub(crate) fn already(what: &str, event: EventHash) -> Shown {
 /// Those that stand or are to come; with `all`, every one.
 pub fn list(session: &Session, all: bool) -> Result<Shown, Error> {
     let (state, now) = (session.state(), session.now());
-    let mut table = Table::new(&["DELEGATION", "FROM", "TO", "ROLES", "BEGINS", "ENDS", ""]);
+    let mut table = Table::new(&["DELEGATION", "FROM", "TO", "ROLES", "BEGINS", "ENDS", "STANDS"]);
     let mut json = Vec::new();
     let over = |held: &Delegation| held.ended.is_some() || held.not_after <= now;
     for (hash, held) in session.governance()?.delegations.iter().filter(|(_, held)| all || !over(held)) {

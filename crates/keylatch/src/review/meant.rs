@@ -3,6 +3,7 @@
 use lifecycle::{Governance, Tenant};
 use model::{Action, Command, EventHash, Fingerprint, Name, Timestamp};
 
+use crate::command::access;
 use crate::command::fact::list::in_words;
 use crate::command::policy::diff::Diff;
 use crate::layout::{Fields, RED, safe, styled, time_from};
@@ -20,6 +21,9 @@ pub(super) fn meant(command: &Command, state: &Tenant, now: Timestamp) -> Option
         Action::PrincipalRotate(params) => person(&mut fields, "who", state, params.principal),
         Action::DelegationGrant(params) => person(&mut fields, "to", state, params.to),
         Action::DelegationEnd(params) => delegation(&mut fields, state, params.delegation, now),
+        Action::AccessReview(_) => {
+            access::in_short(governance).iter().for_each(|(name, text)| fields.text(name, text));
+        }
         Action::PolicyAdopt(params) => policy(&mut fields, governance, &params.policy),
         Action::PackDeclare(params) => pack(&mut fields, governance, &params.pack.name),
         Action::FactAssert(params) => fact(&mut fields, command, state, &params.fact, now),
@@ -30,6 +34,10 @@ pub(super) fn meant(command: &Command, state: &Tenant, now: Timestamp) -> Option
                 format!("{label} {id}")
             };
             fields.text("keys", params.keys.iter().map(line).collect::<Vec<_>>().join("\n"));
+        }
+        Action::ActivationHold(params) => {
+            let what = if params.request.is_some() { "the request above" } else { "every activation of the tenant" };
+            fields.text("freezes", what);
         }
         Action::ActivationRelease(params) => hold(&mut fields, state, params.request, params.hold, now),
         Action::ActivationReview(params) => emergency(&mut fields, state, params.activation, now),

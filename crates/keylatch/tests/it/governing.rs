@@ -64,8 +64,18 @@ pub(crate) async fn run_words(platform: &Arc<Platform>, who: &str, words: &[Stri
         Command::Principal(command) => principal::run(command, session, screen).await.map(|()| Exit::Ok),
         other => panic!("not here: {other:?}"),
     };
+    // What people read can be looked at.
     if std::env::var_os("SHOW").is_some() {
-        println!("$ keylatch {}\n{}{}{}", words.join(" "), err.text(), out.text(), match &done { Ok(exit) => format!("[{exit:?}]"), Err(error) => error.to_people() });
+        println!(
+            "$ keylatch {}\n{}{}{}",
+            words.join(" "),
+            err.text(),
+            out.text(),
+            match &done {
+                Ok(exit) => format!("[{exit:?}]"),
+                Err(error) => error.to_people(),
+            }
+        );
     }
     Came { done, out: out.text(), err: err.text() }
 }
@@ -244,7 +254,7 @@ async fn a_key_is_rotated_by_the_old_one_or_by_admins() {
     let (new, newer) = (key_file(folder.path(), "sam-2"), key_file(folder.path(), "sam-3"));
     let why = "--reason-kind rotation --reason 'a new token'";
     let came = run(&platform, "sam", &format!("principal rotate --key {} {why}", new.display())).await;
-    shows(&came.err, &["principal.rotate", "who", "sam (security)", "from now on sign with the new key"]);
+    shows(&came.err, &["principal.rotate", "who", "sam (security)", "from now on the new key signs for you"]);
     came.said();
     let other = run(&platform, "lou", &format!("principal rotate sam --key {} {why}", newer.display())).await.refusal();
     shows(&other, &["and you sign as", "--by-admins"]);
@@ -304,7 +314,10 @@ async fn who_may_create_and_approve_is_looked_at_and_signed() {
     );
     assert!(!shown.contains("bot"), "a program never approves\n{shown}");
     let came = run(&platform, "ann", &format!("{review} {}", cosigned(folder.path(), "bob"))).await;
-    shows(&came.err, &["May create keys", "access.review", "all as it should be", "things still stand so"]);
+    shows(
+        &came.err,
+        &["May create keys", "access.review", "1 of `privacy`: dee, lou", "ray (rae)", "things still stand so"],
+    );
     came.said();
     let json = run(&platform, "ann", "--json access show").await.json();
     assert_eq!(json["rules"][0]["stages"][0]["able"].as_array().unwrap().len(), 5, "{json:#}");

@@ -71,7 +71,7 @@ pub fn show(all: &[Adopted], wanted: u32) -> Result<Shown, Error> {
 pub fn list(all: &[Adopted], session: &Session) -> Shown {
     let state = session.state();
     let last = all.iter().map(|adopted| adopted.version).max();
-    let mut table = Table::new(&["VERSION", "NAME", "ADOPTED", "SIGNED BY", "EVENT", ""]);
+    let mut table = Table::new(&["VERSION", "NAME", "ADOPTED", "SIGNED BY", "EVENT"]);
     for adopted in all {
         let by: Vec<String> = adopted.by.iter().map(|who| lookup::name(state, *who)).collect();
         let in_force = (Some(adopted.version) == last).then(|| Cell::styled(GREEN, "in force"));

@@ -10,6 +10,7 @@ use model::{Action, Fingerprint};
 use crate::command::{ReasonArgs, SigningArgs};
 use crate::error::Error;
 use crate::identity::read_public_key;
+use crate::layout::safe;
 use crate::lookup;
 use crate::screen::Screen;
 use crate::session::Session;
@@ -51,7 +52,11 @@ pub async fn rotate(session: &mut Session, screen: &mut Screen, args: RotateArgs
     let command = session.command(Action::PrincipalRotate(params), None, lifetime(&signing, signatures));
     let outcome = session.carry_out(screen, &command, &signing, Needs { signatures, review: true }).await?;
     if matches!(outcome, Outcome::Recorded(_)) {
-        screen.note("from now on sign with the new key: name it in the context (`identity`), or with --identity");
+        let whose = if by_admins { lookup::name(session.state(), old) } else { "you".to_owned() };
+        let whose = safe(&whose);
+        screen.note(&format!(
+            "from now on the new key signs for {whose}: name it in the context (`identity`), or with --identity"
+        ));
     }
     Ok(outcome)
 }

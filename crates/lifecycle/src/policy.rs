@@ -158,9 +158,9 @@ impl Faults {
 
     fn able(&mut self, at: &str, able: usize, wanted: usize, whom: &str) {
         match able {
-            0 if wanted > 0 => self.add(at, format!("nobody can be {whom}"), "enrol somebody with that role first"),
+            0 if wanted > 0 => self.add(at, format!("nobody here for {whom}"), "enrol somebody with that role first"),
             able if able < wanted => {
-                let what = format!("{wanted} people are asked for, and {able} can be {whom}");
+                let what = format!("{wanted} people are asked for, and {able} could be among them ({whom})");
                 self.add(at, what, "enrol more people with that role, or ask for fewer");
             }
             _ => {}

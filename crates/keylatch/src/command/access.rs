@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::{Args, Subcommand};
 use lifecycle::Governance;
 use lifecycle::quorum::Vote;
-use lifecycle::state::TenantDeadline;
+use lifecycle::state::{Delegation, TenantDeadline};
 use model::command::AccessReview;
 use model::event::Deadline;
 use model::people::{KeyType, PrincipalKind};
@@ -14,6 +14,7 @@ use model::{Action, Event, Fingerprint, Policy, Principal, Text, Timestamp};
 use serde_json::{Value, json};
 
 use crate::command::SigningArgs;
+use crate::command::delegation::gone;
 use crate::error::Error;
 use crate::layout::{BOLD, Cell, DIM, GREEN, RED, Table, YELLOW, safe, styled, time, time_from};
 use crate::lookup;
@@ -112,7 +113,8 @@ pub async fn look(session: &mut Session, screen: &mut Screen) -> Result<Access, 
     let (now, governance) = (session.now(), session.governance()?);
     let policy = &governance.policy()?.policy;
     let all = people(governance, &since);
-    let delegated = governance.delegations.values().filter(|held| held.is_standing(now)).map(|held| {
+    let stands = |held: &&Delegation| held.is_standing(now) && gone(session, held).is_none();
+    let delegated = governance.delegations.values().filter(stands).map(|held| {
         let name = |who| lookup::name(session.state(), who);
         format!("{} may vote for {} until {}", name(held.to), name(held.from), time(held.not_after))
     });

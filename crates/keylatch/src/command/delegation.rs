@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::command::{ConsentArgs, ReasonArgs};
 use crate::error::Error;
-use crate::layout::{Cell, DIM, GREEN, Table, YELLOW, relative, time};
+use crate::layout::{Cell, DIM, GREEN, RED, Table, YELLOW, relative, time};
 use crate::lookup;
 use crate::screen::{Screen, Shown};
 use crate::session::Session;
@@ -139,11 +139,7 @@ pub fn list(session: &Session, all: bool) -> Result<Shown, Error> {
     let mut json = Vec::new();
     let over = |held: &Delegation| held.ended.is_some() || held.not_after <= now;
     for (hash, held) in session.governance()?.delegations.iter().filter(|(_, held)| all || !over(held)) {
-        let standing = match (held.is_standing(now), over(held)) {
-            (true, _) => Cell::styled(GREEN, format!("stands, ends {}", relative(held.not_after, now))),
-            (false, true) => Cell::styled(DIM, if held.ended.is_some() { "was ended" } else { "is over" }),
-            (false, false) => Cell::styled(YELLOW, format!("begins {}", relative(held.not_before, now))),
-        };
+        let standing = standing(session, held);
         let roles: Vec<String> = held.roles.iter().map(Role::to_string).collect();
         table.row([
             Cell::from(lookup::short(*hash)),
@@ -160,11 +156,36 @@ pub fn list(session: &Session, all: bool) -> Result<Shown, Error> {
     Ok(Shown { json: json!({ "ok": true, "delegations": json }), people })
 }
 
+/// How a delegation stands. With the key of either side gone, nobody can vote under it.
+fn standing(session: &Session, held: &Delegation) -> Cell {
+    let now = session.now();
+    if held.ended.is_some() {
+        return Cell::styled(DIM, "was ended");
+    }
+    if held.not_after <= now {
+        return Cell::styled(DIM, "is over");
+    }
+    if let Some(gone) = gone(session, held) {
+        return Cell::styled(RED, format!("void: {gone} is no longer enrolled with this key"));
+    }
+    if held.is_standing(now) {
+        return Cell::styled(GREEN, format!("yes, ends {}", relative(held.not_after, now)));
+    }
+    Cell::styled(YELLOW, format!("begins {}", relative(held.not_before, now)))
+}
+
+/// Whoever of the two is revoked, or has another key by now.
+pub(crate) fn gone(session: &Session, held: &Delegation) -> Option<String> {
+    let governance = session.governance().ok()?;
+    let gone = [held.from, held.to].into_iter().find(|who| governance.member(*who).is_err());
+    gone.map(|who| lookup::name(session.state(), who))
+}
+
 fn one(session: &Session, hash: EventHash, held: &Delegation) -> Value {
     let who = |who| json!({ "fingerprint": who, "label": lookup::name(session.state(), who) });
     json!({
         "delegation": hash, "from": who(held.from), "to": who(held.to), "roles": held.roles,
         "not_before": held.not_before, "not_after": held.not_after, "ended": held.ended,
-        "stands": held.is_standing(session.now()),
+        "stands": held.is_standing(session.now()) && gone(session, held).is_none(),
     })
 }

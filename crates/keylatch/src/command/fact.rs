@@ -30,7 +30,7 @@ pub enum FactCommand {
     /// Gates of legal packs rest on facts; one that is missing, expired or of the wrong kind leaves its gate unknown, and
     /// unknown blocks. Policy says who may assert which fact, and for how long at most. Asserting it anew replaces it.
     #[command(
-        after_long_help = "Examples:\n  keylatch fact list --key weights-2026\n  keylatch fact assert residency --names DE,FR --key weights-2026 --until +90d --evidence 'DC-REG-12'\n  keylatch fact assert module-certificate --text 4999 --until 2027-01-01 --evidence CMVP-4999 --evidence-file 4999.pdf\n  keylatch fact assert screening-clear --flag true --until +24h --evidence SCR-2026-331"
+        after_long_help = "Examples:\n  keylatch fact list --key weights-2026\n  keylatch fact assert residency --names DE,FR --key weights-2026 --until +90d \\\n    --evidence DC-REG-12\n  keylatch fact assert module-certificate --text 4999 --until 2027-01-01 \\\n    --evidence CMVP-4999 --evidence-file 4999.pdf\n  keylatch fact assert screening-clear --flag true --until +24h --evidence SCR-2026-331"
     )]
     Assert(AssertArgs),
     /// Withdraw a fact. Gates that need it are unknown from then on.

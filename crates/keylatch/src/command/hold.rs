@@ -30,7 +30,7 @@ pub enum HoldCommand {
     Place(PlaceArgs),
     /// Lift a hold: only those whom the policy names for that.
     #[command(
-        after_long_help = "Example:\n  keylatch hold list\n  keylatch hold lift 3f2a9c41d0 --reason-kind legal-order --reason 'the order was revoked, Az. 4 O 12/26'"
+        after_long_help = "Example:\n  keylatch hold list\n  keylatch hold lift 3f2a9c41d0 --reason-kind legal-order --reason 'the order was revoked'"
     )]
     Lift(LiftArgs),
     /// List the holds that stand.

@@ -8,14 +8,15 @@ pub mod show;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use lifecycle::state::DeclaredPack;
 use model::command::{Applicability, PackDeclare};
 use model::{Action, Text};
-use serde_json::json;
 
+use crate::command::delegation::already;
 use crate::command::{SigningArgs, principal};
 use crate::error::{Error, Exit};
-use crate::layout::{DIM, YELLOW, time};
-use crate::screen::{Screen, Shown};
+use crate::layout::{YELLOW, time};
+use crate::screen::Screen;
 use crate::session::Session;
 use crate::words::When;
 
@@ -43,7 +44,7 @@ pub enum PackCommand {
     Check(check::CheckArgs),
     /// Declare that a pack applies, or that it does not and why. Takes a quorum of admins.
     #[command(
-        after_long_help = "Examples:\n  keylatch pack declare fips-140-3 --applied 'contract with the agency, section 4' --review-by 2027-06-01 --out fips.json\n  keylatch pack declare ear-740-17 --not-applicable 'nothing is exported from the United States' --review-by +180d --out ear.json\n  keylatch sign fips.json          (another admin)\n  keylatch submit fips.json"
+        after_long_help = "Examples:\n  keylatch pack declare fips-140-3 --applied 'contract with the agency' \\\n    --review-by 2027-06-01 --out fips.json\n  keylatch pack declare ear-740-17 --not-applicable 'nothing leaves the United States' \\\n    --review-by +180d --out ear.json\n  keylatch sign fips.json          (another admin)\n  keylatch submit fips.json"
     )]
     Declare(DeclareArgs),
 }
@@ -123,12 +124,10 @@ pub async fn declare(args: DeclareArgs, session: &mut Session, screen: &mut Scre
         return Err(Error::usage(what, "give a time to come, such as --review-by +180d"));
     }
     let governance = session.governance()?;
-    if let Some(held) = governance.packs.get(&pack.name) {
-        if held.pack == pack && held.applicability == applicability && held.review_by == review_by {
-            let json = json!({ "ok": true, "already": true, "event": held.hash });
-            return screen
-                .show(&Shown { json, people: format!("it is declared so already {DIM}{}{DIM:#}\n", held.hash) });
-        }
+    let same =
+        |held: &&DeclaredPack| held.pack == pack && held.applicability == applicability && held.review_by == review_by;
+    if let Some(held) = governance.packs.get(&pack.name).filter(same) {
+        return screen.show(&already("it is declared so already", held.hash));
     }
     if pack.is_review_late(now) {
         let due = time(pack.review_due);

@@ -12,6 +12,7 @@ use model::{Action, Policy};
 use serde_json::json;
 
 pub use self::check::{Checked, Finding, check, load, run_check};
+use crate::command::delegation::already;
 use crate::command::{SigningArgs, principal};
 use crate::error::{Error, Exit};
 use crate::layout::DIM;
@@ -94,12 +95,8 @@ pub async fn run(command: PolicyCommand, session: &mut Session, screen: &mut Scr
 async fn run_adopt(args: AdoptArgs, session: &mut Session, screen: &mut Screen) -> Result<(), Error> {
     let policy = load(&args.file)?;
     session.refresh(screen).await?;
-    if let Some(held) = &session.governance()?.policy {
-        if held.policy == policy {
-            let json = json!({ "ok": true, "already": true, "version": held.version, "event": held.hash });
-            let people = format!("it is in force already, as version {} {DIM}{}{DIM:#}\n", held.version, held.hash);
-            return screen.show(&Shown { json, people });
-        }
+    if let Some(held) = session.governance()?.policy.as_ref().filter(|held| held.policy == policy) {
+        return screen.show(&already(&format!("it is in force already, as version {}", held.version), held.hash));
     }
     let outcome = adopt(session, screen, policy, &args.signing.into()).await?;
     screen.show(&outcome)

@@ -34,14 +34,14 @@ pub enum PrincipalCommand {
     /// and --subject, a keyed hash of who they are at your identity provider is recorded, so that one human can't be
     /// enrolled under two names. Policy may ask for it.
     #[command(
-        after_long_help = "Example, two admins at one machine:\n  keylatch principal enroll sec-1 --key sec-1.pub --role security-officer --cosign second-admin\n\nTwo admins apart:\n  keylatch principal enroll sec-1 --key sec-1.pub --role security-officer --out enroll.json\n  keylatch sign enroll.json        (the other admin)\n  keylatch submit enroll.json\n\nWith who they are at the identity provider:\n  keylatch principal subject-key subject.key       (once; every admin has the same file)\n  keylatch principal enroll sec-1 --key sec-1.pub --role security-officer --party mp \\\n    --subject-issuer https://login.example.com --subject 00u1abcd --subject-key subject.key --out enroll.json"
+        after_long_help = "Example, two admins at one machine:\n  keylatch principal enroll sec-1 --key sec-1.pub --role security-officer --cosign second-admin\n\nTwo admins apart:\n  keylatch principal enroll sec-1 --key sec-1.pub --role security-officer --out enroll.json\n  keylatch sign enroll.json        (the other admin)\n  keylatch submit enroll.json\n\nWith who they are at the identity provider:\n  keylatch principal subject-key subject.key       (once; every admin has the same file)\n  keylatch principal enroll sec-1 --key sec-1.pub --role security-officer --party mp \\\n    --subject-issuer https://login.example.com --subject 00u1abcd \\\n    --subject-key subject.key --out enroll.json"
     )]
     Enroll(EnrollArgs),
     /// Give a principal other roles. Takes a quorum of admins.
     Change(ChangeArgs),
     /// Put a new SSH key in the place of a principal's old one. The old key vouches for it, or a quorum of admins does.
     #[command(
-        after_long_help = "What the old key approved and nobody has activated yet must be approved again.\n\nExample, your own:\n  ssh-keygen -t ed25519-sk -f ~/.ssh/new\n  keylatch principal rotate --key ~/.ssh/new --reason-kind rotation --reason 'a new token'\n\nWhere the old key is lost, two admins and whoever has the new one:\n  keylatch principal rotate sec-1 --by-admins --key new.pub --reason-kind key-compromise --reason 'lost' --out rotate.json\n  keylatch sign rotate.json        (the other admin, and with the new key)\n  keylatch submit rotate.json"
+        after_long_help = "What the old key approved and nobody has activated yet must be approved again.\n\nExample, your own:\n  ssh-keygen -t ed25519-sk -f ~/.ssh/new\n  keylatch principal rotate --key ~/.ssh/new --reason-kind rotation --reason 'a new token'\n\nWhere the old key is lost, two admins and whoever has the new one:\n  keylatch principal rotate sec-1 --by-admins --key new.pub \\\n    --reason-kind key-compromise --reason 'lost' --out rotate.json\n  keylatch sign rotate.json        (the other admin, and with the new key)\n  keylatch submit rotate.json"
     )]
     Rotate(rotate::RotateArgs),
     /// Make the key under which people's identities are hashed (--subject-key). Needs no platform.

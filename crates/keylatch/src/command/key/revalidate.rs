@@ -47,7 +47,7 @@ pub async fn revalidate(args: RevalidateArgs, session: &mut Session, screen: &mu
     let commands = commands(session, &keys, args.note.as_ref());
     let signing: Signing = args.consent.into();
     look(&keys, &commands, &signing, session, screen);
-    let question = format!("Sign that these {} keys are still wanted ({} commands)?", keys.len(), commands.len());
+    let question = format!("Sign that {} still wanted ({} commands)?", counted(keys.len()), commands.len());
     screen.confirm(&question, signing.yes)?;
     let mut events: Vec<Value> = Vec::new();
     for command in &commands {
@@ -60,7 +60,11 @@ pub async fn revalidate(args: RevalidateArgs, session: &mut Session, screen: &mu
     let next = keys.first().and_then(|key| session.state().keys.get(&key.id)?.revalidate_by);
     let json = json!({ "ok": true, "keys": keys.len(), "events": events, "next_by": next });
     let next = next.map_or(String::new(), |next| format!("; again by {}", time(next)));
-    screen.show(&Shown { json, people: format!("{BOLD}{}{BOLD:#} keys are still wanted{next}\n", keys.len()) })
+    screen.show(&Shown { json, people: format!("{BOLD}{}{BOLD:#} still wanted{next}\n", counted(keys.len())) })
+}
+
+fn counted(keys: usize) -> String {
+    if keys == 1 { "1 key is".to_owned() } else { format!("{keys} keys are") }
 }
 
 /// The keys that are meant, each once. All of them wait.

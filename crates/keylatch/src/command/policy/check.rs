@@ -147,6 +147,7 @@ pub fn check_for(file: &Path, state: &Tenant) -> Result<Checked, Error> {
         let text = read(file)?;
         checked.findings.extend(rules::holes(policy, governance).into_iter().map(|fault| found(&text, fault)));
         checked.findings.extend(of_keys(policy, state, &text));
+        checked.findings.sort_by_key(|finding| (!finding.blocks, finding.line));
     }
     Ok(checked)
 }

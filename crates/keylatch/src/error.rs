@@ -159,7 +159,8 @@ impl Error {
         };
         text.push_str(&format!("  {DIM}→{DIM:#} {}\n", layout::safe(&self.advice())));
         if let Self::Refused(problem) = self {
-            for (name, value) in &problem.members {
+            text.push_str(&crate::explain::blocks_of(problem));
+            for (name, value) in problem.members.iter().filter(|(name, _)| *name != "blocks") {
                 text.push_str(&format!("  {DIM}{}:{DIM:#} {}\n", layout::safe(name), layout::safe(&member(value))));
             }
         }

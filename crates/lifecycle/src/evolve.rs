@@ -7,13 +7,14 @@ use journal::Ring;
 use model::command::PackDeclare;
 use model::event::{
     AccessReviewed, ActivationApproved, ActivationHeld, ActivationLapsed, ActivationReleased, ActivationRequested,
-    AuthorityChanged, Deadline, DeadlineMissed, DeadlineWarned, DelegationEnded, DelegationGranted, DocumentStored,
-    FactAsserted, FactWithdrawn, KeyActivated, KeyGenerated, KeyRevalidated, PackDeclared, ParentAttested,
-    PolicyAdopted, PrincipalChanged, PrincipalEnrolled, PrincipalRevoked, PrincipalRotated, TenantCreated,
+    AuthorityChanged, Deadline, DeadlineWarned, DelegationEnded, DelegationGranted, DocumentStored, FactAsserted,
+    FactWithdrawn, KeyActivated, KeyGenerated, KeyRevalidated, PackDeclared, ParentAttested, PolicyAdopted,
+    PrincipalChanged, PrincipalEnrolled, PrincipalRevoked, PrincipalRotated, TenantCreated,
 };
 use model::policy::Children;
 use model::{
-    Action, Digest, Event, EventHash, Fingerprint, KeyId, KeyState, Name, Policy, Principal, Span, Timestamp, authority,
+    Action, Algorithm, Digest, Event, EventHash, Fingerprint, KeyId, KeyState, Name, Policy, Principal, Span,
+    Timestamp, authority,
 };
 
 use crate::conditions::Ready;
@@ -56,7 +57,12 @@ pub fn evolve(view: &mut View, fact: &Fact<'_>) {
         Event::FactWithdrawn(event) => withdrawn(view, fact, event),
         Event::DocumentStored(event) => stored(view, event),
         Event::DeadlineWarned(event) => warned(view, event),
-        Event::DeadlineMissed(event) => amend(view, |governance| missed(governance, event)),
+        Event::DeadlineMissed(event) => {
+            amend(view, |governance| missed(governance, event.deadline, event.pack.as_ref(), None));
+        }
+        Event::AlgorithmEnded(event) => {
+            amend(view, |governance| missed(governance, Deadline::AlgorithmEnd, None, Some(event.algorithm)));
+        }
         Event::KeyGenerated(event) => view.key = Some(generated(fact, event)),
         Event::KeyRevalidated(event) => revalidated(view, fact, event),
         Event::KeyActivated(event) => activated(view, fact, event),
@@ -217,6 +223,7 @@ fn adopt(governance: &mut Governance, fact: &Fact<'_>, event: &PolicyAdopted) {
     let Some(Action::PolicyAdopt(params)) = fact.action else { return };
     governance.admin_quorum = params.policy.admin_quorum;
     governance.policy = Some(InForce { hash: fact.hash, version: event.version, policy: params.policy.clone() });
+    algorithm_ends(governance, &params.policy, fact.hash);
     let stands = governance.deadlines.iter().find(|deadline| deadline.deadline == Deadline::AccessReview);
     let stands = stands.map(|deadline| deadline.at);
     match &params.policy.people.access_review {
@@ -228,6 +235,28 @@ fn adopt(governance: &mut Governance, fact: &Fact<'_>, event: &PolicyAdopted) {
         }
         Some(_) => {}
         None => governance.deadlines.retain(|deadline| deadline.deadline != Deadline::AccessReview),
+    }
+}
+
+/// The ends of algorithms are the policy's: those of the one before are forgotten, unless they stand as they were.
+fn algorithm_ends(governance: &mut Governance, policy: &Policy, cause: EventHash) {
+    let until = |algorithm: Option<Algorithm>| policy.algorithm(algorithm?)?.allowed_until;
+    governance.deadlines.retain(|one| one.algorithm.is_none() || until(one.algorithm) == Some(one.at));
+    for rule in &policy.algorithms {
+        let (algorithm, Some(at)) = (Some(rule.name), rule.allowed_until) else { continue };
+        if !governance.deadlines.iter().any(|one| one.algorithm == algorithm) {
+            let warn_at = policy.keys.warn_before.map(|before| at.before(before));
+            let deadline = Deadline::AlgorithmEnd;
+            governance.deadlines.push(TenantDeadline {
+                deadline,
+                pack: None,
+                algorithm,
+                at,
+                warn_at,
+                cause,
+                missed: false,
+            });
+        }
     }
 }
 
@@ -262,7 +291,7 @@ fn set_deadline(
 ) {
     governance.deadlines.retain(|other| other.deadline != deadline || other.pack != pack);
     let warn_at = warn_before.map(|before| at.before(before));
-    governance.deadlines.push(TenantDeadline { deadline, pack, at, warn_at, cause, missed: false });
+    governance.deadlines.push(TenantDeadline { deadline, pack, algorithm: None, at, warn_at, cause, missed: false });
 }
 
 fn asserted(view: &mut View, fact: &Fact<'_>, event: &FactAsserted) {
@@ -294,14 +323,15 @@ fn warned(view: &mut View, event: &DeadlineWarned) {
         // A warning changes nothing that people sign against.
         Some(_) => view.key.iter_mut().for_each(|key| key.warned.extend([(event.deadline, event.at)])),
         None => amend(view, |governance| {
-            let warned = |one: &&mut TenantDeadline| one.deadline == event.deadline && one.pack == event.pack;
+            let (pack, algorithm) = (event.pack.as_ref(), event.algorithm);
+            let warned = |one: &&mut TenantDeadline| one.is_like(event.deadline, pack, algorithm);
             governance.deadlines.iter_mut().filter(warned).for_each(|deadline| deadline.warn_at = None);
         }),
     }
 }
 
-fn missed(governance: &mut Governance, event: &DeadlineMissed) {
-    let missed = |one: &&mut TenantDeadline| one.deadline == event.deadline && one.pack == event.pack;
+fn missed(governance: &mut Governance, deadline: Deadline, pack: Option<&Name>, algorithm: Option<Algorithm>) {
+    let missed = |one: &&mut TenantDeadline| one.is_like(deadline, pack, algorithm);
     governance.deadlines.iter_mut().filter(missed).for_each(|deadline| {
         (deadline.missed, deadline.warn_at) = (true, None);
     });

@@ -192,7 +192,7 @@ fn duty(event: &Event) -> Result<Duty, Void> {
         (Event::ActivationLapsed(event), None) => Ok(Duty::LapseRequest(event.request)),
         (Event::KeySuspended(_), Some(key)) => Ok(Duty::Suspend(key)),
         (Event::DeadlineWarned(_), Some(key)) => Ok(Duty::Warn(key)),
-        (Event::DeadlineWarned(_) | Event::DeadlineMissed(_), None) => Ok(Duty::Deadlines),
+        (Event::DeadlineWarned(_) | Event::DeadlineMissed(_) | Event::AlgorithmEnded(_), None) => Ok(Duty::Deadlines),
         (Event::ActivationAuthorized(_), Some(key)) => Ok(Duty::Authorize(key)),
         (Event::KeyActivated(_), Some(key)) => Ok(Duty::Activate(key)),
         (Event::ActivationLapsed(_), Some(key)) => Ok(Duty::Lapse(key)),

@@ -6,6 +6,7 @@
 //! - [`evolve()`] takes a recorded event into the view. It is total: what is recorded is a fact.
 //! - [`judge()`] is how anybody checks what somebody else recorded: it decides again at the event's time, and compares.
 //!   Services, the command line and the offline verifier run these three.
+//! - [`simulate`] runs the same on a copy, for whoever wants to know beforehand, and under rules that are a draft.
 //! - [`due()`] says what the passing of time, or an earlier event, calls for next.
 
 pub mod clearance;
@@ -22,6 +23,7 @@ pub mod quorum;
 pub mod rejection;
 #[cfg(feature = "testing")]
 pub mod scenario;
+pub mod simulate;
 pub mod standing;
 pub mod state;
 pub mod tenant;

@@ -141,15 +141,21 @@ pub(crate) fn is_the_askers(
     })
 }
 
-/// Whether an approval has not run out. One of what goes on for a while is good for that while, where it was good when the
-/// request was authorised: what ran out while others were still to approve does not come back.
+/// Whether an approval has not run out.
 fn is_fresh(rule: &Rule, request: &Request, approval: &Approval, now: Timestamp) -> bool {
+    now < good_until(rule, request, approval)
+}
+
+/// When an approval runs out, by its own word and by the policy's now. One of what goes on for a while is good for that
+/// while, where it was good when the request was authorised: what ran out while others were still to approve does not come
+/// back.
+pub fn good_until(rule: &Rule, request: &Request, approval: &Approval) -> Timestamp {
     let collected = approval.at + rule.approval_valid_for;
-    let good_until = match (&request.standing, &rule.standing, request.authorized) {
+    let by_policy = match (&request.standing, &rule.standing, request.authorized) {
         (Some(_), Some(standing), Some(authorized)) if authorized.at < collected => approval.at + standing.window_max,
         _ => collected,
     };
-    now < request.runs_out(approval) && now < good_until
+    by_policy.min(request.runs_out(approval))
 }
 
 /// The vote that an approval is by its signer's standing now.

@@ -13,8 +13,8 @@ use model::pack::{Fact, Pack};
 use model::policy::Rule;
 use model::text::{Base64, Text};
 use model::{
-    CommandId, Digest, EventHash, Fingerprint, KeyId, KeySpec, KeyState, Name, Policy, Principal, Role, Sequence, Span,
-    TenantId, Timestamp,
+    Algorithm, CommandId, Digest, EventHash, Fingerprint, KeyId, KeySpec, KeyState, Name, Policy, Principal, Role,
+    Sequence, Span, TenantId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -136,17 +136,24 @@ pub struct TenantDeadline {
     pub deadline: Deadline,
     /// The legal pack, where it is about one.
     pub pack: Option<Name>,
+    /// The algorithm, where it is about one.
+    pub algorithm: Option<Algorithm>,
     /// By when.
     pub at: Timestamp,
     /// When a warning is recorded.
     pub warn_at: Option<Timestamp>,
     /// The event that set the time.
     pub cause: EventHash,
-    /// Whether it was missed, and that was recorded.
+    /// Whether it has passed, and that was recorded.
     pub missed: bool,
 }
 
 impl TenantDeadline {
+    /// Whether it is the same one, with another time perhaps.
+    pub fn is_like(&self, deadline: Deadline, pack: Option<&Name>, algorithm: Option<Algorithm>) -> bool {
+        self.deadline == deadline && self.pack.as_ref() == pack && self.algorithm == algorithm
+    }
+
     /// When something is next to be recorded of it.
     pub fn next(&self) -> Option<Timestamp> {
         let missed = (!self.missed).then_some(self.at);

@@ -894,11 +894,22 @@ mod tests {
     #[test]
     fn rejects_what_is_not_exactly_a_command() {
         rejects(|text| text.replace("activation.approve", "activation.bless"));
-        rejects(|text| text.replace(r#""key_id":"01930000-0000-7000-8000-000000000001","#, ""));
         rejects(|text| text.replace("key_id", "keyId"));
         rejects(|text| text.replace(r#""request":"#, r#""also":1,"request":"#));
         rejects(|text| text.replace("17:00:00.000Z", "17:00:00Z"));
         rejects(|text| text.replace("activation.approve", "policy.adopt"));
         rejects(|text| format!("{text}{text}"));
+    }
+
+    #[test]
+    fn what_is_about_one_key_names_it() {
+        let without = |text: &str| text.replace(r#""key_id":"01930000-0000-7000-8000-000000000001","#, "");
+        let prove = APPROVE.replace("activation.approve", "key.prove");
+        let params = r#""params":{"request":"f3e559a86a9286c1990c49a0e382abb7fe63f0517e886f4070d47f1f8c2f392b"}"#;
+        let prove = prove.replace(params, r#""params":{"challenge":"AAAA"}"#);
+        assert!(Command::parse(prove.as_bytes()).is_ok());
+        assert!(Command::parse(without(&prove).as_bytes()).is_err());
+        // An approval may be of a request for many keys.
+        assert!(Command::parse(without(APPROVE).as_bytes()).is_ok());
     }
 }

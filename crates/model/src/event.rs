@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::{Counterpart, HoldKind, Manifest, Readiness, Standing};
 use crate::dsse::Envelope;
 use crate::id::{CommandId, Digest, EventHash, Fingerprint, KeyId, Malformed};
-use crate::key::{KeyIdentity, KeySpec, KeyState, Operation, Reason, Template, TenantClass};
+use crate::key::{Algorithm, KeyIdentity, KeySpec, KeyState, Operation, Reason, Template, TenantClass};
 use crate::people::{Principal, PublicKey, Role, ServiceRole};
 use crate::text::{Base64, Name, Text};
 use crate::time::{Span, Timestamp};
@@ -122,6 +122,8 @@ events! {
     DeadlineWarned = "deadline.warned", [Expirer];
     /// A deadline has passed, and what was due was not done: an exception.
     DeadlineMissed = "deadline.missed", [Expirer];
+    /// An algorithm is no longer allowed, and no key of it is active any more.
+    AlgorithmEnded = "algorithm.ended", [Expirer];
     /// Keys that wait for their activation are still wanted.
     KeyRevalidated = "key.revalidated", [Issuer];
     /// A key exists, pre-active.
@@ -214,6 +216,7 @@ impl Event {
             | Self::PolicyAdopted(_)
             | Self::PackDeclared(_)
             | Self::DocumentStored(_)
+            | Self::AlgorithmEnded(_)
             | Self::KeyRevalidated(_)
             | Self::CheckpointSigned(_) => None,
             Self::KeyGenerated(KeyGenerated { key_id, .. })
@@ -282,6 +285,7 @@ impl Event {
             | Self::KeyExpired(_)
             | Self::DeadlineWarned(_)
             | Self::DeadlineMissed(_)
+            | Self::AlgorithmEnded(_)
             | Self::ActivationAuthorized(_)
             | Self::ActivationLapsed(_)
             | Self::CustodyApplied(_)
@@ -522,6 +526,8 @@ pub enum Deadline {
     PackReview,
     /// A legal pack's own review is due: what it says of the law may be out of date.
     PackSource,
+    /// An algorithm is no longer allowed.
+    AlgorithmEnd,
 }
 
 /// Data of `deadline.warned`.
@@ -536,9 +542,24 @@ pub struct DeadlineWarned {
     /// The legal pack, where it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pack: Option<Name>,
+    /// The algorithm, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<Algorithm>,
     /// When.
     pub at: Timestamp,
     /// The event that set that time.
+    pub cause: EventHash,
+}
+
+/// Data of `algorithm.ended`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AlgorithmEnded {
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// From when on it is not allowed.
+    pub at: Timestamp,
+    /// The `policy.adopted` that says so.
     pub cause: EventHash,
 }
 

@@ -148,7 +148,11 @@ fn detail(event: &Event, state: &Tenant) -> String {
         Event::FactAsserted(data) => format!("{}, {}", data.fact, until(data.valid_until)),
         Event::FactWithdrawn(data) => data.fact.to_string(),
         Event::DocumentStored(data) => format!("part {} of {}", data.part + 1, data.parts),
-        Event::DeadlineWarned(data) => format!("{}{} {}", name_of(&data.deadline), of(data.pack.as_ref()), by(data.at)),
+        Event::DeadlineWarned(data) => {
+            let about = data.algorithm.map_or_else(|| of(data.pack.as_ref()), |algorithm| format!(" of {algorithm}"));
+            format!("{}{about} {}", name_of(&data.deadline), by(data.at))
+        }
+        Event::AlgorithmEnded(data) => format!("{}, {}", data.algorithm, by(data.at)),
         Event::DeadlineMissed(data) => format!("{}{} {}", name_of(&data.deadline), of(data.pack.as_ref()), by(data.at)),
         Event::KeyRevalidated(data) => format!("{} keys, the next {}", data.keys.len(), by(data.next_by)),
         Event::ActivationHeld(data) => {

@@ -89,15 +89,10 @@ pub fn key_of(name: &str) -> SigningKey {
 }
 
 pub fn principal(who: &str, roles: &str) -> Principal {
-    Principal {
-        key: KeyInHand::new(key_of(who)).public_key().clone(),
-        label: who.parse().unwrap(),
-        kind: if who == "app" { PrincipalKind::Workload } else { PrincipalKind::Person },
-        person: who.parse().unwrap(),
-        roles: roles.split(',').map(|role| role.parse().unwrap()).collect(),
-        subject: None,
-        party: None,
-    }
+    let kind = if who == "app" { PrincipalKind::Workload } else { PrincipalKind::Person };
+    let roles = roles.split(',').map(|role| role.parse().unwrap()).collect();
+    let name: Name = who.parse().unwrap();
+    Principal::new(KeyInHand::new(key_of(who)).public_key().clone(), name.clone(), kind, name, roles)
 }
 
 pub fn signed(tenant: TenantId, action: Action, key_id: Option<KeyId>, who: &str) -> Arc<SignedCommand> {

@@ -182,14 +182,7 @@ pub(super) fn approve(
     let assurance = signed.signers.first().and_then(assurance).filter(|_| governance.authority.rules >= 2);
     let on_behalf_of = params.on_behalf_of;
     let approval = Approval { hash: EventHash::ZERO, by: approved_by, at: now, expires_at, on_behalf_of, assurance };
-    let vote = vote(governance, rule, &approval, now)?;
-    not_the_askers(governance, request, &vote, &approval, now)?;
-    not_held(governance, request)?;
-    let votes = quorum::votes(governance, rule, request, now);
-    if request.authorized.is_some() && quorum::assess(rule, &votes).is_met() {
-        return nothing_due("the request is authorised already").err();
-    }
-    is_new(rule, &votes, &vote)?;
+    may_approve(view, &approval, now)?;
     Ok(Event::ActivationApproved(ActivationApproved {
         key_id: request.key_id,
         request: request.hash,
@@ -199,6 +192,22 @@ pub(super) fn approve(
         expires_at,
         command: signed.envelope.clone(),
     }))
+}
+
+/// Whether an approval would be taken now, and which vote it is. The one place that says so: for the decision, and for whoever
+/// wants to know beforehand.
+pub(crate) fn may_approve(view: &View, approval: &Approval, now: Timestamp) -> Result<Vote, Rejection> {
+    let (governance, request) = (view.governance()?, view.open_request()?);
+    let rule = governance.policy()?.rule_of(request, view.key.as_ref())?;
+    let vote = vote(governance, rule, approval, now)?;
+    not_the_askers(governance, request, &vote, approval, now)?;
+    not_held(governance, request)?;
+    let votes = quorum::votes(governance, rule, request, now);
+    if request.authorized.is_some() && quorum::assess(rule, &votes).is_met() {
+        return nothing_due("the request is authorised already").err();
+    }
+    is_new(rule, &votes, &vote)?;
+    Ok(vote)
 }
 
 /// What a hardware key said of whoever signed with it.

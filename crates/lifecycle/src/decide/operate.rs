@@ -4,7 +4,7 @@ use journal::command::SignedCommand;
 use model::command::{KeyCompromise, KeyDeactivate, KeyDestroy, KeyResume, KeySuspend};
 use model::event::{KeyCompromised, KeyDeactivated, KeyDestroyed, KeyExpired, KeyResumed, KeySuspended};
 use model::policy::{Operations, Permission};
-use model::{Event, KeyState, ProblemType, Timestamp};
+use model::{Event, EventHash, KeyState, ProblemType, Timestamp};
 
 use super::{not_yet, nothing_due, unchanged};
 use crate::state::{Key, View};
@@ -153,16 +153,26 @@ pub(super) fn destroy_expired(view: &View) -> Result<Event, Rejection> {
     }
 }
 
-/// The crypto period is over, or the end that was asked for has come.
+/// The policy in force, where it no longer allows the key's algorithm: it may have brought the end forward since the key was
+/// activated.
+fn algorithm_ended(view: &View, key: &Key, now: Timestamp) -> Option<EventHash> {
+    let policy = view.governance.as_ref()?.policy.as_ref()?;
+    let until = policy.policy.algorithm(key.spec.algorithm)?.allowed_until?;
+    (until <= now).then_some(policy.hash)
+}
+
+/// The crypto period is over, its algorithm has ended, or the end that was asked for has come.
 pub(super) fn end_crypto_period(view: &View, now: Timestamp) -> Result<Event, Rejection> {
     let key = view.key()?;
     let in_use = matches!(key.state, KeyState::Active | KeyState::Suspended);
     let Some(activation) = key.activation.filter(|_| in_use) else {
         return nothing_due("the key is not in use").err();
     };
-    if now < activation.deactivate_at {
-        return not_yet(activation.deactivate_at).err();
-    }
-    let (reason, command, cause) = (None, None, Some(activation.hash));
+    let cause = match algorithm_ended(view, key, now) {
+        _ if activation.deactivate_at <= now => activation.hash,
+        Some(policy) => policy,
+        None => return not_yet(activation.deactivate_at).err(),
+    };
+    let (reason, command, cause) = (None, None, Some(cause));
     Ok(Event::KeyDeactivated(KeyDeactivated { key_id: key.id, reason, command, cause }))
 }

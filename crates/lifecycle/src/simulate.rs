@@ -406,7 +406,8 @@ fn lapses(
     let mut lapses: Vec<Lapse> = Vec::new();
     let mut add = |at, what| lapses.push(Lapse { at, what });
     if let Some((request, rule)) = request {
-        request.ends_at().into_iter().for_each(|at| add(at, Lapsing::Request));
+        let is_made = request.hash != EventHash::ZERO;
+        request.ends_at().filter(|_| is_made).into_iter().for_each(|at| add(at, Lapsing::Request));
         for approval in &request.approvals {
             add(quorum::good_until(rule, request, approval), Lapsing::Approval(approval.by));
         }

@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use model::Name;
 
 use crate::command::{
-    apply, approve, context, doctor, export, history, inbox, key, policy, principal, request, requests, sign, simulate,
-    submit, tenant, up, usage, verify, watch,
+    access, apply, approve, context, delegation, doctor, export, fact, history, hold, inbox, key, pack, policy,
+    principal, request, requests, sign, simulate, submit, tenant, up, usage, verify, watch,
 };
 use crate::context::{Context, Contexts};
 use crate::demo;
@@ -94,7 +94,7 @@ pub enum Command {
     /// Contexts: which platform, which tenant, under which root, as whom.
     #[command(subcommand)]
     Context(context::ContextCommand),
-    /// Keys: generate, list, show, prove, suspend, resume, deactivate, destroy.
+    /// Keys: generate, list, show, prove, suspend, resume, deactivate, destroy; revalidate, review, acknowledge.
     #[command(subcommand)]
     Key(key::KeyCommand),
     /// Ask for a key's activation.
@@ -126,12 +126,27 @@ pub enum Command {
     Reject(approve::RefuseArgs),
     /// Take a request back: who asked, or an admin. Shows exactly what you sign, and asks.
     Cancel(approve::RefuseArgs),
-    /// People and workloads: enroll, change, revoke, list, show.
+    /// People and workloads: enroll, change, rotate, revoke, list, show.
     #[command(subcommand)]
     Principal(principal::PrincipalCommand),
-    /// The policy: check a file, show the one in force, adopt one.
+    /// Delegations: let somebody else vote in your place for a while.
+    #[command(subcommand)]
+    Delegation(delegation::DelegationCommand),
+    /// Access: who may create keys and who may approve; sign that you looked at it.
+    #[command(subcommand)]
+    Access(access::AccessCommand),
+    /// The policy: check a file, show, compare, adopt, and every one that there was.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Legal packs: list, show, check, declare.
+    #[command(subcommand)]
+    Pack(pack::PackCommand),
+    /// Facts that legal packs rest on: assert, withdraw, list.
+    #[command(subcommand)]
+    Fact(fact::FactCommand),
+    /// Holds: freeze a request or every activation, and lift that.
+    #[command(subcommand)]
+    Hold(hold::HoldCommand),
     /// Add your signature to a command that somebody else made (--out). Shows exactly what you sign, and asks.
     #[command(after_long_help = "Example:\n  keylatch sign enroll.json\n  keylatch submit enroll.json")]
     Sign(sign::SignArgs),
@@ -219,7 +234,16 @@ pub async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Error> {
             let contexts = Contexts::from_environment()?;
             context::run(command, &contexts, global.context.as_ref(), global.identity, screen)?;
         }
-        Command::Policy(policy::PolicyCommand::Check { file }) => return policy::run_check(&file, screen),
+        Command::Policy(policy::PolicyCommand::Check(args)) => return policy::run_check(&args, &global, screen).await,
+        Command::Pack(command) => {
+            if let Some(done) = pack::run_offline(&command, screen) {
+                return done;
+            }
+            return pack::run(command, &mut global.session().await?, screen).await;
+        }
+        Command::Principal(principal::PrincipalCommand::SubjectKey { file }) => {
+            screen.show(&principal::subject::make_key(&file)?)?;
+        }
         Command::Verify(args) => return verify::run(args, screen),
         Command::Doctor(args) => return doctor::run(args, &global, screen).await,
         Command::Sign(args) if args.offline => sign_offline(&args, &global, screen)?,
@@ -244,7 +268,11 @@ async fn with_session(command: Command, session: &mut Session, screen: &mut Scre
         Command::Reject(args) => approve::run_reject(args, session, screen).await?,
         Command::Cancel(args) => approve::run_cancel(args, session, screen).await?,
         Command::Principal(command) => principal::run(command, session, screen).await?,
+        Command::Delegation(command) => delegation::run(command, session, screen).await?,
+        Command::Access(command) => access::run(command, session, screen).await?,
         Command::Policy(command) => return policy::run(command, session, screen).await,
+        Command::Fact(command) => fact::run(command, session, screen).await?,
+        Command::Hold(command) => hold::run(command, session, screen).await?,
         Command::Sign(args) => sign::run(args, session, screen).await?,
         Command::Submit(args) => submit::run(args, session, screen).await?,
         Command::Use(command) => return usage::run(command, session, screen).await,
@@ -255,6 +283,7 @@ async fn with_session(command: Command, session: &mut Session, screen: &mut Scre
         | Command::Tenant(_)
         | Command::Demo(_)
         | Command::Context(_)
+        | Command::Pack(_)
         | Command::Verify(_)
         | Command::Doctor(_) => {
             return Err(Error::usage("this command needs no session", "tell the authors"));

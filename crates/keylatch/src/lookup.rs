@@ -129,6 +129,26 @@ pub fn rule_of<'a>(
     Some((governance, rule))
 }
 
+/// The hash among these that begins like this. `what` says what they are of, and where they are listed.
+pub fn hash(
+    mut among: impl Iterator<Item = EventHash>,
+    named: &str,
+    (what, see): (&str, &str),
+) -> Result<EventHash, Error> {
+    let named = named.to_ascii_lowercase();
+    let is_hex = named.len() >= PREFIX_MIN && named.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let advice = format!("give at least {PREFIX_MIN} letters of its hash; see `{see}`");
+    if !is_hex {
+        return Err(Error::usage(format!("`{named}` is not the beginning of a hash"), advice));
+    }
+    let mut begins = |hash: &EventHash| hash.to_string().starts_with(&named);
+    match (among.find(&mut begins), among.find(&mut begins)) {
+        (Some(hash), None) => Ok(hash),
+        (Some(_), Some(_)) => Err(Error::usage(format!("`{named}` begins several hashes"), advice)),
+        (None, _) => Err(Error::usage(format!("there is no {what} `{named}` here"), advice)),
+    }
+}
+
 /// A hash as people give it on: its beginning.
 pub fn short(hash: EventHash) -> String {
     hash.to_string().chars().take(12).collect()

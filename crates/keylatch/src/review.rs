@@ -3,6 +3,8 @@
 //! The parameters are read from the payload itself, one by one, so that nothing can be signed that is not shown. What
 //! they refer to (a key, a request, the governance) comes from the verified history.
 
+mod meant;
+
 use journal::sshsig::Signed;
 use lifecycle::state::Request;
 use lifecycle::{Key, Tenant};
@@ -33,6 +35,9 @@ pub fn review(command: &Command, payload: &[u8], signers: &[Signed], known: Opti
         text.push_str(&format!(
             "  {YELLOW}this is the vote of {BOLD}{whose}{BOLD:#}{YELLOW}, not your own{YELLOW:#}\n"
         ));
+    }
+    if let Some(meant) = state.and_then(|state| meant::meant(command, state, now)) {
+        text.push_str(&section("what is meant", &meant));
     }
     text.push_str(&section("what it says", &parameters(command, payload)));
     text.push_str(&bound(command, state));
@@ -89,6 +94,8 @@ fn request_named(action: &Action) -> Option<EventHash> {
         Action::ActivationApprove(params) => Some(params.request),
         Action::ActivationReject(params) => Some(params.request),
         Action::ActivationCancel(params) => Some(params.request),
+        Action::ActivationHold(params) => params.request,
+        Action::ActivationRelease(params) => params.request,
         _ => None,
     }
 }
@@ -252,7 +259,7 @@ fn missing(request: &Request, state: &Tenant, now: Timestamp) -> String {
     }
 }
 
-/// Every parameter, as it stands in the payload. A policy is shown as the TOML that people write.
+/// Every parameter, as it stands in the payload. A policy and a legal pack are shown as the TOML that people write.
 fn parameters(command: &Command, payload: &[u8]) -> Fields {
     let mut fields = Fields::default();
     let payload: Value = serde_json::from_slice(payload).unwrap_or_default();
@@ -261,6 +268,9 @@ fn parameters(command: &Command, payload: &[u8]) -> Fields {
         match &command.action {
             Action::PolicyAdopt(adopt) if name == "policy" => {
                 fields.text("policy", toml::to_string(&adopt.policy).unwrap_or_else(|_| value.to_string()));
+            }
+            Action::PackDeclare(declare) if name == "pack" => {
+                fields.text("pack", toml::to_string(&declare.pack).unwrap_or_else(|_| value.to_string()));
             }
             _ => add(&mut fields, name, value),
         }
@@ -292,7 +302,11 @@ fn bound(command: &Command, state: Option<&Tenant>) -> String {
         Action::PrincipalEnroll(params) => Some(params.against),
         Action::PrincipalChange(params) => Some(params.against),
         Action::PrincipalRevoke(params) => Some(params.against),
+        Action::PrincipalRotate(params) => Some(params.against),
+        Action::DelegationGrant(params) => Some(params.against),
+        Action::AccessReview(params) => Some(params.against),
         Action::PolicyAdopt(params) => Some(params.against),
+        Action::PackDeclare(params) => Some(params.against),
         _ => None,
     };
     let of_key = match &command.action {

@@ -3,7 +3,8 @@
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use model::key::{Operation, ReasonKind, Responsibility};
+use model::command::HoldKind;
+use model::key::{Operation, Party, ReasonKind, Responsibility};
 use model::people::PrincipalKind;
 use model::{Algorithm, Span, Timestamp};
 use serde::Serialize;
@@ -52,6 +53,16 @@ pub fn reason_kind() -> impl TypedValueParser<Value = ReasonKind> {
 /// Person or workload.
 pub fn principal_kind() -> impl TypedValueParser<Value = PrincipalKind> {
     one_of(&[PrincipalKind::Person, PrincipalKind::Workload])
+}
+
+/// A party of the AI supply chain.
+pub fn party() -> impl TypedValueParser<Value = Party> {
+    one_of(&[Party::Csp, Party::Mp, Party::Ap])
+}
+
+/// A kind of hold.
+pub fn hold_kind() -> impl TypedValueParser<Value = HoldKind> {
+    one_of(&[HoldKind::LegalHold, HoldKind::CourtOrder, HoldKind::Incident])
 }
 
 /// A time as people give it: an instant, a day, or so long from now.

@@ -10,9 +10,10 @@ use model::key::KeyIdentity;
 use model::pack::{Fact, FactScope, Pack};
 use model::{EventHash, Name, ProblemType, Timestamp};
 
-use crate::Rejection;
 use crate::gate::{Circumstances, Compiled, Finding, Outcome};
+use crate::policy::Fault;
 use crate::state::{DeclaredPack, Governance, HeldFact, Key, Request};
+use crate::{Rejection, clearance, quorum};
 
 /// A pack's gates, ready to be evaluated: made when first asked for. It is what it was made from, so any two are equal.
 #[derive(Clone, Default)]
@@ -66,6 +67,59 @@ pub fn findings(governance: &Governance, key: &Key, request: &Request, moment: M
     applied.into_iter().map(of_pack).collect()
 }
 
+/// The times and votes that a key's gates would be asked about, were it activated now under this request.
+pub fn moment(governance: &Governance, key: &Key, request: &Request, now: Timestamp) -> Moment {
+    let held = governance.policy.as_ref();
+    let rule = held.and_then(|held| held.rule_of(request, Some(key)).ok());
+    let wanted = clearance::wanted_end(request, now);
+    let (algorithm, operations) = (key.spec.algorithm, key.spec.operations());
+    let ends = held
+        .zip(rule)
+        .and_then(|(held, rule)| clearance::ends(&held.policy, rule, algorithm, &operations, wanted, now).ok());
+    let approvers = rule.map_or(0, |rule| quorum::votes(governance, rule, request, now).len());
+    let approvers = u32::try_from(approvers).unwrap_or(u32::MAX);
+    Moment { now, activate_at: now, deactivate_at: ends.unwrap_or(now), approvers }
+}
+
+/// What a pack's gates come to, or would come to where it is not declared; or why it is none.
+pub fn asked(
+    governance: &Governance,
+    key: &Key,
+    request: &Request,
+    moment: Moment,
+    pack: &Pack,
+) -> Result<Vec<Finding>, Vec<Fault>> {
+    let compiled = Compiled::new(pack)?;
+    let standing = standing(governance, key, pack);
+    Ok(compiled.evaluate(&circumstances(key, request, moment, &facts(standing))))
+}
+
+fn facts(standing: BTreeMap<&Name, &HeldFact>) -> BTreeMap<Name, Fact> {
+    standing.into_iter().map(|(name, held)| (name.clone(), held.fact.clone())).collect()
+}
+
+fn circumstances<'a>(
+    key: &'a Key,
+    request: &'a Request,
+    moment: Moment,
+    facts: &'a BTreeMap<Name, Fact>,
+) -> Circumstances<'a> {
+    Circumstances {
+        now: moment.now,
+        spec: &key.spec,
+        owner: key.spec.owner.as_ref(),
+        key_pair: matches!(key.identity, KeyIdentity::PublicKey(_)),
+        created_at: key.created_at,
+        activate_at: moment.activate_at,
+        deactivate_at: moment.deactivate_at,
+        legal_basis: &request.legal_basis,
+        affected_systems: &request.affected_systems,
+        change_ref: request.change_ref.as_ref(),
+        approvers: moment.approvers,
+        facts,
+    }
+}
+
 /// The facts that stand for a pack's gates, each from where the pack says that it is asserted: of the key, of the tenant, or
 /// of either, the key's own before the tenant's.
 fn standing<'a>(governance: &'a Governance, key: &'a Key, pack: &Pack) -> BTreeMap<&'a Name, &'a HeldFact> {
@@ -83,23 +137,8 @@ fn of_pack(
     moment: Moment,
     declared: &DeclaredPack,
 ) -> PackFindings {
-    let standing = standing(governance, key, &declared.pack);
-    let facts: BTreeMap<Name, Fact> =
-        standing.into_iter().map(|(name, held)| (name.clone(), held.fact.clone())).collect();
-    let circumstances = Circumstances {
-        now: moment.now,
-        spec: &key.spec,
-        owner: key.spec.owner.as_ref(),
-        key_pair: matches!(key.identity, KeyIdentity::PublicKey(_)),
-        created_at: key.created_at,
-        activate_at: moment.activate_at,
-        deactivate_at: moment.deactivate_at,
-        legal_basis: &request.legal_basis,
-        affected_systems: &request.affected_systems,
-        change_ref: request.change_ref.as_ref(),
-        approvers: moment.approvers,
-        facts: &facts,
-    };
+    let facts = facts(standing(governance, key, &declared.pack));
+    let circumstances = circumstances(key, request, moment, &facts);
     let compiled = declared.compiled.0.get_or_init(|| Compiled::new(&declared.pack).ok());
     let findings = match compiled {
         Some(compiled) => compiled.evaluate(&circumstances),

@@ -24,6 +24,7 @@ use model::statement::Generated;
 use model::{Action, CommandId, Digest, Event, EventHash, KeyId, KeyState, Name, ProblemType, Timestamp, authority};
 
 pub(crate) use activation::may_approve;
+pub use chain_of_keys::check_parent;
 pub use deadline::next_passed;
 pub use generate::may_generate;
 

@@ -79,10 +79,10 @@ pub fn holes(policy: &Policy, governance: &Governance) -> Vec<Fault> {
             let able = people.iter().filter(|principal| !principal.roles.is_disjoint(roles)).count();
             faults.able(&format!("{at}.{what}"), able, 1, &names(roles));
         }
-        for stage in &rule.stages {
+        for (place, stage) in rule.stages.iter().enumerate() {
             let able = distinct(&voters, |principal| Vote::by(principal).fits(stage));
             let wanted = Missing { stage: stage.clone(), count: usize::from(stage.quorum) };
-            faults.able(&format!("{at}.stage"), able, usize::from(stage.quorum), &wanted.to_string());
+            faults.able(&format!("{at}.stage.{}", place + 1), able, usize::from(stage.quorum), &wanted.to_string());
         }
         if faults.0.iter().any(|fault| fault.at.starts_with(&format!("{at}."))) {
             continue;
@@ -193,9 +193,9 @@ impl Faults {
 
     fn able(&mut self, at: &str, able: usize, wanted: usize, whom: &str) {
         match able {
-            0 if wanted > 0 => self.add(at, format!("nobody can be {whom}"), "enrol somebody with that role first"),
+            0 if wanted > 0 => self.add(at, format!("nobody here for {whom}"), "enrol somebody with that role first"),
             able if able < wanted => {
-                let what = format!("{wanted} people are asked for, and {able} can be {whom}");
+                let what = format!("{wanted} people are asked for, and {able} could be among them ({whom})");
                 self.add(at, what, "enrol more people with that role, or ask for fewer");
             }
             _ => {}
@@ -390,10 +390,10 @@ fn stages(at: &str, rule: &Rule, faults: &mut Faults) {
         faults.add(&format!("{at}.stage"), what, "add a [[rule.stage]] with a role and a quorum of at least 1");
     }
     faults.quorum(&format!("{at}.stage"), rule.stages.iter().map(|stage| u32::from(stage.quorum)).sum());
-    for stage in &rule.stages {
+    for (place, stage) in rule.stages.iter().enumerate() {
         if stage.quorum == 0 {
             let what = format!("a quorum of nobody for `{}`", stage.role);
-            faults.add(&format!("{at}.stage"), what, "ask for at least 1, or remove the stage");
+            faults.add(&format!("{at}.stage.{}", place + 1), what, "ask for at least 1, or remove the stage");
         }
     }
 }

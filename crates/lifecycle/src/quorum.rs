@@ -502,6 +502,176 @@ mod tests {
         }
     }
 
+    // === Stages of every kind ===
+
+    /// A stage as `role[|role]:quorum[@party][+touch|+verified]`.
+    fn stage(text: &str) -> Stage {
+        let (text, assured) = text.split_once('+').unwrap_or((text, ""));
+        let (text, party) = text.split_once('@').map_or((text, None), |(text, party)| (text, Some(party)));
+        let (roles, quorum) = text.split_once(':').unwrap();
+        let mut roles = roles.split('|').map(|role| role.parse().unwrap());
+        let (role, or) = (roles.next().unwrap(), roles.collect());
+        let party =
+            party.map(|party| [Party::Csp, Party::Mp, Party::Ap].into_iter().find(|one| one.name() == party).unwrap());
+        let (touch, verified) = (assured == "touch", assured == "verified");
+        Stage { role, or, quorum: quorum.parse().unwrap(), party, touch, verified }
+    }
+
+    /// A vote as `person[<giver]:role,role[@party][+touched|+verified]`.
+    fn vote_of(at: usize, text: &str) -> Vote {
+        let (text, assured) = text.split_once('+').unwrap_or((text, ""));
+        let (text, party) = text.split_once('@').map_or((text, None), |(text, party)| (text, Some(party)));
+        let (who, roles) = text.split_once(':').unwrap();
+        let (person, giver) = who.split_once('<').unwrap_or((who, who));
+        let approval = EventHash::new([u8::try_from(at).unwrap(); 32]);
+        let roles = roles.split(',').map(|role| role.parse().unwrap()).collect();
+        Vote {
+            given_by: giver.parse().unwrap(),
+            party: party.map(|party| stage(&format!("a:1@{party}")).party.unwrap()),
+            assurance: match assured {
+                "touched" => Some(Assurance::Touched),
+                "verified" => Some(Assurance::Verified),
+                _ => None,
+            },
+            ..cast(approval, &person.parse().unwrap(), roles)
+        }
+    }
+
+    /// `rule` as `all|any|order stage stage …`; which votes count, by their places, and what is missing.
+    #[track_caller]
+    fn assesses(text: &str, votes: &str, expected: &str) {
+        let (how, stages) = text.split_once(' ').unwrap();
+        let rule = Rule {
+            need: if how == "any" { Need::Any } else { Need::All },
+            in_order: how == "order",
+            ..rule(stages.split_whitespace().map(stage).collect())
+        };
+        let votes: Vec<Vote> = votes.split_whitespace().enumerate().map(|(at, text)| vote_of(at, text)).collect();
+        let assessment = assess(&rule, &votes);
+        let counted: String = assessment.counted.iter().map(|hash| hash.as_bytes()[0].to_string()).collect();
+        assert_eq!(format!("{counted}/{}", assessment.missing_text()), expected, "{text} {votes:?}");
+    }
+
+    #[test]
+    fn one_stage_will_do_where_any_will() {
+        assesses("any sec:2 law:1", "", "/2 of `sec`; or 1 of `law`");
+        assesses("any sec:2 law:1", "ann:sec", "/1 of `sec`; or 1 of `law`");
+        assesses("any sec:2 law:1", "ann:sec bob:law", "1/");
+        assesses("any sec:2 law:1", "ann:sec bob:sec", "01/");
+        assesses("any sec:2 law:2", "ann:sec bob:law", "/1 of `sec`; or 1 of `law`");
+    }
+
+    #[test]
+    fn stages_one_after_the_other_count_votes_in_their_turn() {
+        assesses("order sec:1 law:1", "", "/1 of `sec`, 1 of `law`");
+        assesses("order sec:1 law:1", "ann:law", "/1 of `sec`, 1 of `law`");
+        assesses("order sec:1 law:1", "ann:law bob:sec", "1/1 of `law`");
+        assesses("order sec:1 law:1", "bob:sec ann:law", "01/");
+        assesses("order sec:1 law:1", "ann:law bob:sec cid:law", "12/");
+        assesses("order sec:2 law:1", "ann:sec,law bob:sec,law cid:law", "012/");
+        assesses("order sec:1 sec:1", "ann:sec bob:sec", "01/");
+    }
+
+    #[test]
+    fn either_of_several_roles_will_do() {
+        assesses("all sec|risk:2", "ann:risk bob:sec", "01/");
+        assesses("all sec|risk:1 law:1", "ann:law", "0/1 of `sec` or `risk`");
+        assesses("all sec|risk:1 risk:1", "ann:risk bob:sec", "01/");
+    }
+
+    #[test]
+    fn a_stage_of_a_party_takes_its_people_alone() {
+        assesses("all sec:1@csp sec:1@mp", "ann:sec@csp bob:sec@csp", "0/1 of `sec`, of the mp");
+        assesses("all sec:1@csp sec:1@mp", "ann:sec@csp bob:sec@mp", "01/");
+        assesses("all sec:1@csp sec:1", "ann:sec bob:sec@csp", "01/");
+        assesses("all sec:1@csp", "ann:sec", "/1 of `sec`, of the csp");
+    }
+
+    #[test]
+    fn a_stage_of_hardware_keys_takes_those_alone() {
+        assesses("all sec:1+touch", "ann:sec", "/1 of `sec`, with a hardware key");
+        assesses("all sec:1+touch", "ann:sec+touched", "0/");
+        assesses("all sec:1+touch", "ann:sec+verified", "0/");
+        assesses(
+            "all sec:1+verified",
+            "ann:sec+touched",
+            "/1 of `sec`, with a hardware key that verifies who they are",
+        );
+        assesses("all sec:1+verified sec:1", "ann:sec+verified bob:sec", "01/");
+        assesses("all sec:1 sec:1+verified", "ann:sec+verified bob:sec", "01/");
+    }
+
+    #[test]
+    fn a_vote_is_of_whoever_has_it_and_of_whoever_gives_it() {
+        let vote = vote_of(0, "ann<bob:sec");
+        let involved = ["ann", "bob", "cid"].map(|who| vote.involves(&who.parse().unwrap()));
+        assert_eq!(involved, [true, true, false]);
+    }
+
+    fn somebody(name: &str, roles: BTreeSet<Role>, party: Option<Party>) -> Principal {
+        let key = model::PublicKey::ed25519(model::Digest::of(name.as_bytes()).as_bytes());
+        Principal {
+            party,
+            ..Principal::new(key, name.parse().unwrap(), PrincipalKind::Person, name.parse().unwrap(), roles)
+        }
+    }
+
+    /// The fewest of the candidates who would do, by trying every set of them in every order; votes first.
+    fn fewest(rule: &Rule, votes: &[Vote], candidates: &[&Principal]) -> Option<usize> {
+        fn grow(rule: &Rule, votes: &[Vote], candidates: &[&Principal], depth: usize) -> bool {
+            let fresh = |vote: &Vote| {
+                let counted = assess(rule, votes).counted;
+                !votes
+                    .iter()
+                    .any(|other| (!rule.in_order || counted.contains(&other.approval)) && other.involves(&vote.person))
+            };
+            assess(rule, votes).is_met()
+                || depth > 0
+                    && candidates.iter().any(|candidate| {
+                        let vote = Vote::by(candidate);
+                        fresh(&vote) && grow(rule, &[votes, &[vote]].concat(), candidates, depth - 1)
+                    })
+        }
+        (0..=candidates.len()).find(|depth| grow(rule, votes, candidates, *depth))
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_smallest_set_is_the_smallest(
+            how in 0..3_usize,
+            quorums in proptest::collection::vec((0..3_usize, 0..3_usize, 1..3_u8, 0..3_usize), 1..3),
+            voted in proptest::collection::vec((0..8_u8, 0..3_usize), 0..3),
+            able in proptest::collection::vec((0..8_u8, 0..3_usize), 0..5),
+        ) {
+            let role = |at: usize| Role::from_str(["sec", "law", "dev"][at]).unwrap();
+            let roles = |held: u8| -> BTreeSet<Role> { (0..3).filter(|bit| held & (1 << bit) != 0).map(role).collect() };
+            let party = |at: usize| [None, Some(Party::Csp), Some(Party::Mp)][at];
+            let stages = quorums.into_iter().map(|(at, or, quorum, of)| Stage {
+                or: BTreeSet::from([role(or)]),
+                party: party(of),
+                ..Stage::of(role(at), quorum)
+            });
+            let rule = Rule {
+                need: if how == 1 { Need::Any } else { Need::All },
+                in_order: how == 2,
+                ..rule(stages.collect())
+            };
+            let people: Vec<Principal> = voted
+                .iter()
+                .chain(&able)
+                .enumerate()
+                .map(|(at, (held, of))| somebody(&format!("p{at}"), roles(*held), party(*of)))
+                .collect();
+            let votes: Vec<Vote> = people.iter().take(voted.len()).map(Vote::by).collect();
+            let candidates: Vec<&Principal> = people.iter().collect();
+            let chosen = smallest(&rule, &votes, &candidates);
+            proptest::prop_assert_eq!(chosen.as_ref().map(Vec::len), fewest(&rule, &votes, &candidates));
+            if let Some(chosen) = chosen {
+                proptest::prop_assert!(fewest(&rule, &votes, &chosen) == Some(chosen.len()), "{:?} do not do", chosen);
+            }
+        }
+    }
+
     /// A tenant writes its own policy and enrols its own keys: counting must not cost what they make it cost.
     #[test]
     fn many_votes_for_many_places_are_counted() {

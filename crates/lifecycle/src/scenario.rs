@@ -211,7 +211,7 @@ impl Scenario {
                 return String::new();
             }
             ["back", span] => {
-                self.set_back(self.now.before(name::<Span>(span)));
+                self.set_back(self.now.before(name::<Span>(span)).max(name(BEGINNING)));
                 return String::new();
             }
             ["due"] => return self.everything_due(),
@@ -268,6 +268,28 @@ impl Scenario {
     }
 
     fn do_json(&mut self, action: &str, key: Option<KeyId>, params: &Value, who: &str) -> Result<EventType, Rejection> {
+        let signed = self.signed_json(action, key, params, who);
+        let role = match action {
+            "key.revalidate" => ServiceRole::Issuer,
+            _ if action.starts_with("key.") => ServiceRole::Activator,
+            _ => ServiceRole::Approver,
+        };
+        self.submit(role, Input::Command(signed))
+    }
+
+    /// A command that these people sign, its parameters with the script's names for what it can't know
+    /// ([`Scenario::filled`]).
+    ///
+    /// # Panics
+    /// Where that is no command.
+    pub fn command_of(&mut self, action: &str, key: Option<&str>, params: &str, who: &str) -> Arc<SignedCommand> {
+        let key = key.map(key_id);
+        let params = self.filled(params, key);
+        let params = serde_json::from_str(&params).unwrap_or_else(|error| panic!("{error}: {params}"));
+        self.signed_json(action, key, &params, who)
+    }
+
+    fn signed_json(&mut self, action: &str, key: Option<KeyId>, params: &Value, who: &str) -> Arc<SignedCommand> {
         let (now, tenant) = (self.now, self.tenant.chain.tenant());
         let id = CommandId::from_bytes(uuid(b'j', self.next())).expect("a UUIDv7");
         let several = who.contains(',');
@@ -279,13 +301,7 @@ impl Scenario {
         }
         let command =
             Command::parse(payload.to_string().as_bytes()).unwrap_or_else(|error| panic!("{error}: {payload}"));
-        let signed = self.sign_command(&command, who);
-        let role = match action {
-            "key.revalidate" => ServiceRole::Issuer,
-            _ if action.starts_with("key.") => ServiceRole::Activator,
-            _ => ServiceRole::Approver,
-        };
-        self.submit(role, Input::Command(signed))
+        self.sign_command(&command, who)
     }
 
     /// `$head`: the governance's; `$at`: the key's; `$request`: the key's open request or its last, or, where the step

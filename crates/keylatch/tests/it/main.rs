@@ -16,6 +16,7 @@ mod contexts;
 mod exports;
 mod files;
 mod governed;
+mod governing;
 mod identities;
 mod inboxes;
 mod life;

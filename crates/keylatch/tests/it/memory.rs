@@ -168,6 +168,7 @@ impl Inside {
         }
         let (role, input) = match &signed.command.action {
             Action::KeyGenerate(_) => (ServiceRole::Issuer, self.generate(signed)?),
+            Action::KeyRevalidate(_) => (ServiceRole::Issuer, Input::Command(signed.clone())),
             Action::KeyActivate(_)
             | Action::KeySuspend(_)
             | Action::KeyResume(_)

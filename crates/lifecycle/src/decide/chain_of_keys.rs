@@ -62,6 +62,11 @@ pub(super) fn attest(
     }))
 }
 
+/// Whether a proof that the key's parent elsewhere was activated holds under this policy.
+pub fn check_parent(policy: &InForce, key: &Key, params: &ParentAttest) -> Result<(), Rejection> {
+    proved(policy, key, params).map(drop)
+}
+
 /// What a proof shows.
 struct Proved {
     root: model::Fingerprint,

@@ -10,7 +10,7 @@ use model::{Action, KeyState, ServiceRole, command};
 use super::{check, under};
 
 /// Under a policy with these words for parents: the active k1 wraps the active k2 and k3.
-fn family(parents: &str) -> Scenario {
+pub(crate) fn family(parents: &str) -> Scenario {
     let mut s = under(&format!(r#"{{"parents":{parents}}}"#));
     for child in ["k2", "k3"] {
         let parent = r#"{"asset":"weights","wrapped_by":{"key_id":"$key:k1"}}"#;
@@ -22,7 +22,7 @@ fn family(parents: &str) -> Scenario {
     s
 }
 
-fn activate(s: &mut Scenario, key: &str) {
+pub(crate) fn activate(s: &mut Scenario, key: &str) {
     s.run(&format!(
         "request {key} by kim => activation.requested
          approve {key} by sam => activation.approved
@@ -32,7 +32,7 @@ fn activate(s: &mut Scenario, key: &str) {
     ));
 }
 
-const SUSPEND: &str = r#"{"when_suspended":"suspend","when_compromised":"suspend"}"#;
+pub(crate) const SUSPEND: &str = r#"{"when_suspended":"suspend","when_compromised":"suspend"}"#;
 
 fn states(s: &Scenario) -> String {
     ["k1", "k2", "k3"].map(|key| s.state(key).name().to_owned()).join(" ")
@@ -192,10 +192,10 @@ fn consumers_that_a_request_names_acknowledge_the_key_first() {
 // === Parents elsewhere ===
 
 /// The proof that k1 of another chain was activated (another platform's, which here has the same tenant's name).
-fn proof() -> (Scenario, command::ParentAttest) {
+pub(crate) fn proof() -> (Scenario, command::ParentAttest) {
     let mut other = under("{}");
     activate(&mut other, "k1");
-    let index = other.records.iter().position(|record| is_activation(record)).unwrap();
+    let index = other.records.iter().position(is_activation).unwrap();
     let leaves: Vec<merkle::Hash> = other.records.iter().map(|record| *record.hash().as_bytes()).collect();
     let path = merkle::path_in(&merkle::levels(leaves), index).into_iter().map(model::Digest::new).collect();
     let checkpoint = Checkpoint::of(other.tenant.chain.tenant(), other.tenant.chain.tree());
@@ -215,7 +215,7 @@ fn is_activation(record: &Record) -> bool {
     String::from_utf8_lossy(&record.payload).contains("dev.keylatch.key.activated.v1")
 }
 
-fn attest(s: &mut Scenario, proof: &command::ParentAttest, who: &str) -> String {
+pub(crate) fn attest(s: &mut Scenario, proof: &command::ParentAttest, who: &str) -> String {
     let action = Action::ParentAttest(proof.clone());
     let signed = s.signed(action, Some(key_id("k2")), who, command::LIFETIME_MAX);
     match s.submit(ServiceRole::Approver, Input::Command(signed)) {
@@ -225,7 +225,7 @@ fn attest(s: &mut Scenario, proof: &command::ParentAttest, who: &str) -> String 
 }
 
 /// A tenant with k2, whose parent is elsewhere, and which trusts that root for ten minutes.
-fn with_child(trust: &str) -> Scenario {
+pub(crate) fn with_child(trust: &str) -> Scenario {
     let mut s = Scenario::new();
     let trust = s.filled(trust, None);
     s.run(&format!(r#"adopt {{"parents":{trust}}} by ann,bob => policy.adopted"#));
@@ -237,7 +237,7 @@ fn with_child(trust: &str) -> Scenario {
     s
 }
 
-const TRUST: &str = r#"{"trusted_roots":["$who:root"],"proof_max_age":"10m"}"#;
+pub(crate) const TRUST: &str = r#"{"trusted_roots":["$who:root"],"proof_max_age":"10m"}"#;
 
 #[test]
 fn a_parent_elsewhere_is_accepted_by_proof_under_a_pinned_root() {

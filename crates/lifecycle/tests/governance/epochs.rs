@@ -23,7 +23,7 @@ fn epoch_1_refuses_every_new_action_and_every_new_member() {
     let request = r#"{"identity":$identity,"reason":$why,"legal_basis":[],"affected_systems":[]"#;
     let many = r#"{"template":$template,"reason":$why,"legal_basis":[],"affected_systems":[]"#;
     let pack = super::law::pack("gdpr", "key");
-    let list = format!(r#""manifest":{{"root":"$hash:a","count":1,"document":"$hash:a"}}"#);
+    let list = r#""manifest":{"root":"$hash:a","count":1,"document":"$hash:a"}"#;
     let new = [
         // Actions
         r#"do principal.rotate {"against":"$head","principal":"$who:sam","key":"$pub:zoe","reason":$why} by sam,zoe"#.to_owned(),
@@ -163,7 +163,7 @@ fn every_new_event_is_void_under_epoch_1() {
 }
 
 /// Lives under epoch 2 in which everything new happens.
-fn lives() -> Vec<Scenario> {
+pub(crate) fn lives() -> Vec<Scenario> {
     let policy = r#"{"people":{"delegation_max":"2h","access_review":{"by":{"roles":["privacy"],"quorum":2},"every":"10d","warn_before":"1d"}},
         "holds":{"place":{"roles":["security"]},"lift":{"roles":["privacy"]}},"fact":[{"name":"residency","roles":["privacy"],"valid_max":"2h"}],
         "keys":{"revalidation":{"roles":["owner"],"every":"40m"}},"rule":[

@@ -85,13 +85,13 @@ fn a_hold_outlives_the_policy_it_was_placed_under() {
 
 // === Emergencies ===
 
-const GLASS: &str = r#"{"rule":[
+pub(crate) const GLASS: &str = r#"{"rule":[
     {"name":"everyday","when":{"responsibility":["application"]},"requesters":["owner"],"request_valid_for":"30m",
      "approval_valid_for":"20m","stage":[{"role":"security","quorum":1},{"role":"privacy","quorum":1}],"users":["app"]},
     {"name":"emergency","when":{"responsibility":["application"]},"requesters":["operator"],"request_valid_for":"30m",
      "approval_valid_for":"20m","requires":{"reasons":["incident"]},"stage":[{"role":"security","quorum":1}],"users":["app"],
      "break_glass":{"life":"4h","review_within":"1h","reviewers":{"roles":["privacy","security","operator"],"quorum":2}}}]}"#;
-const ALARM: &str = r#"do activation.request k1 {"identity":$identity,"break_glass":true,"reason":{"kind":"incident","text":"the model is down"},"legal_basis":[],"affected_systems":[]}"#;
+pub(crate) const ALARM: &str = r#"do activation.request k1 {"identity":$identity,"break_glass":true,"reason":{"kind":"incident","text":"the model is down"},"legal_basis":[],"affected_systems":[]}"#;
 const REVIEW: &str = r#"do activation.review k1 {"activation":"$event:key.activated","findings":"it was needed"}"#;
 
 fn glass(script: &str) -> lifecycle::scenario::Scenario {

@@ -34,6 +34,7 @@ mod many;
 mod people;
 mod policy;
 mod time;
+mod vectors;
 
 use lifecycle::scenario::Scenario;
 

@@ -6,10 +6,11 @@ use model::{KeyState, ServiceRole};
 
 use super::under;
 
-const LISTS: &str = r#"{"rule":{"manifest_max":3,"standing":{"count_max":2,"window_max":"50m","users":["app"]}}}"#;
-const STANDING: &str = r#"do activation.request {"template":$template,"standing":{"count":2,"until":"$now+50m"},"reason":$why,"legal_basis":[],"affected_systems":[]}"#;
+pub(crate) const LISTS: &str =
+    r#"{"rule":{"manifest_max":3,"standing":{"count_max":2,"window_max":"50m","users":["app"]}}}"#;
+pub(crate) const STANDING: &str = r#"do activation.request {"template":$template,"standing":{"count":2,"until":"$now+50m"},"reason":$why,"legal_basis":[],"affected_systems":[]}"#;
 
-fn with_keys(policy: &str, count: u32) -> Scenario {
+pub(crate) fn with_keys(policy: &str, count: u32) -> Scenario {
     let mut s = under(policy);
     for key in 2..=count {
         s.run(&format!(r#"generate k{key} {{"asset":"weights"}} by kim => key.generated"#));
@@ -17,17 +18,17 @@ fn with_keys(policy: &str, count: u32) -> Scenario {
     s
 }
 
-fn list(keys: &str) -> String {
+pub(crate) fn list(keys: &str) -> String {
     format!(
         r#"do activation.request {{"template":$template,"manifest":$list:{keys},"reason":$why,"legal_basis":[],"affected_systems":[]}}"#
     )
 }
 
-fn draw(key: &str) -> String {
+pub(crate) fn draw(key: &str) -> String {
     format!(r#"do key.activate {key} {{"against":"$at","standing":"$many"}}"#)
 }
 
-const APPROVE: &str = r#"do activation.approve {"request":"$many"} by sam => activation.approved
+pub(crate) const APPROVE: &str = r#"do activation.approve {"request":"$many"} by sam => activation.approved
     do activation.approve {"request":"$many"} by lou => activation.approved"#;
 
 #[test]

@@ -208,7 +208,7 @@ pub fn of_active(tenant: &Tenant, key: KeyId, now: Timestamp) -> Result<Standing
     let ends = |rule| clearance::ends(&policy.policy, rule, key.spec.algorithm, &operations, wanted, activation.at);
     let would_end = match rule {
         Some(rule) => ends(rule),
-        None => policy.rule_for(&key.spec.traits()).and_then(|rule| ends(rule)),
+        None => policy.rule_for(&key.spec.traits()).and_then(ends),
     };
     let may_use = |principal: &&Principal| rule.is_some_and(|rule| standing::role(principal, &rule.users).is_ok());
     Ok(Standing {

@@ -35,7 +35,7 @@ impl Block {
     pub fn new(block: &Rejection, state: &Tenant, about: Option<&Key>) -> Self {
         let Rejection { problem, detail, members } = block;
         let who = helpers(state, *problem, members);
-        let how = how(*problem, members, about);
+        let how = how(state, *problem, members, about);
         Self { kind: *problem, detail: detail.clone(), members: members.clone(), who, how }
     }
 
@@ -49,14 +49,25 @@ impl Block {
 
     /// The line, without indentation and line feed.
     pub fn line(&self) -> String {
-        line(self.kind.title(), &self.detail, &self.who, &self.how)
+        line(title_of(self.kind), &self.detail, &self.who, &self.how)
     }
 }
 
 fn line(title: &str, detail: &str, who: &[String], how: &str) -> String {
     let who = if who.is_empty() { String::new() } else { format!("{BOLD}{}{BOLD:#}: ", safe(&who.join(" or "))) };
     let title = title.trim_end_matches('.');
-    format!("{RED}✗{RED:#} {}: {}  {DIM}→{DIM:#} {who}{}", safe(title), safe(detail), safe(how))
+    // A gate's own words may end in a full stop.
+    let detail = detail.replace(".: ", ": ");
+    format!("{RED}✗{RED:#} {}: {}  {DIM}→{DIM:#} {who}{}", safe(title), safe(&detail), safe(how))
+}
+
+/// What kind of thing it is, in a few words: a line has to hold the rest too.
+fn title_of(kind: ProblemType) -> &'static str {
+    match kind {
+        ProblemType::GateUnknown => "A gate is unknown",
+        ProblemType::GateNotSatisfied => "A gate is not satisfied",
+        other => other.title(),
+    }
 }
 
 /// The blocks of a simulation: those that stay when enough people have approved.
@@ -109,13 +120,13 @@ pub fn holders(state: &Tenant, roles: &BTreeSet<Role>) -> Vec<String> {
     holding.map(|principal| principal.label.to_string()).collect::<BTreeSet<String>>().into_iter().collect()
 }
 
-fn how(kind: ProblemType, members: &Map<String, Value>, about: Option<&Key>) -> String {
+fn how(state: &Tenant, kind: ProblemType, members: &Map<String, Value>, about: Option<&Key>) -> String {
     let key = about.map_or("KEY", |key| key.spec.label.as_str());
     let text = |member: &str| members.get(member).and_then(Value::as_str).unwrap_or("…").to_owned();
     match kind {
         ProblemType::GateUnknown => {
             let facts = members.get("facts").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-            let facts: Vec<String> = facts.map(|fact| format!("keylatch fact assert {fact} --key {key} …")).collect();
+            let facts: Vec<String> = facts.map(|fact| of_fact(state, fact, key)).collect();
             if facts.is_empty() { "see `keylatch pack show`".to_owned() } else { facts.join("; ") }
         }
         ProblemType::PackUndeclared => format!("keylatch pack declare {} …", text("pack")),
@@ -124,6 +135,15 @@ fn how(kind: ProblemType, members: &Map<String, Value>, about: Option<&Key>) -> 
         ProblemType::ConsumersMissing => format!("keylatch key acknowledge {key} --key-identity …"),
         ProblemType::ParentNotActive => format!("keylatch simulate {}", text("parent")),
         other => other.advice().to_owned(),
+    }
+}
+
+/// What to do for want of a fact.
+fn of_fact(state: &Tenant, fact: &str, key: &str) -> String {
+    let listed = fact.parse().ok().zip(policy(state)).is_some_and(|(fact, policy)| policy.fact(&fact).is_some());
+    match listed {
+        true => format!("keylatch fact assert {fact} --key {key} …"),
+        false => format!("the policy lets nobody assert {fact}: add a [[fact]]"),
     }
 }
 
@@ -141,7 +161,11 @@ pub fn refusal(mut problem: Problem, state: &Tenant, key: Option<KeyId>, now: Ti
     let Some(Value::Array(blocks)) = problem.members.remove("blocks").or(is_block.then_some(alone)) else {
         return problem;
     };
-    let blocks: Vec<Value> = blocks.into_iter().map(|block| helped(block, state, about, now)).collect();
+    let is = |block: &Value, kind: ProblemType| block.get("type").and_then(Value::as_str) == Some(kind.urn().as_str());
+    let says_who = blocks.iter().any(|block| is(block, ProblemType::QuorumNotMet));
+    // That approvals are not complete is said once, with whose.
+    let telling = blocks.into_iter().filter(|block| !(says_who && is(block, ProblemType::NotAuthorized)));
+    let blocks: Vec<Value> = telling.map(|block| helped(block, state, about, now)).collect();
     problem.with("blocks", blocks)
 }
 
@@ -162,7 +186,7 @@ fn helped(mut block: Value, state: &Tenant, about: Option<&Key>, now: Timestamp)
     };
     if let Some(block) = block.as_object_mut() {
         block.insert("who".to_owned(), json!(who));
-        block.insert("how".to_owned(), json!(how(kind, &members, about)));
+        block.insert("how".to_owned(), json!(how(state, kind, &members, about)));
     }
     block
 }
@@ -176,7 +200,7 @@ pub fn blocks_of(problem: &Problem) -> String {
         let who = block.get("who").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         let who: Vec<String> = who.map(str::to_owned).collect();
         let how = block.get("how").and_then(Value::as_str).or(kind.map(ProblemType::advice)).unwrap_or_default();
-        let title = kind.map_or("It is not cleared.", ProblemType::title);
+        let title = kind.map_or("It is not cleared.", title_of);
         format!("  {}\n", line(title, text("detail"), &who, how))
     };
     blocks.into_iter().flatten().map(line_of).collect()

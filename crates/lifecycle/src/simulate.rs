@@ -208,7 +208,7 @@ pub fn of_active(tenant: &Tenant, key: KeyId, now: Timestamp) -> Result<Standing
     let ends = |rule| clearance::ends(&policy.policy, rule, key.spec.algorithm, &operations, wanted, activation.at);
     let would_end = match rule {
         Some(rule) => ends(rule),
-        None => policy.rule_for(&key.spec.traits()).and_then(|rule| ends(rule)),
+        None => policy.rule_for(&key.spec.traits()).and_then(ends),
     };
     let may_use = |principal: &&Principal| rule.is_some_and(|rule| standing::role(principal, &rule.users).is_ok());
     Ok(Standing {
@@ -406,7 +406,8 @@ fn lapses(
     let mut lapses: Vec<Lapse> = Vec::new();
     let mut add = |at, what| lapses.push(Lapse { at, what });
     if let Some((request, rule)) = request {
-        request.ends_at().into_iter().for_each(|at| add(at, Lapsing::Request));
+        let is_made = request.hash != EventHash::ZERO;
+        request.ends_at().filter(|_| is_made).into_iter().for_each(|at| add(at, Lapsing::Request));
         for approval in &request.approvals {
             add(quorum::good_until(rule, request, approval), Lapsing::Approval(approval.by));
         }

@@ -348,23 +348,43 @@ fn standing_json(state: &Tenant, standing: &Standing) -> Value {
 }
 
 /// What a simulation comes to, in lines.
-fn verdict(simulated: &Result<Simulation, Rejection>, state: &Tenant, key: &Key) -> String {
+fn verdict(simulated: &Result<Simulation, Rejection>, state: &Tenant) -> String {
     match simulated {
-        Err(rejection) => Block::new(rejection, state, Some(key)).line(),
+        Err(rejection) => Block::new(rejection, state, None).line(),
         Ok(simulation) => {
             let mut lines = vec![explain::still_to_sign(simulation, state)];
-            lines.extend(explain::besides(simulation, state).iter().map(Block::line));
+            lines.extend(simulation.besides.iter().map(|block| Block::new(block, state, None).line()));
             lines.join("\n")
         }
     }
 }
 
+/// Keys together of which the same is to be said, with that.
+#[derive(Default)]
+struct Groups(BTreeMap<String, Vec<String>>);
+
+impl Groups {
+    fn add(&mut self, said: String, label: &str) {
+        self.0.entry(said).or_default().push(safe(label));
+    }
+
+    fn to_people(&self) -> String {
+        let mut text = String::new();
+        for (said, labels) in &self.0 {
+            let first: Vec<&str> = labels.iter().take(SHOWN_MAX).map(String::as_str).collect();
+            let more = labels.len().saturating_sub(first.len());
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            text.push_str(&format!("  {BOLD}{}{BOLD:#}{more}\n{said}", first.join(", ")));
+        }
+        text
+    }
+}
+
 fn pending_people(state: &Tenant, drafted: &Tenant, waiting: &[Changed<'_>]) -> String {
-    let mut text = String::new();
+    let mut groups = Groups::default();
     let mut same = 0_usize;
     for changed in waiting {
-        let (before, after) =
-            (verdict(&changed.before, state, changed.key), verdict(&changed.after, drafted, changed.key));
+        let (before, after) = (verdict(&changed.before, state), verdict(&changed.after, drafted));
         if before == after {
             same += 1;
             continue;
@@ -372,34 +392,44 @@ fn pending_people(state: &Tenant, drafted: &Tenant, waiting: &[Changed<'_>]) -> 
         let mut fields = crate::layout::Fields::default();
         fields.add("before", before);
         fields.add("after", after);
-        text.push_str(&format!("  {BOLD}{}{BOLD:#}\n{}", safe(changed.key.spec.label.as_str()), fields.to_people(4)));
+        groups.add(fields.to_people(4), changed.key.spec.label.as_str());
     }
-    format!("  {YELLOW}pending:{YELLOW:#} {} keys, {same} as before\n{text}", waiting.len())
+    format!("  {YELLOW}pending:{YELLOW:#} {} keys, {same} as before\n{}", waiting.len(), groups.to_people())
 }
 
 fn standing_people(drafted: &Tenant, standing: &[Standing], now: Timestamp) -> String {
-    let mut text = String::new();
+    let mut groups = Groups::default();
     let mut same = 0_usize;
     for one in standing {
+        let lines = of_standing(drafted, one, now);
         let key = drafted.keys.get(&one.key);
-        let mut lines: Vec<String> = one.blocked.iter().map(|block| Block::new(block, drafted, key).line()).collect();
-        match &one.would_end {
-            Ok(end) if *end < one.ends => {
-                let (then, ends) = (time_from(*end, now), time(one.ends));
-                lines.push(format!("activated under it, its use would end {then}, not {ends}; it keeps its end"));
-            }
-            Ok(_) => {}
-            Err(block) if one.blocked.contains(block) => {}
-            Err(block) => lines.push(Block::new(block, drafted, key).line()),
-        }
-        if one.users.is_empty() {
-            lines.push(format!("{RED}nobody who is enrolled may use it{RED:#}"));
-        }
         let label = key.map_or_else(|| one.key.to_string(), |key| key.spec.label.to_string());
         match lines.is_empty() {
             true => same += 1,
-            false => text.push_str(&format!("  {BOLD}{}{BOLD:#}\n    {}\n", safe(&label), lines.join("\n    "))),
+            false => groups.add(format!("    {}\n", lines.join("\n    ")), &label),
         }
     }
-    format!("  {YELLOW}active:{YELLOW:#} {} keys, {same} could be activated again as they are\n{text}", standing.len())
+    let groups = groups.to_people();
+    format!(
+        "  {YELLOW}active:{YELLOW:#} {} keys, {same} could be activated again as they are\n{groups}",
+        standing.len()
+    )
+}
+
+/// What there is to say of a key that is active, a line each.
+fn of_standing(drafted: &Tenant, one: &Standing, now: Timestamp) -> Vec<String> {
+    let mut lines: Vec<String> = one.blocked.iter().map(|block| Block::new(block, drafted, None).line()).collect();
+    match &one.would_end {
+        Ok(end) if *end < one.ends => {
+            let (then, ends) = (time_from(*end, now), time(one.ends));
+            lines.push(format!("activated under it, its use would end {then}, not {ends}; it keeps its end"));
+        }
+        Ok(_) => {}
+        Err(block) if one.blocked.contains(block) => {}
+        Err(block) => lines.push(Block::new(block, drafted, None).line()),
+    }
+    if one.users.is_empty() {
+        lines.push(format!("{RED}nobody who is enrolled may use it{RED:#}"));
+    }
+    lines
 }

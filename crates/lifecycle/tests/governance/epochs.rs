@@ -201,7 +201,14 @@ pub(crate) fn lives() -> Vec<Scenario> {
         let outcome = s.perform(step);
         assert!(!outcome.starts_with("refused"), "{step}: {outcome}");
     }
-    vec![s]
+    let ends =
+        r#"{"algorithm":[{"name":"aes-256-gcm","crypto_period":"1d","allowed_until":"2026-01-03T00:00:00.000Z"}]}"#;
+    let mut ended = super::under(ends);
+    ended.run("wait 2d");
+    let outcome = ended.perform("due");
+    assert!(outcome.contains("algorithm.ended"), "{outcome}");
+    ended.run("due => nothing");
+    vec![s, ended]
 }
 
 /// What epoch 2 lets an event say beyond, said in one that there was before.

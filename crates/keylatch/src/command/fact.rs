@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use model::command::{FactAssert, FactWithdraw, LIFETIME_MAX};
+use model::id::Malformed;
 use model::pack::{FactValue, Number};
 use model::{Action, Digest, KeyId, Name, Text, Timestamp};
 use sha2::{Digest as _, Sha256};
@@ -84,9 +86,22 @@ pub struct ValueArgs {
     /// An instant, such as 2027-01-01T00:00Z or +90d.
     #[arg(long, value_name = "WHEN")]
     pub time: Option<When>,
-    /// Names, with commas between them, such as DE,FR.
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
-    pub names: Option<Vec<Name>>,
+    /// Names, with commas between them, such as DE,FR; '' for none.
+    #[arg(long, value_name = "NAME,…")]
+    pub names: Option<Names>,
+}
+
+/// Names with commas between them, or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names(BTreeSet<Name>);
+
+impl FromStr for Names {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let names = text.split(',').map(str::trim).filter(|_| !text.trim().is_empty());
+        names.map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
 }
 
 impl ValueArgs {
@@ -94,12 +109,11 @@ impl ValueArgs {
         let Self { text, flag, number, time, names } = self;
         let number = number.map(Number::try_from).transpose();
         let number = number.map_err(|error| Error::usage(error, "give a number that every reader of JSON can hold"))?;
-        let names = names.map(|names| names.into_iter().collect::<BTreeSet<Name>>());
         text.map(FactValue::Text)
             .or(flag.map(FactValue::Flag))
             .or(number.map(FactValue::Number))
             .or(time.map(|time| FactValue::Time(time.from(now))))
-            .or(names.map(FactValue::Names))
+            .or(names.map(|Names(names)| FactValue::Names(names)))
             .ok_or_else(|| Error::usage("no value is given", "give one of --text, --flag, --number, --time, --names"))
     }
 }
@@ -202,4 +216,16 @@ fn digest(path: &Path) -> Result<Digest, Error> {
     let read = File::open(path).and_then(|mut file| io::copy(&mut file, &mut hasher));
     read.map_err(|error| Error::file(path, error, "name the evidence's file, or leave out --evidence-file"))?;
     Ok(Digest::new(hasher.finalize().into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stand_between_commas() {
+        let count = |text: &str| text.parse::<Names>().map(|Names(names)| names.len()).ok();
+        assert_eq!((count("DE,FR"), count("DE, FR, DE"), count(""), count(" ")), (Some(2), Some(2), Some(0), Some(0)));
+        assert_eq!((count("DE,,FR"), count("a b")), (None, None));
+    }
 }

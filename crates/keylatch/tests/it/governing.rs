@@ -346,6 +346,8 @@ async fn who_may_create_and_approve_is_looked_at_and_signed() {
     let json = run(&platform, "ann", "--json access show").await.json();
     assert_eq!(json["rules"][0]["stages"][0]["able"].as_array().unwrap().len(), 5, "{json:#}");
     assert_eq!(json["review_missed"], false);
+    platform.wait("91d");
+    shows(&run(&platform, "ann", "access show").await.said(), &["the review was due 2026-04-01", "an exception"]);
 }
 
 // === Law ===
@@ -419,6 +421,11 @@ async fn packs_are_listed_shown_declared_and_asked_about_a_key() {
     let why = "--reason-kind unjustified --reason 'another edition'";
     run(&platform, "lou", &format!("fact withdraw period-max-days {why}")).await.said();
     shows(&run(&platform, "ann", check).await.out, &["wants period-max-days"]);
+    platform.wait("181d");
+    shows(&run(&platform, "ann", "pack list").await.said(), &["2026-06-30: overdue since 1d"]);
+    let list = run(&platform, "ann", "--json pack list").await.json();
+    let nis2 = list["packs"].as_array().unwrap().iter().find(|pack| pack["pack"] == "nis2-2024-2690").unwrap();
+    assert_eq!((&nis2["declared"]["review_overdue"], &nis2["review_late"]), (&true.into(), &false.into()));
 }
 
 #[tokio::test]

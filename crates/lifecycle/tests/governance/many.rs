@@ -178,10 +178,28 @@ fn what_ran_out_in_collection_does_not_count_for_the_window() {
     assert!(s.perform("due").contains("activation.lapsed"));
     s.run(&format!("{} by app => refused not-authorized", draw("k1")));
     s.run(&format!(
-        "{}\ndue => activation.authorized\nwait 25m\n{} by app => key.activated",
+        "{}\ndue => activation.authorized\nwait 25m\ndue => nothing\n{} by app => key.activated",
         approve("sam"),
         draw("k1")
     ));
+}
+
+#[test]
+fn what_ran_out_before_the_authorisation_lapses_and_a_shorter_collection_is_honoured() {
+    use lifecycle::{Duty, Input};
+    let approve = |who: &str| format!(r#"do activation.approve {{"request":"$many"}} by {who} => activation.approved"#);
+    let mut s = with_keys(LISTS, 2);
+    s.run(&format!("{STANDING} by kim => activation.requested\n{}\nwait 20m", approve("sam")));
+    s.run(&format!("{}\n{}", approve("lou"), approve("sue")));
+    let request = s.tenant.requests.values().next().unwrap().hash;
+    assert!(s.submit(ServiceRole::Approver, Input::Due(Duty::AuthorizeRequest(request))).is_ok());
+    s.run("due => activation.lapsed\nrevoke sue by ann,bob => principal.revoked");
+    s.run(&format!("{} by app => refused quorum-not-met", draw("k1")));
+    let mut s = with_keys(LISTS, 2);
+    s.run(&format!("{STANDING} by kim => activation.requested\n{}\nwait 5m\n{}", approve("sam"), approve("lou")));
+    let short = LISTS.replacen(r#"{"rule":{"#, r#"{"rule":{"approval_valid_for":"1m","#, 1);
+    s.run(&format!("due => activation.authorized\nadopt {short} by ann,bob => policy.adopted"));
+    s.run(&format!("{} by app => refused quorum-not-met", draw("k1")));
 }
 
 #[test]

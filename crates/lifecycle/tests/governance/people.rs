@@ -79,6 +79,7 @@ fn a_delegated_vote_ends_with_its_delegation() {
         "revoke sam by ann,bob => principal.revoked".to_owned(),
         "roles sam owner by ann,bob => principal.changed".to_owned(),
         r#"adopt {"rule":{"stage":[{"role":"security","quorum":2}]}} by ann,bob => policy.adopted"#.to_owned(),
+        format!("adopt {} by ann,bob => policy.adopted", ONE.replace("2h", "4m")),
         "revoke opa by ann,bob => principal.revoked".to_owned(),
     ] {
         let mut s = check(ONE, "request k1 after 5m by kim => activation.requested");
@@ -102,6 +103,19 @@ fn a_later_delegation_does_not_revive_a_vote() {
     s.run(&format!("{} => delegation.granted", grant("sam", "opa", "security", "0s..1h")));
     s.run("approve k1 by sue => activation.approved\ndue => nothing");
     s.run(&format!("{} => activation.approved\ndue => activation.authorized, key.activated", behalf("sam", "opa")));
+}
+
+/// Whatever comes and goes in between, one hand gives one vote: here a policy under which the first had run out for a while.
+#[test]
+fn one_hand_gives_one_vote_whichever_policies_have_come_and_gone() {
+    let mut s = check(ONE, "request k1 by kim => activation.requested\napprove k1 by sam => activation.approved");
+    s.run(&format!("{} => delegation.granted", grant("sue", "sam", "security", "0s..1h")));
+    let short = ONE.replace(r#""rule":{"#, r#""rule":{"approval_valid_for":"1m","#);
+    s.run(&format!("adopt {short} by ann,bob => policy.adopted\nwait 2m"));
+    s.run(&format!("{} => activation.approved", behalf("sue", "sam")));
+    s.run(&format!("adopt {} by ann,bob => policy.adopted", ONE.replace(r#""quorum":2"#, r#""quorum":3"#)));
+    s.run("approve k1 by rae => activation.approved\ndue => nothing");
+    s.run("approve k1 by dee => activation.approved\ndue => activation.authorized, key.activated");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Lists of keys that are asked for at once: how they are written, what stands for them, and how one key is proved to be
 //! among them.
 //!
-//! A line is `<key id> <identity>`, the identity as [`model::key::KeyIdentity`] prints it. The lines are sorted, each ends
-//! with a line feed; the root is that of RFC 6962 over the lines without it.
+//! A line is `<key id> <identity> <attestation>`: the identity as [`model::key::KeyIdentity`] prints it, the SHA-256 of the
+//! custodian's statement that the key was generated with. So people sign for these keys, in that store. The lines are
+//! sorted, each ends with a line feed; the root is that of RFC 6962 over the lines without it.
 
 use std::collections::BTreeMap;
 
@@ -31,15 +32,20 @@ pub struct Malformed {
     pub what: &'static str,
 }
 
-fn line(key: KeyId, identity: &KeyIdentity) -> String {
-    format!("{key} {identity}")
+fn line(key: KeyId, identity: &KeyIdentity, attestation: Digest) -> String {
+    format!("{key} {identity} {attestation}")
 }
 
 impl List {
     /// Of these keys.
-    pub fn new<'a>(keys: impl IntoIterator<Item = (KeyId, &'a KeyIdentity)>) -> Self {
-        let sorted: BTreeMap<KeyId, &KeyIdentity> = keys.into_iter().collect();
-        Self { lines: sorted.into_iter().map(|(key, identity)| line(key, identity)).collect() }
+    pub fn of<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Self {
+        Self::new(keys.into_iter().map(|key| (key.id, &key.identity, key.attestation)))
+    }
+
+    /// Of keys with these ids, identities and attestations.
+    pub fn new<'a>(keys: impl IntoIterator<Item = (KeyId, &'a KeyIdentity, Digest)>) -> Self {
+        let lines = keys.into_iter().map(|(key, identity, attestation)| (key, line(key, identity, attestation)));
+        Self { lines: lines.collect::<BTreeMap<KeyId, String>>().into_values().collect() }
     }
 
     /// Reads a list as it was written, and nothing else.
@@ -49,7 +55,7 @@ impl List {
         for (at, line) in text.split_terminator('\n').enumerate() {
             let wrong = |what| Malformed { line: at + 1, what };
             let key: Option<KeyId> = line.split_once(' ').and_then(|(key, _)| key.parse().ok());
-            let key = key.ok_or_else(|| wrong("it is not `<key id> <identity>`"))?;
+            let key = key.ok_or_else(|| wrong("it is not `<key id> <identity> <attestation>`"))?;
             if last.is_some_and(|last| key <= last) {
                 return Err(wrong("the lines are not sorted by key id, each once"));
             }
@@ -119,7 +125,7 @@ impl List {
 
 /// Whether a key is proved to be in the list that stands behind a manifest.
 pub fn includes(manifest: &Manifest, key: &Key, membership: &Membership) -> bool {
-    let leaf = merkle::leaf(line(key.id, &key.identity).as_bytes());
+    let leaf = merkle::leaf(line(key.id, &key.identity, key.attestation).as_bytes());
     let path: Vec<Hash> = membership.path.iter().map(|hash| *hash.as_bytes()).collect();
     let (size, at) = (u64::from(manifest.count), u64::from(membership.index));
     manifest.count <= MANIFEST_MAX && merkle::includes(manifest.root.as_bytes(), size, at, &leaf, &path)

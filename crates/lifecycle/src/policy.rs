@@ -370,9 +370,9 @@ fn bounds(at: &str, rule: &Rule, faults: &mut Faults) {
     if let Some(most) = rule.manifest_max.filter(|most| !(1..=MANIFEST_MAX).contains(most)) {
         faults.add(&format!("{at}.manifest_max"), format!("{most} keys"), "allow 1 to 10000");
     }
-    if rule.requires.attestation && (rule.standing.is_some() || rule.manifest_max.is_some()) {
-        let what = "an attestation is one key's, and a request for many can't name it";
-        faults.add(&format!("{at}.requires.attestation"), what, "leave `standing` and `manifest_max` to other rules");
+    if rule.requires.attestation && rule.standing.is_some() {
+        let what = "keys that are still to come have no attestation that people could sign for";
+        faults.add(&format!("{at}.requires.attestation"), what, "leave `standing` to another rule");
     }
     if rule.in_order && rule.need == Need::Any {
         let what = "one stage will do, so there is no order";

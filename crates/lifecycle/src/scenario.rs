@@ -494,6 +494,15 @@ impl Scenario {
                 let (key_id, membership) = list.memberships().find(|(key, _)| waits(key))?;
                 Some(Input::Member { key_id, request, membership })
             }
+            Duty::Deadlines => {
+                let governance = self.tenant.governance.as_ref()?;
+                let ended = crate::decide::next_passed(governance, self.now).and_then(|passed| passed.algorithm);
+                let in_use = |key: &&crate::Key| {
+                    Some(key.spec.algorithm) == ended && matches!(key.state, KeyState::Active | KeyState::Suspended)
+                };
+                let next = self.tenant.keys.values().find(in_use).map(|key| Duty::Deactivate(key.id));
+                Some(Input::Due(next.unwrap_or(duty)))
+            }
             duty => Some(Input::Due(duty)),
         }
     }
@@ -519,9 +528,12 @@ impl Scenario {
     /// The list of keys that a script calls `k1,k2`.
     fn list(&self, keys: &str) -> List {
         let keys: Vec<KeyId> = keys.split([',', '+']).map(key_id).collect();
-        let identity_of = |key: &KeyId| self.tenant.keys.get(key).map_or_else(identity, |key| key.identity.clone());
-        let identities: Vec<KeyIdentity> = keys.iter().map(identity_of).collect();
-        List::new(keys.into_iter().zip(&identities))
+        let known = |key: &KeyId| match self.tenant.keys.get(key) {
+            Some(key) => (key.identity.clone(), key.attestation),
+            None => (identity(), Digest::of(b"nobody's")),
+        };
+        let entries: Vec<(KeyIdentity, Digest)> = keys.iter().map(known).collect();
+        List::new(keys.into_iter().zip(&entries).map(|(key, (identity, attestation))| (key, identity, *attestation)))
     }
 
     /// Puts a list into the log, part by part.

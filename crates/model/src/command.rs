@@ -554,7 +554,8 @@ impl ActivationRequest {
     }
 }
 
-/// What stands for a list of keys: lines of `<key id> <identity>`, each ended by a line feed, sorted by key id.
+/// What stands for a list of keys: lines of `<key id> <identity> <attestation>`, each ended by a line feed, sorted by
+/// key id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {

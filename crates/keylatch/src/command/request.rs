@@ -265,10 +265,10 @@ pub fn list_of(state: &Tenant, keys: &[KeyId]) -> Result<(Template, List), Error
         if !kinds.iter().any(|(known, _)| *known == kind) {
             kinds.push((kind, key.spec.label.as_str()));
         }
-        entries.push((key.id, &key.identity));
+        entries.push(key);
     }
     match kinds.as_slice() {
-        [(template, _)] => Ok((template.clone(), List::new(entries))),
+        [(template, _)] => Ok((template.clone(), List::of(entries))),
         [] => Err(Error::usage("no key is named", "name keys with --keys, --manifest or --all-matching")),
         [(_, first), (_, other), ..] => {
             let what = format!("`{first}` and `{other}` are of different kinds");

@@ -48,7 +48,7 @@ async fn ask_for_many(tenant: &mut Member, count: usize) -> (Vec<KeyId>, EventHa
         assert!(join_all(asked).await.iter().all(|answer| answer["ok"] == true));
     }
     tenant.until(|state| state.keys.len() == count).await;
-    let list = List::new(tenant.state.keys.values().map(|key| (key.id, &key.identity)));
+    let list = List::of(tenant.state.keys.values());
     let (manifest, parts) = (list.manifest(), list.parts());
     for (part, text) in parts.iter().enumerate() {
         let (part, parts) = (u16::try_from(part).unwrap(), u16::try_from(parts.len()).unwrap());

@@ -20,7 +20,7 @@ fn zero_or_omitted_approvals_are_a_load_error() {
     };
     assert_eq!(at("{}"), "");
     assert_eq!(at(r#"{"rule":{"stage":[]}}"#), "rule.every-key.stage");
-    assert_eq!(at(r#"{"rule":{"stage":[{"role":"security","quorum":0}]}}"#), "rule.every-key.stage");
+    assert_eq!(at(r#"{"rule":{"stage":[{"role":"security","quorum":0}]}}"#), "rule.every-key.stage.1");
     assert_eq!(at(r#"{"operations":{"activate":{"roles":["operator"],"quorum":0}}}"#), "operations.activate.quorum");
     let text = serde_json::to_string(&policy()).unwrap();
     let omitted = text.replacen(r#""role":"security","quorum":1"#, r#""role":"security""#, 1);

@@ -166,7 +166,8 @@ fn every_new_event_is_void_under_epoch_1() {
 pub(crate) fn lives() -> Vec<Scenario> {
     let policy = r#"{"people":{"delegation_max":"2h","access_review":{"by":{"roles":["privacy"],"quorum":2},"every":"10d","warn_before":"1d"}},
         "holds":{"place":{"roles":["security"]},"lift":{"roles":["privacy"]}},"fact":[{"name":"residency","roles":["privacy"],"valid_max":"2h"}],
-        "keys":{"revalidation":{"roles":["owner"],"every":"40m"}},"rule":[
+        "keys":{"revalidation":{"roles":["owner"],"every":"40m"}},
+        "algorithm":[{"name":"aes-256-gcm","crypto_period":"1d","allowed_until":"2026-01-05T00:00:00.000Z"}],"rule":[
         {"name":"everyday","when":{"responsibility":["application"]},"requesters":["owner"],"request_valid_for":"30m",
          "approval_valid_for":"20m","stage":[{"role":"security","quorum":1}],"users":["app"],"manifest_max":2},
         {"name":"emergency","when":{"responsibility":["application"]},"requesters":["operator"],"request_valid_for":"30m",

@@ -275,19 +275,21 @@ fn ten_thousand_keys_have_each_their_proof() {
     use model::text::Base64;
     let identity = KeyIdentity::CheckValue(Base64(vec![1, 2, 3]));
     let keys: Vec<_> = (1..=10_000).map(|at| key_id(&format!("k{at}"))).collect();
-    let list = List::new(keys.iter().map(|key| (*key, &identity)));
+    let s = under("{}");
+    let known = s.tenant.keys[&key_id("k1")].clone();
+    let list = List::new(keys.iter().map(|key| (*key, &identity, known.attestation)));
     assert_eq!(List::parse(&list.text()).unwrap(), list);
     assert!(list.parts().len() <= usize::from(model::command::DOCUMENT_PARTS_MAX));
     assert_eq!(list.parts().concat(), list.text());
     let manifest = list.manifest();
-    let s = under("{}");
-    let known = s.tenant.keys[&key_id("k1")].clone();
     let proofs: Vec<_> = list.memberships().collect();
     for (at, (id, proof)) in proofs.iter().enumerate().step_by(97) {
         let key = lifecycle::Key { id: *id, ..known.clone() };
         assert!(lifecycle::manifest::includes(&manifest, &key, proof));
         let other = &proofs[(at + 1) % proofs.len()].1;
         assert!(!lifecycle::manifest::includes(&manifest, &key, other));
+        let elsewhere = lifecycle::Key { attestation: model::Digest::of(b"another store"), ..key.clone() };
+        assert!(!lifecycle::manifest::includes(&manifest, &elsewhere, proof), "the same key, in another store");
         let stranger = lifecycle::Key { identity: KeyIdentity::CheckValue(Base64(vec![9, 9, 9])), ..key };
         assert!(!lifecycle::manifest::includes(&manifest, &stranger, proof), "the same id, another key");
     }
@@ -297,7 +299,7 @@ fn ten_thousand_keys_have_each_their_proof() {
 fn an_emergency_and_an_attestation_are_one_keys() {
     let faults = |policy: &str| lifecycle::policy::check(&patched_policy(&serde_json::from_str(policy).unwrap())).len();
     assert_eq!(faults(r#"{"rule":{"manifest_max":2}}"#), 0);
-    assert_eq!(faults(r#"{"rule":{"manifest_max":2,"requires":{"attestation":true}}}"#), 1);
+    assert_eq!(faults(r#"{"rule":{"manifest_max":2,"requires":{"attestation":true}}}"#), 0);
     assert_eq!(faults(r#"{"rule":{"manifest_max":10001}}"#), 1);
     assert_eq!(faults(r#"{"rule":{"manifest_max":0}}"#), 1);
     assert_eq!(faults(r#"{"rule":{"standing":{"count_max":0,"window_max":"1d","users":["app"]}}}"#), 1);

@@ -138,3 +138,29 @@ fn a_clock_set_back_takes_nothing_back() {
     s.set_back("2026-01-01T01:00:00.000Z".parse().unwrap());
     s.run("use k1 encrypt by app => refused key-not-active\nresume k1 by opa => refused forbidden-transition");
 }
+
+/// A policy brings an algorithm's end forward: warned of, then every key of it ends, then the end is recorded, once.
+#[test]
+fn keys_end_with_their_algorithm_though_their_own_period_goes_on() {
+    let ends = |at: &str| {
+        format!(
+            r#"{{"keys":{{"warn_before":"10m"}},"algorithm":[{{"name":"aes-256-gcm","crypto_period":"1d","allowed_until":"{at}"}}]}}"#
+        )
+    };
+    let late = ends("2027-01-01T00:00:00.000Z");
+    let mut s = check(
+        &late,
+        "request k1 by rae => activation.requested
+        approve k1 by sam => activation.approved
+        approve k1 by lou => activation.approved
+        due => activation.authorized, key.activated
+        apply k1 => custody.applied",
+    );
+    s.run(&format!("adopt {} by ann,bob => policy.adopted", ends("2026-01-01T02:00:00.000Z")));
+    s.run("wait 110m\ndue => deadline.warned");
+    // The custodian does not wait for anybody to record it.
+    s.run("use k1 encrypt by app => allowed\nwait 10m\nuse k1 encrypt by app => refused algorithm-not-allowed");
+    s.run("due => key.deactivated, algorithm.ended\ndue => nothing");
+    // Nothing is activated beyond an end, and nothing of it generated.
+    s.run("generate k2 by kim => refused algorithm-not-allowed");
+}

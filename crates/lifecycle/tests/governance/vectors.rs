@@ -363,7 +363,7 @@ const MISDEEDS: &[(&str, Made)] = &[
 /// The proof of the first of k1 and k2.
 fn second_path(s: &Scenario) -> Vec<model::Digest> {
     let keys = [key_id("k1"), key_id("k2")];
-    let list = lifecycle::manifest::List::new(keys.iter().map(|key| (*key, &s.tenant.keys[key].identity)));
+    let list = lifecycle::manifest::List::of(keys.iter().map(|key| &s.tenant.keys[key]));
     list.memberships().next().unwrap().1.path
 }
 

@@ -10,6 +10,11 @@ use model::{Algorithm, Span, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+/// How many of something: `1 request`, `3 requests`.
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 /// The name that a value has in documents.
 pub fn name_of<T: Serialize>(value: &T) -> String {
     match serde_json::to_value(value) {

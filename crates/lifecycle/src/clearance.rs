@@ -299,7 +299,8 @@ pub(crate) fn says(requires: &Requires, request: &Request) -> Result<(), Rejecti
         ("legal_basis", requires.legal_basis, !request.legal_basis.is_empty()),
         ("affected_systems", requires.affected_systems, !request.affected_systems.is_empty()),
         ("deactivate_at", requires.deactivate_at, ends),
-        ("attestation", requires.attestation, request.said.attestation.is_some()),
+        // A list names each key's own.
+        ("attestation", requires.attestation, request.said.attestation.is_some() || request.manifest.is_some()),
     ];
     let missing: Vec<&str> =
         wanted.into_iter().filter(|(_, wanted, is_said)| *wanted && !is_said).map(|(name, ..)| name).collect();

@@ -48,8 +48,8 @@ pub fn evolve(view: &mut View, fact: &Fact<'_>) {
         Event::PrincipalChanged(event) => govern(view, fact, |governance| change_roles(governance, event)),
         Event::PrincipalRevoked(event) => govern(view, fact, |governance| revoke(governance, fact.hash, event)),
         Event::PrincipalRotated(event) => govern(view, fact, |governance| rotate(governance, fact.hash, event)),
-        Event::DelegationGranted(event) => govern(view, fact, |governance| delegate(governance, fact.hash, event)),
-        Event::DelegationEnded(event) => govern(view, fact, |governance| end_delegation(governance, fact.hash, event)),
+        Event::DelegationGranted(event) => amend(view, |governance| delegate(governance, fact.hash, event)),
+        Event::DelegationEnded(event) => amend(view, |governance| end_delegation(governance, fact.hash, event)),
         Event::AccessReviewed(event) => amend(view, |governance| access_reviewed(governance, fact, event)),
         Event::PolicyAdopted(event) => govern(view, fact, |governance| adopt(governance, fact, event)),
         Event::PackDeclared(event) => govern(view, fact, |governance| declare(governance, fact, event)),
@@ -109,14 +109,15 @@ pub fn evolve(view: &mut View, fact: &Fact<'_>) {
         Event::ActivationHeld(event) => held(view, fact, event),
         Event::ActivationReleased(event) => released(view, event),
         Event::ActivationReviewed(_) => touch(view, fact, |key| key.review_by = None),
-        Event::ConsumerAcknowledged(event) => touch(view, fact, |key| {
+        // Anybody enrolled can say so: what operators sign against stays as it is.
+        Event::ConsumerAcknowledged(event) => view.key.iter_mut().for_each(|key| {
             let acknowledged = Acknowledged { readiness: event.readiness, hash: fact.hash };
-            key.acknowledged.insert(event.acknowledged_by, acknowledged);
+            key.acknowledged.extend([(event.acknowledged_by, acknowledged)]);
         }),
         Event::ParentAttested(event) => touch(view, fact, |key| {
             let (at, hash) = (fact.time, fact.hash);
-            let ParentAttested { activation, root, deactivate_at, .. } = event.clone();
-            key.parent_proof = Some(ParentProof { activation, root, at, deactivate_at, hash });
+            let ParentAttested { activation, root, deactivate_at, size, .. } = event.clone();
+            key.parent_proof = Some(ParentProof { activation, root, at, deactivate_at, size, hash });
         }),
         Event::CustodyApplied(event) => {
             if let Some(key) = &mut view.key {

@@ -318,6 +318,8 @@ pub struct ParentProof {
     pub at: Timestamp,
     /// When the parent's use ends.
     pub deactivate_at: Timestamp,
+    /// How many events the checkpoint committed to: a newer proof has more.
+    pub size: u64,
     /// The `parent.attested`.
     pub hash: EventHash,
 }

@@ -19,6 +19,7 @@ use crate::layout::{BOLD, DIM, GREEN, RED, safe};
 use crate::screen::{Screen, Shown};
 use crate::session::Session;
 use crate::submit::Recorded;
+use crate::words::counted;
 
 /// What the long help says after the options.
 pub const HELP: &str = "\
@@ -191,7 +192,8 @@ impl Done {
             people.push_str(&format!(", {} were there by now", self.there));
         }
         let asked: usize = self.requests.iter().map(|(_, keys)| keys).sum();
-        people.push_str(&format!(", {asked} asked for in {} requests\n", self.requests.len()));
+        let requests = counted(self.requests.len(), "request");
+        people.push_str(&format!(", {asked} asked for in {requests}\n"));
         for (what, error) in &self.failed {
             people.push_str(&format!("{BOLD}{}{BOLD:#} {}", safe(what), error.to_people()));
         }
@@ -241,7 +243,8 @@ pub fn plan_shown(plan: &Plan) -> Shown {
         let reason = safe(request.said.reason.text.as_str());
         match step {
             Step::Request { keys, requests } => {
-                people.push_str(&format!("  {GREEN}+{GREEN:#} ask for {keys} keys in {requests} requests: {reason}\n"));
+                let (keys, requests) = (counted(*keys, "key"), counted(*requests, "request"));
+                people.push_str(&format!("  {GREEN}+{GREEN:#} ask for {keys} in {requests}: {reason}\n"));
             }
             Step::Unchanged { how } => people.push_str(&format!("  {DIM}={DIM:#} {how}: {reason}\n")),
             _ => {}

@@ -181,6 +181,22 @@ impl<'a> Stage<'a> {
         Err(Error::failed(what, "tell the authors"))
     }
 
+    /// Runs a question whose answer is no, and shows what it says to people.
+    pub(super) async fn shown_to_be_no(&mut self, context: Option<&str>, arguments: &[&str]) -> Result<(), Error> {
+        self.typed(context, arguments)?;
+        let mut command = self.command(context, arguments);
+        command.env("CLICOLOR_FORCE", if self.screen.has_colour() { "1" } else { "0" });
+        let output = self.output(command).await?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let lines: String = said.lines().map(|line| format!("      {line}\n")).collect();
+        self.screen.tell(&lines)?;
+        if output.status.code() == Some(1) {
+            return Ok(());
+        }
+        let what = format!("`keylatch {}` did not say no: {}", arguments.join(" "), output.status);
+        Err(Error::failed(what, "tell the authors"))
+    }
+
     /// Runs a check that must find something, and shows what.
     pub(super) async fn found_out(&mut self, arguments: &[&str]) -> Result<(), Error> {
         match self.json(None, arguments).await? {

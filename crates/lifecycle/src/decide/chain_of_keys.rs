@@ -51,6 +51,11 @@ pub(super) fn attest(
     let rule = policy.rule_for(&key.spec.traits())?;
     standing::role(principal, &rule.requesters)?;
     let proved = proved(policy, key, params)?;
+    // The same proof brought again says nothing new of the parent.
+    if let Some(held) = key.parent_proof.filter(|held| proved.size <= held.size) {
+        let detail = format!("a proof of {} events is held; this one is of {}", held.size, proved.size);
+        return Rejection::new(ProblemType::ProofInvalid, detail).err();
+    }
     Ok(Event::ParentAttested(ParentAttested {
         key_id: key.id,
         root: proved.root,

@@ -289,7 +289,7 @@ fn within_period(
 /// Whether the request says what the rule asks it to say.
 pub(crate) fn says(requires: &Requires, request: &Request) -> Result<(), Rejection> {
     if !requires.reasons.is_empty() && !requires.reasons.contains(&request.said.reason) {
-        let detail = format!("`{:?}` is none of {:?}", request.said.reason, requires.reasons);
+        let detail = format!("`{}` is none of {}", request.said.reason, listed(&requires.reasons));
         return Rejection::new(ProblemType::ReasonNotAccepted, detail).err();
     }
     let ends =
@@ -311,12 +311,17 @@ pub(crate) fn says(requires: &Requires, request: &Request) -> Result<(), Rejecti
     Rejection::new(ProblemType::RequestIncomplete, detail).with("missing", missing).err()
 }
 
+/// Such as `sign, verify`.
+pub(crate) fn listed<T: std::fmt::Display>(all: &BTreeSet<T>) -> String {
+    all.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
 /// Whether nothing freezes the request.
 pub(crate) fn not_held(governance: &Governance, request: &Request) -> Result<(), Rejection> {
     let of_request = request.holds.iter().map(|(hash, hold)| (hash, hold, "the request"));
     let of_tenant = governance.holds.iter().map(|(hash, hold)| (hash, hold, "every activation of the tenant"));
     let Some((hash, hold, what)) = of_request.chain(of_tenant).next() else { return Ok(()) };
-    let detail = format!("{what} is held since {}: {:?}, {}", hold.at, hold.kind, hold.reference);
+    let detail = format!("{what} is held since {}: {}, {}", hold.at, hold.kind, hold.reference);
     Rejection::new(ProblemType::Held, detail).with("hold", hash.to_string()).err()
 }
 
@@ -334,7 +339,7 @@ pub(crate) fn attributes(policy: &Policy, spec: &KeySpec) -> Result<(), Rejectio
         return Rejection::new(ProblemType::AttributeNotAllowed, format!("keys that are {what}")).err();
     }
     if !spec.operations().is_subset(&spec.algorithm.operations()) {
-        let detail = format!("`{}` keys do not do all of {:?}", spec.algorithm, spec.usage);
+        let detail = format!("`{}` keys do not do all of {}", spec.algorithm, listed(&spec.usage));
         return Rejection::new(ProblemType::AttributeNotAllowed, detail).err();
     }
     let names_asset = spec.asset.is_some() || spec.model_digest.is_some() || spec.endpoint.is_some();

@@ -633,6 +633,16 @@ pub enum HoldKind {
     Incident,
 }
 
+impl std::fmt::Display for HoldKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::LegalHold => "legal-hold",
+            Self::CourtOrder => "court-order",
+            Self::Incident => "incident",
+        })
+    }
+}
+
 /// Parameters of `activation.hold`. Bound to no state: a halt must get through.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

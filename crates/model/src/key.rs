@@ -532,4 +532,44 @@ impl ReasonKind {
         Self::Unjustified,
         Self::Test,
     ];
+
+    /// Its name in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NewService => "new-service",
+            Self::Rotation => "rotation",
+            Self::Migration => "migration",
+            Self::Recovery => "recovery",
+            Self::Maintenance => "maintenance",
+            Self::Investigation => "investigation",
+            Self::Incident => "incident",
+            Self::KeyCompromise => "key-compromise",
+            Self::Superseded => "superseded",
+            Self::CessationOfOperation => "cessation-of-operation",
+            Self::LegalOrder => "legal-order",
+            Self::Unjustified => "unjustified",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl fmt::Display for ReasonKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_sentences_are_those_in_documents() {
+        for kind in ReasonKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.to_string());
+        }
+        for operation in Algorithm::ALL.into_iter().flat_map(Algorithm::operations) {
+            assert_eq!(serde_json::to_value(operation).unwrap(), operation.to_string());
+        }
+    }
 }

@@ -64,7 +64,7 @@ async fn unknown_blocks(stage: &mut Stage<'_>) -> Result<(), Error> {
         &["personal-data", "--flag", "true", "--key", "customer-database"],
         &["personal-data", "--flag", "false"],
         &["third-country-transfer", "--flag", "false"],
-        &["allowed-jurisdictions", "--names", "DE,FR,NL"],
+        &["allowed-jurisdictions", "--names", "EU,DE"],
         &["operator-jurisdiction", "--names", "DE", "--key", "customer-database"],
         &["processor-engaged", "--flag", "false", "--key", "customer-database"],
         &["residency", "--names", "DE", "--key", "customer-database"],
@@ -103,7 +103,7 @@ async fn many(stage: &mut Stage<'_>, input: &Path) -> Result<(), Error> {
     )?;
     stage.done(Some("sofia"), &["approve", &request, "--yes"]).await?;
     let approved = stage.done(Some("dario"), &["approve", &request, "--yes"]).await?;
-    for shard in ["session-shard-01", "session-shard-12"] {
+    for shard in ["session-shard-1", "session-shard-12"] {
         stage.until("kemi", shard, "active", &approved).await?;
     }
     stage.shown(Some("kemi"), &["key", "list"]).await

@@ -269,7 +269,10 @@ fn is_new(rule: &Rule, votes: &[Vote], vote: &Vote) -> Result<(), Rejection> {
     let mut others = votes.iter().filter(|other| other.involves(&vote.person) || other.involves(&vote.given_by));
     let counted = quorum::assess(rule, votes).counted;
     if others.any(|other| !rule.in_order || counted.contains(&other.approval)) {
-        let detail = format!("`{}` or `{}` has approved already", vote.person, vote.given_by);
+        let detail = match vote.person == vote.given_by {
+            true => format!("`{}` has approved already", vote.person),
+            false => format!("`{}` or `{}` has approved already", vote.person, vote.given_by),
+        };
         return Rejection::new(ProblemType::AlreadyVoted, detail).err();
     }
     if rule.in_order && !quorum::would_count(rule, votes, vote) {

@@ -9,6 +9,7 @@ use model::key::Operation;
 use model::policy::Children;
 use model::{Fingerprint, KeyState, Policy, ProblemType, Span, Timestamp};
 
+use crate::clearance::listed;
 use crate::state::{Key, View};
 use crate::{Rejection, standing};
 
@@ -81,7 +82,7 @@ fn does(key: &Key, operation: Operation) -> Result<(), Rejection> {
         return Rejection::new(ProblemType::OperationNotAllowed, detail).err();
     }
     if !spec.operations().contains(&operation) {
-        let detail = format!("`{}` is not for that: it may {:?}", spec.label, spec.usage);
+        let detail = format!("`{}` is not for that: it may {}", spec.label, listed(&spec.usage));
         return Rejection::new(ProblemType::OperationNotAllowed, detail).err();
     }
     Ok(())

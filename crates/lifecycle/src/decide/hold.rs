@@ -12,6 +12,9 @@ use model::{Event, EventHash, ProblemType, Timestamp};
 use crate::state::{Governance, Request, View};
 use crate::{Rejection, standing};
 
+/// The most holds on one request, or on the tenant.
+const HOLDS_MAX: usize = 64;
+
 fn rules(governance: &Governance) -> Result<&HoldRules, Rejection> {
     let none = || Rejection::new(ProblemType::RoleMissing, "the policy names nobody who may place or lift holds");
     governance.policy()?.policy.holds.as_ref().ok_or_else(none)
@@ -45,6 +48,10 @@ pub(super) fn place(
     standing::times(signed, now, standing::lifetime(permission.quorum))?;
     let held_by = standing::quorum(governance, signed, permission)?;
     let request = meant(view, signed, params.request)?;
+    let standing = request.map_or(governance.holds.len(), |request| request.holds.len());
+    if standing >= HOLDS_MAX {
+        return Rejection::new(ProblemType::Held, format!("{standing} holds stand there already")).err();
+    }
     Ok(Event::ActivationHeld(ActivationHeld {
         key_id: request.and_then(|request| request.key_id),
         request: params.request,

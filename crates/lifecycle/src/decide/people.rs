@@ -143,6 +143,9 @@ fn new_key(governance: &Governance, key: &PublicKey) -> Result<(), Rejection> {
     }
 }
 
+/// The most delegations of one key that have not run out, ended or not: they are part of what every decision sees.
+const DELEGATIONS_MAX: usize = 32;
+
 /// One's own vote for another to give, for a while. INVARIANT (delegation adds no vote) is [`crate::quorum::votes`]'s.
 pub(super) fn delegate(
     view: &View,
@@ -169,6 +172,10 @@ pub(super) fn delegate(
     let begins = params.not_before.max(now);
     if params.not_after <= begins || params.not_after > begins + max {
         return invalid(format!("from {begins} to {}: it may last for {max}", params.not_after));
+    }
+    let standing = governance.delegations.values().filter(|held| held.from == from && now < held.not_after).count();
+    if standing >= DELEGATIONS_MAX {
+        return invalid(format!("`{}` has granted {standing} that have not run out", principal.label));
     }
     unchanged(params.against, governance.head)?;
     Ok(Event::DelegationGranted(DelegationGranted {

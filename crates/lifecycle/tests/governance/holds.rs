@@ -188,3 +188,15 @@ fn a_policy_of_emergencies_alone_does_not_load() {
     let faults = lifecycle::policy::check(&lifecycle::scenario::patched_policy(&all));
     assert!(faults.iter().any(|fault| fault.at == "rule.emergency.stage"), "{faults:?}");
 }
+
+#[test]
+fn so_many_holds_stand_in_a_place_and_no_more() {
+    let mut s = check(HOLDS, "request k1 by kim => activation.requested");
+    for hold in [HOLD, HOLD_ALL] {
+        for _ in 0..64 {
+            s.run(&format!("{hold} by opa => activation.held"));
+        }
+        s.run(&format!("{hold} by opa => refused held"));
+    }
+    s.run(&format!("{RELEASE_ALL} by lou,dee => activation.released\n{HOLD_ALL} by opa => activation.held"));
+}

@@ -341,3 +341,17 @@ fn a_vote_that_came_out_of_turn_is_given_again() {
     s.run("due => activation.authorized, key.activated");
     assert_eq!(s.tenant.keys[&key_id("k1")].activation.map(|_| ()), Some(()));
 }
+
+/// What every decision sees does not grow as somebody likes.
+#[test]
+fn one_key_grants_so_many_delegations_and_no_more() {
+    let mut s = under(ONE);
+    let one = grant("sam", "opa", "security", "0s..1h");
+    for _ in 0..32 {
+        s.run(&format!("{one} => delegation.granted"));
+    }
+    s.run(r#"do delegation.end {"delegation":"$event:delegation.granted","reason":$why} by sam => delegation.ended"#);
+    s.run(&format!("{one} => refused delegation-invalid"));
+    s.run(&format!("{} => delegation.granted", grant("sue", "opa", "security", "0s..1h")));
+    s.run(&format!("wait 1h\n{one} => delegation.granted"));
+}

@@ -23,7 +23,7 @@ where
     S: KeyStore + 'static,
 {
     let node = &custodian.ports.node;
-    let footprint = Footprint { key: Some(key_id), ..Footprint::default() };
+    let footprint = Footprint::of_key(key_id);
     let view = node.view(tenant, footprint).map_err(|error| Rejection::new(ProblemType::Unavailable, error))?;
     let key = view.key()?;
     if key.store != *custodian.store.name() {

@@ -217,7 +217,7 @@ async fn record_all<J: Journal>(node: &Node<J>, reports: Vec<Report>) -> Vec<Rep
 /// Records a report; an error where it may be recorded later.
 async fn record<J: Journal>(node: &Node<J>, report: &Report) -> Result<(), Rejection> {
     let Report { tenant, of: (key_id, kind), count } = report.clone();
-    let footprint = Footprint { key: Some(key_id), ..Footprint::default() };
+    let footprint = Footprint::of_key(key_id);
     let view = node.view(tenant, footprint).map_err(|error| Rejection::new(ProblemType::Unavailable, error))?;
     // A refusal of a key that does not exist concerns nobody's key.
     let Some(key) = view.key else { return Ok(()) };

@@ -91,7 +91,7 @@ where
     let wanted = |view: &lifecycle::View| {
         may_use(view, signed, node.clock().now(), Some(Span::ZERO)).map(|permit| permit.max_staleness)
     };
-    let max_staleness = node.check(tenant, footprint, wanted).await?;
+    let max_staleness = node.check(tenant, footprint.clone(), wanted).await?;
     let age = custodian.leases.age(&custodian.ports, tenant, max_staleness).await;
     let check = |view: &lifecycle::View| {
         let Permit { key, operation, by, deactivated, .. } = may_use(view, signed, node.clock().now(), age)?;
@@ -175,7 +175,7 @@ where
     let (Action::KeyProve(params), Some(key_id)) = (&signed.command.action, signed.command.key_id) else {
         return Err(Problem::new(ProblemType::UnknownAction, "that is not `key.prove`"));
     };
-    let footprint = Footprint { key: Some(key_id), ..Footprint::default() };
+    let footprint = Footprint::of_key(key_id);
     let check = |view: &lifecycle::View| {
         let key = may_prove(view, signed, node.clock().now())?;
         custodian.has(key)?;

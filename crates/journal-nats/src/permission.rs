@@ -138,8 +138,19 @@ fn asks(role: ServiceRole) -> Vec<String> {
 /// `tenant.create`, which goes to the registrar by hand and not over the bus.
 pub fn commands(role: ServiceRole) -> &'static [&'static str] {
     match role {
-        Issuer => &["key.generate"],
-        Approver => &["activation.>", "policy.>", "principal.>"],
+        Issuer => &["key.generate", "key.revalidate"],
+        Approver => &[
+            "access.>",
+            "activation.>",
+            "consumer.>",
+            "delegation.>",
+            "document.>",
+            "fact.>",
+            "pack.>",
+            "parent.>",
+            "policy.>",
+            "principal.>",
+        ],
         Activator => &["key.activate", "key.compromise", "key.deactivate", "key.destroy", "key.resume", "key.suspend"],
         Custodian => &["key.prove", "use.>"],
         Expirer | EvidenceExporter | Registrar => &[],

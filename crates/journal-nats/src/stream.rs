@@ -1,5 +1,6 @@
 //! A tenant's stream: the configuration that it must have, and the differences of one that exists.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -67,9 +68,11 @@ pub(crate) fn differences(wanted: &Map<String, Value>, found: &Map<String, Value
         wanted: wanted.clone(),
         found: found.clone(),
     };
+    // In the order of their names, whatever order they came in.
+    let (wanted, found): (BTreeMap<_, _>, BTreeMap<_, _>) = (wanted.iter().collect(), found.iter().collect());
     let not_as_wanted = wanted.iter().filter_map(|(member, wanted)| {
-        let found = found.get(member).unwrap_or(&Value::Null);
-        (found != wanted).then(|| difference(member, wanted, found))
+        let found = found.get(member).copied().unwrap_or(&Value::Null);
+        (found != *wanted).then(|| difference(member, wanted, found))
     });
     // Members of a server newer than this code count as well: what is on and not wanted is a difference.
     let more_than_wanted = found

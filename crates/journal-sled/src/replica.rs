@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! lock                    held while open
-//! store/                  sled: trees tenants governance keys requests commands due tail meta
+//! store/                  sled: trees tenants governance keys requests documents commands due tail meta
 //! store/complete          the store was made in full
 //! store/condemned         it is to be set aside when next opened, and why
 //! store.set-aside-<n>/    stores that were; the newest three
@@ -28,8 +28,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use journal::{Head, Record};
 use lifecycle::state::Progress;
-use lifecycle::{Footprint, Governance, Key, Receipt, Request, View};
-use model::{CommandId, EventHash, Fingerprint, KeyId, Sequence, TenantId};
+use lifecycle::{Document, Entities, Footprint, Governance, Key, Receipt, Request, View};
+use model::{CommandId, Digest, EventHash, Fingerprint, KeyId, Sequence, TenantId};
 use serde::de::DeserializeOwned;
 use sled::Tree;
 
@@ -58,6 +58,7 @@ struct Trees {
     governance: Tree,
     keys: Tree,
     requests: Tree,
+    documents: Tree,
     commands: Tree,
     due: Tree,
     tail: Tree,
@@ -72,6 +73,7 @@ impl Trees {
             governance: tree(Table::Governance)?,
             keys: tree(Table::Keys)?,
             requests: tree(Table::Requests)?,
+            documents: tree(Table::Documents)?,
             commands: tree(Table::Commands)?,
             due: tree(Table::Due)?,
             tail: tree(Table::Tail)?,
@@ -85,6 +87,7 @@ impl Trees {
             Table::Governance => &self.governance,
             Table::Keys => &self.keys,
             Table::Requests => &self.requests,
+            Table::Documents => &self.documents,
             Table::Commands => &self.commands,
             Table::Due => &self.due,
             Table::Tail => &self.tail,
@@ -105,13 +108,8 @@ impl Replica {
     pub fn view(&self, tenant: TenantId, footprint: Footprint) -> Result<View, Error> {
         let _steady = self.steady();
         let (standing, governance) = self.standing(tenant)?;
-        let key = footprint.key.map(|key| self.key_row(tenant, key)).transpose()?.flatten();
-        let request = footprint.request.or(key.as_ref().and_then(|key| key.open_request));
-        let request = request.map(|request| self.request_row(tenant, request)).transpose()?.flatten();
-        let receipt = footprint.command.map(|id| Ok((id, self.find_receipt(tenant, id)?))).transpose()?;
-        let receipt = receipt.and_then(|(id, receipt)| Some((id, receipt?)));
         let Standing { chain, progress, .. } = standing;
-        Ok(View { chain, progress, governance, key, request, receipt })
+        View::of(chain, progress, governance).load(&Of { replica: self, tenant }, &footprint)
     }
 
     /// Where the tenant stands; [`Head::EMPTY`] where nothing is known of it.
@@ -148,6 +146,12 @@ impl Replica {
     /// A request, open or not. The open ones are named by their keys.
     pub fn request(&self, tenant: TenantId, request: EventHash) -> Result<Option<Request>, Error> {
         self.request_row(tenant, request)
+    }
+
+    /// A document, and where its parts are in the log.
+    pub fn document(&self, tenant: TenantId, document: Digest) -> Result<Option<Document>, Error> {
+        let row = self.store.get(&self.trees.documents, &rows::document(tenant, document))?;
+        row.map(|row| self.read_json(Table::Documents, &row)).transpose()
     }
 
     /// What a command led to.
@@ -257,6 +261,32 @@ impl Replica {
 
     fn hot(&self) -> std::sync::MutexGuard<'_, Hot> {
         self.hot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The entities of one tenant, as they are in the store.
+struct Of<'a> {
+    replica: &'a Replica,
+    tenant: TenantId,
+}
+
+impl Entities for Of<'_> {
+    type Error = Error;
+
+    fn key(&self, key: KeyId) -> Result<Option<Key>, Error> {
+        self.replica.key_row(self.tenant, key)
+    }
+
+    fn request(&self, request: EventHash) -> Result<Option<Request>, Error> {
+        self.replica.request_row(self.tenant, request)
+    }
+
+    fn receipt(&self, command: CommandId) -> Result<Option<Receipt>, Error> {
+        self.replica.find_receipt(self.tenant, command)
+    }
+
+    fn document(&self, document: Digest) -> Result<Option<Document>, Error> {
+        self.replica.document(self.tenant, document)
     }
 }
 

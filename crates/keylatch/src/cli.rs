@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use model::Name;
 
 use crate::command::{
-    approve, context, doctor, export, history, key, policy, principal, request, requests, sign, submit, tenant, up,
-    usage, verify, watch,
+    access, apply, approve, context, delegation, doctor, export, fact, history, hold, inbox, key, pack, policy,
+    principal, request, requests, sign, simulate, submit, tenant, up, usage, verify, watch,
 };
 use crate::context::{Context, Contexts};
 use crate::demo;
@@ -94,16 +94,29 @@ pub enum Command {
     /// Contexts: which platform, which tenant, under which root, as whom.
     #[command(subcommand)]
     Context(context::ContextCommand),
-    /// Keys: generate, list, show, prove, suspend, resume, deactivate, destroy.
+    /// Keys: generate, list, show, prove, suspend, resume, deactivate, destroy; revalidate, review, acknowledge.
     #[command(subcommand)]
     Key(key::KeyCommand),
     /// Ask for a key's activation.
     #[command(
         after_long_help = "Example:\n  keylatch request weights-2026 --reason-kind new-service --reason 'release 4 goes live' \\\n    --change-ref CHG-1042 --legal-basis 'GDPR art. 32(1)(a)' --system 'inference endpoint EU' \\\n    --not-before 2026-12-01T08:00Z --until +365d --wait\n\nReasons, changes, provisions and systems are recorded for good, and are what the approvers sign for."
     )]
-    Request(request::RequestArgs),
+    Request(Box<request::RequestArgs>),
     /// List the open requests: who asks, what is missing, when they lapse.
     Requests,
+    /// What waits for you: votes, reviews, keys to look at, each with the command to type.
+    #[command(
+        after_long_help = "Example:\n  keylatch inbox\n  keylatch inbox show 1\n  keylatch inbox show 1 --out approve.json   (the exact bytes, to be checked by hand and signed with\n                                              `keylatch sign approve.json`, also from ssh-agent)"
+    )]
+    Inbox(inbox::InboxArgs),
+    /// Say what an activation comes to, or what a draft would change: who must still sign, what is in the way.
+    #[command(
+        after_long_help = "Nothing is done: the deciding code runs here, on the verified history. Exit code 1 where\nsomething beside signatures is in the way; of a draft, where it holds up what was not held up.\n\nExample:\n  keylatch simulate weights-2026\n  keylatch simulate --policy policy.toml\n  keylatch --json simulate --pack deploy/packs/gdpr-edpb-01-2020.toml | jq '.pending[].after.blocked'"
+    )]
+    Simulate(simulate::SimulateArgs),
+    /// Make keys and requests as a file says. Shows a plan, asks, and does what is not there yet.
+    #[command(after_long_help = apply::HELP)]
+    Apply(apply::ApplyArgs),
     /// Approve a request. Shows exactly what you sign, and asks.
     #[command(
         after_long_help = "Your approval names the hash of the request: any change to what is asked is another\nrequest, and voids it. Who asks does not approve; one person is one vote, whatever keys and roles.\n\nExample:\n  keylatch requests\n  keylatch approve weights-2026 --note 'ticket checked'"
@@ -113,12 +126,27 @@ pub enum Command {
     Reject(approve::RefuseArgs),
     /// Take a request back: who asked, or an admin. Shows exactly what you sign, and asks.
     Cancel(approve::RefuseArgs),
-    /// People and workloads: enroll, change, revoke, list, show.
+    /// People and workloads: enroll, change, rotate, revoke, list, show.
     #[command(subcommand)]
     Principal(principal::PrincipalCommand),
-    /// The policy: check a file, show the one in force, adopt one.
+    /// Delegations: let somebody else vote in your place for a while.
+    #[command(subcommand)]
+    Delegation(delegation::DelegationCommand),
+    /// Access: who may create keys and who may approve; sign that you looked at it.
+    #[command(subcommand)]
+    Access(access::AccessCommand),
+    /// The policy: check a file, show, compare, adopt, and every one that there was.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Legal packs: list, show, check, declare.
+    #[command(subcommand)]
+    Pack(pack::PackCommand),
+    /// Facts that legal packs rest on: assert, withdraw, list.
+    #[command(subcommand)]
+    Fact(fact::FactCommand),
+    /// Holds: freeze a request or every activation, and lift that.
+    #[command(subcommand)]
+    Hold(hold::HoldCommand),
     /// Add your signature to a command that somebody else made (--out). Shows exactly what you sign, and asks.
     #[command(after_long_help = "Example:\n  keylatch sign enroll.json\n  keylatch submit enroll.json")]
     Sign(sign::SignArgs),
@@ -206,7 +234,16 @@ pub async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Error> {
             let contexts = Contexts::from_environment()?;
             context::run(command, &contexts, global.context.as_ref(), global.identity, screen)?;
         }
-        Command::Policy(policy::PolicyCommand::Check { file }) => return policy::run_check(&file, screen),
+        Command::Policy(policy::PolicyCommand::Check(args)) => return policy::run_check(&args, &global, screen).await,
+        Command::Pack(command) => {
+            if let Some(done) = pack::run_offline(&command, screen) {
+                return done;
+            }
+            return pack::run(command, &mut global.session().await?, screen).await;
+        }
+        Command::Principal(principal::PrincipalCommand::SubjectKey { file }) => {
+            screen.show(&principal::subject::make_key(&file)?)?;
+        }
         Command::Verify(args) => return verify::run(args, screen),
         Command::Doctor(args) => return doctor::run(args, &global, screen).await,
         Command::Sign(args) if args.offline => sign_offline(&args, &global, screen)?,
@@ -222,13 +259,20 @@ pub async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Error> {
 async fn with_session(command: Command, session: &mut Session, screen: &mut Screen) -> Result<Exit, Error> {
     match command {
         Command::Key(command) => key::run(command, session, screen).await?,
-        Command::Request(args) => return request::run(args, session, screen).await,
+        Command::Request(args) => return request::run(*args, session, screen).await,
+        Command::Inbox(args) => inbox::run(args, session, screen).await?,
+        Command::Simulate(args) => return simulate::run(args, session, screen).await,
+        Command::Apply(args) => return apply::run(args, session, screen).await,
         Command::Requests => requests::run(session, screen).await?,
         Command::Approve(args) => approve::run_approve(args, session, screen).await?,
         Command::Reject(args) => approve::run_reject(args, session, screen).await?,
         Command::Cancel(args) => approve::run_cancel(args, session, screen).await?,
         Command::Principal(command) => principal::run(command, session, screen).await?,
+        Command::Delegation(command) => delegation::run(command, session, screen).await?,
+        Command::Access(command) => access::run(command, session, screen).await?,
         Command::Policy(command) => return policy::run(command, session, screen).await,
+        Command::Fact(command) => fact::run(command, session, screen).await?,
+        Command::Hold(command) => hold::run(command, session, screen).await?,
         Command::Sign(args) => sign::run(args, session, screen).await?,
         Command::Submit(args) => submit::run(args, session, screen).await?,
         Command::Use(command) => return usage::run(command, session, screen).await,
@@ -239,6 +283,7 @@ async fn with_session(command: Command, session: &mut Session, screen: &mut Scre
         | Command::Tenant(_)
         | Command::Demo(_)
         | Command::Context(_)
+        | Command::Pack(_)
         | Command::Verify(_)
         | Command::Doctor(_) => {
             return Err(Error::usage("this command needs no session", "tell the authors"));

@@ -1,18 +1,26 @@
 //! What the commands do, a module each. A function that does something takes a [`Session`](crate::Session) and a
 //! [`Screen`](crate::Screen), and gives a result that can be shown; `run` is what the command line calls.
 
+pub mod access;
+pub mod apply;
 pub mod approve;
 pub mod context;
+pub mod delegation;
 pub mod doctor;
 pub mod event_line;
 pub mod export;
+pub mod fact;
 pub mod history;
+pub mod hold;
+pub mod inbox;
 pub mod key;
+pub mod pack;
 pub mod policy;
 pub mod principal;
 pub mod request;
 pub mod requests;
 pub mod sign;
+pub mod simulate;
 pub mod submit;
 pub mod tenant;
 pub mod up;

@@ -1,6 +1,7 @@
 //! `keylatch demo`: the main job, on a platform of its own, by the very commands that people type.
 
 mod cast;
+mod governed;
 mod stage;
 
 use std::path::{Path, PathBuf};
@@ -73,6 +74,8 @@ async fn play(stage: &mut Stage<'_>, platform: &Platform, input: &Path) -> Resul
     sign_for_one(stage).await?;
     use_and_suspend(stage, &input.join("prompts.txt")).await?;
     sign_for_the_rest(stage, &application, &model).await?;
+    let [first, second] = application.admins()?;
+    governed::play(stage, [first.as_str(), second.as_str()], input).await?;
     time_out(stage, &model, input).await?;
     see_nothing(stage, platform, ours, theirs).await?;
     prove(stage, platform).await?;

@@ -157,9 +157,16 @@ impl Error {
             }
             other => format!("{RED}error:{RED:#} {}\n", layout::safe(&other.to_string())),
         };
-        text.push_str(&format!("  {DIM}→{DIM:#} {}\n", layout::safe(&self.advice())));
+        let blocks = match self {
+            Self::Refused(problem) => crate::explain::blocks_of(problem),
+            _ => String::new(),
+        };
+        match blocks.is_empty() {
+            true => text.push_str(&format!("  {DIM}→{DIM:#} {}\n", layout::safe(&self.advice()))),
+            false => text.push_str(&blocks),
+        }
         if let Self::Refused(problem) = self {
-            for (name, value) in &problem.members {
+            for (name, value) in problem.members.iter().filter(|(name, _)| *name != "blocks") {
                 text.push_str(&format!("  {DIM}{}:{DIM:#} {}\n", layout::safe(name), layout::safe(&member(value))));
             }
         }

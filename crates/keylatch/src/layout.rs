@@ -140,6 +140,11 @@ impl Fields {
         self.add(name, safe(value.as_ref()));
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// The lines, indented.
     pub fn to_people(&self, indent: usize) -> String {
         let width = self.rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();

@@ -8,12 +8,14 @@
 //! Nothing that a service answers is believed: answers point at events, and events are verified here, form and law,
 //! under the root that the context pins.
 
+pub mod bulk;
 pub mod bus;
 pub mod cli;
 pub mod command;
 pub mod context;
 pub mod demo;
 pub mod error;
+pub mod explain;
 pub mod identity;
 pub mod layout;
 pub mod lookup;

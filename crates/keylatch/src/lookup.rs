@@ -34,7 +34,7 @@ fn is_gone(state: KeyState) -> bool {
 }
 
 /// The open request that is meant: by its hash (or the beginning of it), or by its key.
-pub fn open_request<'a>(state: &'a Tenant, named: &str) -> Result<(&'a Key, &'a Request), Error> {
+pub fn open_request<'a>(state: &'a Tenant, named: &str) -> Result<(Option<&'a Key>, &'a Request), Error> {
     let is_hex = named.len() >= PREFIX_MIN && named.bytes().all(|byte| byte.is_ascii_hexdigit());
     let begins = |request: &&Request| is_hex && request.hash.to_string().starts_with(&named.to_ascii_lowercase());
     let mut by_hash: Vec<&Request> = state.requests.values().filter(begins).collect();
@@ -50,8 +50,7 @@ pub fn open_request<'a>(state: &'a Tenant, named: &str) -> Result<(&'a Key, &'a 
         let detail = format!("request {} ended: {}", request.hash.short(), crate::words::name_of(&closed.how));
         return Err(refused(ProblemType::RequestClosed, &detail));
     }
-    let key = state.keys.get(&request.key_id).ok_or_else(|| refused(ProblemType::UnknownKey, named))?;
-    Ok((key, request))
+    Ok((key_of(state, request), request))
 }
 
 fn of_key<'a>(state: &'a Tenant, named: &str) -> Result<&'a Request, Error> {
@@ -103,7 +102,21 @@ pub fn missing(state: &Tenant, request: &Request, now: model::Timestamp) -> Vec<
     let Some((governance, rule)) = rule_of(state, request) else { return vec!["a policy rule for the key".to_owned()] };
     let votes = lifecycle::quorum::votes(governance, rule, request, now);
     let assessment = lifecycle::quorum::assess(rule, &votes);
-    assessment.missing.iter().map(|missing| format!("{} of `{}`", missing.count, missing.role)).collect()
+    assessment.missing.iter().map(ToString::to_string).collect()
+}
+
+/// The key that a request is for, where it is for one.
+pub fn key_of<'a>(state: &'a Tenant, request: &Request) -> Option<&'a Key> {
+    state.keys.get(&request.key_id?)
+}
+
+/// What a request is for, in a few words: the key's label, or how many keys of which kind.
+pub fn what(state: &Tenant, request: &Request) -> String {
+    match (key_of(state, request), &request.template) {
+        (Some(key), _) => key.spec.label.to_string(),
+        (None, Some(template)) => format!("{} × {} {}", request.keys(), template.workload, template.algorithm),
+        (None, None) => "a key that is gone".to_owned(),
+    }
 }
 
 /// The policy's rule for a request's key, with the governance that holds it.
@@ -112,9 +125,28 @@ pub fn rule_of<'a>(
     request: &Request,
 ) -> Option<(&'a lifecycle::Governance, &'a model::policy::Rule)> {
     let governance = state.governance.as_deref()?;
-    let key = state.keys.get(&request.key_id)?;
-    let rule = governance.policy.as_ref()?.policy.rule_for(&key.spec)?;
+    let rule = request.rule(&governance.policy.as_ref()?.policy, key_of(state, request))?;
     Some((governance, rule))
+}
+
+/// The hash among these that begins like this. `what` says what they are of, and where they are listed.
+pub fn hash(
+    mut among: impl Iterator<Item = EventHash>,
+    named: &str,
+    (what, see): (&str, &str),
+) -> Result<EventHash, Error> {
+    let named = named.to_ascii_lowercase();
+    let is_hex = named.len() >= PREFIX_MIN && named.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let advice = format!("give at least {PREFIX_MIN} letters of its hash; see `{see}`");
+    if !is_hex {
+        return Err(Error::usage(format!("`{named}` is not the beginning of a hash"), advice));
+    }
+    let mut begins = |hash: &EventHash| hash.to_string().starts_with(&named);
+    match (among.find(&mut begins), among.find(&mut begins)) {
+        (Some(hash), None) => Ok(hash),
+        (Some(_), Some(_)) => Err(Error::usage(format!("`{named}` begins several hashes"), advice)),
+        (None, _) => Err(Error::usage(format!("there is no {what} `{named}` here"), advice)),
+    }
 }
 
 /// A hash as people give it on: its beginning.

@@ -1,7 +1,7 @@
 //! Reading a tenant's history: page by page from the history service, live from the events, every event verified in form
 //! and in law under the pinned root. Nothing here believes a service.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,12 +10,16 @@ use evidence::Verifier;
 use futures_util::stream::{BoxStream, StreamExt as _};
 use journal::port::News;
 use journal::{Authentic, Record};
+use lifecycle::manifest::List;
+use lifecycle::state::Request;
 use lifecycle::{Judgement, Prepared, Tenant};
 use model::event::ActivationRequested;
 use model::history::{HistoryAnswer, HistoryRequest};
 use model::key::Reason;
 use model::text::Text;
-use model::{Action, Event, EventHash, Fingerprint, KeyId, Name, Problem, Sequence, TenantId, Timestamp, subject};
+use model::{
+    Action, Digest, Event, EventHash, Fingerprint, KeyId, Name, Problem, Sequence, TenantId, Timestamp, subject,
+};
 use serde::Deserialize;
 
 use crate::bus::{Bus, NoAnswer};
@@ -37,13 +41,15 @@ pub struct Known {
     verifier: Verifier,
     /// What open requests say beyond what the rules need.
     asked: HashMap<EventHash, Asked>,
+    /// The parts of documents in the log.
+    documents: HashMap<Digest, BTreeMap<u16, String>>,
 }
 
 /// What an open request says beyond what the rules need.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
-    /// The key.
-    pub key_id: KeyId,
+    /// The key, where it is for one.
+    pub key_id: Option<KeyId>,
     /// Why.
     pub reason: Reason,
     /// The policy's rule for the key.
@@ -95,7 +101,7 @@ impl Seen {
 impl Known {
     /// Nothing yet.
     pub fn new(tenant: TenantId, root: Fingerprint) -> Self {
-        Self { verifier: Verifier::new(tenant, root), asked: HashMap::new() }
+        Self { verifier: Verifier::new(tenant, root), asked: HashMap::new(), documents: HashMap::new() }
     }
 
     /// The verified state.
@@ -111,6 +117,21 @@ impl Known {
     /// What an open request says beyond the state.
     pub fn asked(&self, request: EventHash) -> Option<&Asked> {
         self.asked.get(&request)
+    }
+
+    /// A document, where all of its parts are in the log and they are what its digest says.
+    pub fn document(&self, digest: Digest) -> Option<String> {
+        self.state().documents.get(&digest).filter(|document| document.is_complete())?;
+        let text: String = self.documents.get(&digest)?.values().map(String::as_str).collect();
+        (Digest::of(text.as_bytes()) == digest).then_some(text)
+    }
+
+    /// The list of a request for many keys, where the log has it and it is the one that the request stands on: the digest,
+    /// the count and the root are computed from it here.
+    pub fn list(&self, request: &Request) -> Option<List> {
+        let manifest = request.manifest?;
+        let list = List::parse(&self.document(manifest.document)?).ok()?;
+        (list.manifest() == manifest).then_some(list)
     }
 
     /// Takes the records that follow.
@@ -148,6 +169,12 @@ impl Known {
                 let (hash, by, at) = (seen.prepared.hash, approved.approved_by, seen.time().unwrap_or(Timestamp::MIN));
                 if let Some(asked) = self.asked.get_mut(&approved.request) {
                     asked.approvals.push(Said { hash, by, at, note });
+                }
+            }
+            Some(Event::DocumentStored(_)) => {
+                if let Some(Action::DocumentStore(store)) = seen.prepared.command().map(|signed| &signed.command.action)
+                {
+                    self.documents.entry(store.document).or_default().insert(store.part, store.text.clone());
                 }
             }
             _ => {}

@@ -3,12 +3,16 @@
 //! The parameters are read from the payload itself, one by one, so that nothing can be signed that is not shown. What
 //! they refer to (a key, a request, the governance) comes from the verified history.
 
+mod meant;
+
 use journal::sshsig::Signed;
 use lifecycle::state::Request;
 use lifecycle::{Key, Tenant};
+use model::key::Template;
 use model::{Action, Command, Digest, EventHash, Timestamp};
 use serde_json::Value;
 
+use crate::explain;
 use crate::layout::{BOLD, CYAN, DIM, Fields, GREEN, RED, YELLOW, relative, safe, styled, time_from};
 use crate::lookup;
 use crate::reader::{Asked, Known};
@@ -23,6 +27,17 @@ pub fn review(command: &Command, payload: &[u8], signers: &[Signed], known: Opti
     }
     if let Some(request) = request_named(&command.action).zip(known) {
         text.push_str(&of_request(request.0, request.1, now));
+    }
+    if let (Action::ActivationApprove(params), Some(state)) = (&command.action, state)
+        && let Some(whose) = params.on_behalf_of
+    {
+        let whose = safe(&lookup::name(state, whose));
+        text.push_str(&format!(
+            "  {YELLOW}this is the vote of {BOLD}{whose}{BOLD:#}{YELLOW}, not your own{YELLOW:#}\n"
+        ));
+    }
+    if let Some(meant) = state.and_then(|state| meant::meant(command, state, now)) {
+        text.push_str(&section("what is meant", &meant));
     }
     text.push_str(&section("what it says", &parameters(command, payload)));
     text.push_str(&bound(command, state));
@@ -79,6 +94,8 @@ fn request_named(action: &Action) -> Option<EventHash> {
         Action::ActivationApprove(params) => Some(params.request),
         Action::ActivationReject(params) => Some(params.request),
         Action::ActivationCancel(params) => Some(params.request),
+        Action::ActivationHold(params) => params.request,
+        Action::ActivationRelease(params) => params.request,
         _ => None,
     }
 }
@@ -89,7 +106,87 @@ fn of_request(hash: EventHash, known: &Known, now: Timestamp) -> String {
         return format!("  {RED}there is no request {hash} in the verified history{RED:#}\n");
     };
     let heading = format!("the request {}", lookup::short(hash));
-    section(&heading, &request_fields(request, known.asked(hash), state, now))
+    let mut text = section(&heading, &request_fields(request, known.asked(hash), state, now));
+    let many = many_fields(request, known, now);
+    if !many.is_empty() {
+        text.push_str(&section("what it is for", &many));
+    }
+    if let Ok(simulation) = lifecycle::simulate::of_request(state, hash, now) {
+        text.push_str(&section("what comes of it", &explain::fields(&simulation, state, now)));
+    }
+    text
+}
+
+/// How many of a list's keys are shown.
+const FIRST_KEYS: usize = 5;
+
+/// What a request is for that is not for one key alone, or asks for more than signatures: the list (looked up in the log,
+/// its digest, count and root computed anew), the standing authorisation, the emergency, the consumers.
+pub fn many_fields(request: &Request, known: &Known, now: Timestamp) -> Fields {
+    let state = known.state();
+    let mut fields = Fields::default();
+    if request.break_glass {
+        fields.add("emergency", styled(RED, "yes: short-lived, and to be reviewed afterwards"));
+    }
+    if let Some(template) = &request.template {
+        let Template { algorithm, workload, responsibility, jurisdiction, classification, environment, backend } =
+            template;
+        let kind = format!(
+            "{algorithm}, {workload}, {responsibility}, {environment}, {jurisdiction}, {classification}, {backend}"
+        );
+        fields.text("kind of key", kind);
+    }
+    if let Some(standing) = request.standing {
+        let active_for = standing.active_for.map_or("its crypto period".to_owned(), |span| span.to_string());
+        fields.add(
+            "standing",
+            format!(
+                "{BOLD}{} keys that are still to come{BOLD:#}, until {}, each active for {active_for}",
+                standing.count,
+                time_from(standing.until, now)
+            ),
+        );
+    }
+    if let Some(manifest) = request.manifest {
+        fields.add("list", list_of(request, known, manifest.count));
+        fields.text("its SHA-256", manifest.document.to_string());
+        fields.text("its root", manifest.root.to_string());
+    }
+    if request.template.is_some() {
+        fields.add("activated", format!("{} of {}", request.activated, request.keys()));
+    }
+    if !request.consumers.is_empty() {
+        let key = lookup::key_of(state, request);
+        let consumer = |who: &model::Fingerprint| {
+            let has = key.is_some_and(|key| key.acknowledged.contains_key(who));
+            format!("{}{}", lookup::name(state, *who), if has { " (has acknowledged it)" } else { "" })
+        };
+        fields.text("consumers", request.consumers.iter().map(consumer).collect::<Vec<_>>().join("\n"));
+    }
+    fields
+}
+
+fn list_of(request: &Request, known: &Known, count: u32) -> String {
+    let Some(list) = known.list(request) else {
+        return styled(
+            RED,
+            "NOT in the log as the request says it is: digest, count or root differ. Do not approve it",
+        );
+    };
+    let label = |key: model::KeyId| match known.state().keys.get(&key) {
+        Some(key) => format!("{} {} {}", key.spec.label, key.id, key.identity),
+        None => format!("{key}, which is not known here"),
+    };
+    let unknown = list.keys().filter(|key| !known.state().keys.contains_key(key)).count();
+    let mut lines = vec![styled(GREEN, &format!("{count} keys, in the log with this digest and root"))];
+    if unknown > 0 {
+        lines.push(styled(RED, &format!("{unknown} of them are not known here")));
+    }
+    lines.extend(list.keys().take(FIRST_KEYS).map(|key| safe(&label(key))));
+    if list.len() > FIRST_KEYS {
+        lines.push(format!("and {} more", list.len() - FIRST_KEYS));
+    }
+    lines.join("\n")
 }
 
 /// A request in fields: who asks for what and why, what was approved, what is missing.
@@ -162,7 +259,7 @@ fn missing(request: &Request, state: &Tenant, now: Timestamp) -> String {
     }
 }
 
-/// Every parameter, as it stands in the payload. A policy is shown as the TOML that people write.
+/// Every parameter, as it stands in the payload. A policy and a legal pack are shown as the TOML that people write.
 fn parameters(command: &Command, payload: &[u8]) -> Fields {
     let mut fields = Fields::default();
     let payload: Value = serde_json::from_slice(payload).unwrap_or_default();
@@ -171,6 +268,9 @@ fn parameters(command: &Command, payload: &[u8]) -> Fields {
         match &command.action {
             Action::PolicyAdopt(adopt) if name == "policy" => {
                 fields.text("policy", toml::to_string(&adopt.policy).unwrap_or_else(|_| value.to_string()));
+            }
+            Action::PackDeclare(declare) if name == "pack" => {
+                fields.text("pack", toml::to_string(&declare.pack).unwrap_or_else(|_| value.to_string()));
             }
             _ => add(&mut fields, name, value),
         }
@@ -202,7 +302,11 @@ fn bound(command: &Command, state: Option<&Tenant>) -> String {
         Action::PrincipalEnroll(params) => Some(params.against),
         Action::PrincipalChange(params) => Some(params.against),
         Action::PrincipalRevoke(params) => Some(params.against),
+        Action::PrincipalRotate(params) => Some(params.against),
+        Action::DelegationGrant(params) => Some(params.against),
+        Action::AccessReview(params) => Some(params.against),
         Action::PolicyAdopt(params) => Some(params.against),
+        Action::PackDeclare(params) => Some(params.against),
         _ => None,
     };
     let of_key = match &command.action {

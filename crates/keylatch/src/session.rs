@@ -12,7 +12,7 @@ use crate::bus::{Bus, NatsBus};
 use crate::context::Context;
 use crate::error::Error;
 use crate::identity::Identity;
-use crate::reader::{Known, Reader};
+use crate::reader::{Known, Reader, Seen};
 use crate::screen::{Progress, Screen};
 
 /// Somebody's hand, that may go to another thread.
@@ -157,6 +157,29 @@ impl Session {
             .catch_up(&mut |known, _, last| {
                 let done = known.state().chain.head().sequence.0;
                 screen.progress("verifying the history", done, last, &mut progress);
+                Ok(())
+            })
+            .await;
+        screen.progress_done(&progress);
+        read
+    }
+
+    /// Reads and verifies the whole history from the first event on, and tells of each page. What was read before is read
+    /// once more.
+    pub async fn replay(
+        &mut self,
+        screen: &mut Screen,
+        on_page: &mut (dyn FnMut(&Known, &[Seen]) + Send),
+    ) -> Result<(), Error> {
+        if self.reader.head().0 > 0 {
+            self.reader = Reader::new(self.bus.clone(), Known::new(self.tenant, self.state().root));
+        }
+        let mut progress = Progress::default();
+        let read = self
+            .reader
+            .catch_up(&mut |known, seen, last| {
+                screen.progress("verifying the history", known.state().chain.head().sequence.0, last, &mut progress);
+                on_page(known, seen);
                 Ok(())
             })
             .await;

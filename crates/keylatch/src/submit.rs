@@ -196,21 +196,13 @@ impl Session {
                 let saved = self.keep_unanswered(screen, &signed);
                 return Err(Error::Unanswered { command, action, attempts, saved });
             }
+            Err(Error::Refused(problem)) => {
+                let key_id = signed.command.key_id;
+                return Err(crate::explain::refusal(*problem, self.state(), key_id, self.now()).into());
+            }
             answer => answer?,
         };
-        #[derive(Deserialize)]
-        struct Answered {
-            sequence: u64,
-            hash: EventHash,
-        }
-        let Answered { sequence, hash } = serde_json::from_value(answer).map_err(|error| unreadable(&error))?;
-        let recorded = Recorded {
-            command: signed.command.id,
-            action: signed.command.action.name(),
-            key_id: signed.command.key_id,
-            sequence: Sequence(sequence),
-            hash,
-        };
+        let recorded = recorded(&signed, answer)?;
         self.look_up(&recorded, signed.digest).await?;
         Ok(recorded)
     }
@@ -262,7 +254,7 @@ impl Session {
     }
 
     /// Reads on until the history shows what was answered, and compares.
-    async fn look_up(&mut self, recorded: &Recorded, digest: Digest) -> Result<(), Error> {
+    pub(crate) async fn look_up(&mut self, recorded: &Recorded, digest: Digest) -> Result<(), Error> {
         let asked = tokio::time::Instant::now();
         loop {
             self.reader_mut().read_to(recorded.sequence.0, &mut |_, _, _| Ok(())).await?;
@@ -300,6 +292,23 @@ impl Session {
             }
         }
     }
+}
+
+/// What an answer says was recorded.
+pub(crate) fn recorded(signed: &SignedCommand, answer: Value) -> Result<Recorded, Error> {
+    #[derive(Deserialize)]
+    struct Answered {
+        sequence: u64,
+        hash: EventHash,
+    }
+    let Answered { sequence, hash } = serde_json::from_value(answer).map_err(|error| unreadable(&error))?;
+    Ok(Recorded {
+        command: signed.command.id,
+        action: signed.command.action.name(),
+        key_id: signed.command.key_id,
+        sequence: Sequence(sequence),
+        hash,
+    })
 }
 
 /// What is done where no answer comes.
@@ -383,7 +392,7 @@ fn question(command: &Command) -> String {
     format!("Sign `{}`?", command.action.name())
 }
 
-fn not_signed(hand: &dyn Hand, error: &std::io::Error) -> Error {
+pub(crate) fn not_signed(hand: &dyn Hand, error: &std::io::Error) -> Error {
     Error::usage(
         format!("{} did not sign: {error}", hand.public_key().fingerprint()),
         "see that the key, its agent or its token is at hand",

@@ -15,8 +15,8 @@ pub fn explain(text: &str, error: &toml::de::Error) -> String {
     service::config::explain(text, error).replace('\n', ", ")
 }
 
-/// The line of the value that a path such as `rule.model-storage.stage` names, or of the innermost part of it that is
-/// there. In a list, the path's word is the item's `name`.
+/// The line of the value that a path such as `rule.model-storage.stage.2` names, or of the innermost part of it that is
+/// there. In a list, the path's word is the item's `name`, or its place from 1.
 pub fn line_of(text: &str, path: &str) -> Option<usize> {
     let document = DeTable::parse(text).ok()?;
     let mut place: Option<Range<usize>> = None;
@@ -29,9 +29,9 @@ pub fn line_of(text: &str, path: &str) -> Option<usize> {
         rest = after;
         match value.get_ref() {
             DeValue::Table(inner) => table = inner,
-            DeValue::Array(items) => match named(items.iter(), rest) {
-                Some((item, after)) => {
-                    place = item_place(item).or(place);
+            DeValue::Array(items) => match named(items.iter(), rest).or_else(|| numbered(items.iter(), rest)) {
+                Some((item, span, after)) => {
+                    place = item_place(item).or(Some(span));
                     rest = after;
                     table = item;
                 }
@@ -47,19 +47,32 @@ pub fn line_of(text: &str, path: &str) -> Option<usize> {
 }
 
 /// The item whose `name` begins the path, and what of the path is left. Names may hold dots themselves.
-fn named<'a, 'i, 'p>(
-    items: impl Iterator<Item = &'a Spanned<DeValue<'i>>>,
-    path: &'p str,
-) -> Option<(&'a DeTable<'i>, &'p str)>
+fn named<'a, 'i, 'p>(items: impl Iterator<Item = &'a Spanned<DeValue<'i>>>, path: &'p str) -> Option<Item<'a, 'i, 'p>>
 where
     'i: 'a,
 {
-    items.filter_map(|item| item.get_ref().as_table()).find_map(|table| {
+    items.filter_map(|item| Some((item.get_ref().as_table()?, item.span()))).find_map(|(table, span)| {
         let (_, name) = table.iter().find(|(key, _)| key.get_ref() == "name")?;
         let rest = path.strip_prefix(name.get_ref().as_str()?)?;
-        (rest.is_empty() || rest.starts_with('.')).then(|| (table, rest.trim_start_matches('.')))
+        (rest.is_empty() || rest.starts_with('.')).then(|| (table, span, rest.trim_start_matches('.')))
     })
 }
+
+/// The item whose place begins the path, and what of the path is left.
+fn numbered<'a, 'i, 'p>(
+    mut items: impl Iterator<Item = &'a Spanned<DeValue<'i>>>,
+    path: &'p str,
+) -> Option<Item<'a, 'i, 'p>>
+where
+    'i: 'a,
+{
+    let (word, rest) = path.split_once('.').unwrap_or((path, ""));
+    let item = items.nth(word.parse::<usize>().ok()?.checked_sub(1)?)?;
+    Some((item.get_ref().as_table()?, item.span(), rest))
+}
+
+/// An item of a list, where it begins, and what of the path is left.
+type Item<'a, 'i, 'p> = (&'a DeTable<'i>, Range<usize>, &'p str);
 
 /// Where an item begins: at its `name`.
 fn item_place(item: &DeTable<'_>) -> Option<Range<usize>> {
@@ -70,7 +83,7 @@ fn item_place(item: &DeTable<'_>) -> Option<Range<usize>> {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "schema = 1\nadmin_quorum = 1\n\n[keys]\ncreators = []\n\n[[algorithm]]\nname = \"ed25519\"\ncrypto_period = \"0s\"\n\n[operations]\ndestroy = { roles = [], quorum = 0 }\n\n[[rule]]\nname = \"v1.2\"\nusers = []\n\n[[rule.stage]]\nrole = \"a\"\nquorum = 0\n";
+    const TEXT: &str = "schema = 1\nadmin_quorum = 1\n\n[keys]\ncreators = []\n\n[[algorithm]]\nname = \"ed25519\"\ncrypto_period = \"0s\"\n\n[operations]\ndestroy = { roles = [], quorum = 0 }\n\n[[rule]]\nname = \"v1.2\"\nusers = []\n\n[[rule.stage]]\nrole = \"a\"\nquorum = 0\n\n[[rule.stage]]\nrole = \"b\"\n";
 
     #[track_caller]
     fn at(path: &str, line: Option<usize>) {
@@ -88,6 +101,9 @@ mod tests {
         at("rule.v1.2.users", Some(16));
         at("rule.v1.2.requesters", Some(15));
         at("rule.v1.2.stage", Some(18));
+        at("rule.v1.2.stage.1.quorum", Some(20));
+        at("rule.v1.2.stage.2", Some(22));
+        at("rule.v1.2.stage.3", Some(18));
         at("nothing", None);
     }
 

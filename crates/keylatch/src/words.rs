@@ -3,11 +3,17 @@
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use model::key::{ReasonKind, Responsibility};
+use model::command::HoldKind;
+use model::key::{Operation, Party, ReasonKind, Responsibility};
 use model::people::PrincipalKind;
 use model::{Algorithm, Span, Timestamp};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+/// How many of something: `1 request`, `3 requests`.
+pub fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
 
 /// The name that a value has in documents.
 pub fn name_of<T: Serialize>(value: &T) -> String {
@@ -32,6 +38,12 @@ pub fn algorithm() -> impl TypedValueParser<Value = Algorithm> {
     one_of(&Algorithm::ALL)
 }
 
+/// What a key can be asked to do.
+pub fn operation() -> impl TypedValueParser<Value = Operation> {
+    use Operation::{Decrypt, Encrypt, Sign, Unwrap, Verify, Wrap};
+    one_of(&[Encrypt, Decrypt, Sign, Verify, Wrap, Unwrap])
+}
+
 /// A layer.
 pub fn responsibility() -> impl TypedValueParser<Value = Responsibility> {
     use Responsibility::{Application, Infrastructure, Model, Orchestrated};
@@ -46,6 +58,16 @@ pub fn reason_kind() -> impl TypedValueParser<Value = ReasonKind> {
 /// Person or workload.
 pub fn principal_kind() -> impl TypedValueParser<Value = PrincipalKind> {
     one_of(&[PrincipalKind::Person, PrincipalKind::Workload])
+}
+
+/// A party of the AI supply chain.
+pub fn party() -> impl TypedValueParser<Value = Party> {
+    one_of(&[Party::Csp, Party::Mp, Party::Ap])
+}
+
+/// A kind of hold.
+pub fn hold_kind() -> impl TypedValueParser<Value = HoldKind> {
+    one_of(&[HoldKind::LegalHold, HoldKind::CourtOrder, HoldKind::Incident])
 }
 
 /// A time as people give it: an instant, a day, or so long from now.

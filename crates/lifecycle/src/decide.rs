@@ -1,9 +1,13 @@
 //! From what is known, what is wanted and the time, to the one event that records it. Or to a refusal.
 
 mod activation;
+mod chain_of_keys;
 mod checkpoint;
 mod custody;
+mod deadline;
+mod facts;
 mod generate;
+mod hold;
 mod operate;
 mod people;
 mod tenant;
@@ -13,15 +17,19 @@ use std::sync::Arc;
 
 use journal::command::SignedCommand;
 use journal::statement::Stated;
+use model::command::REVALIDATED_MAX;
 use model::dsse::Envelope;
-use model::event::{CustodyRefused, CustodyUsed, Place};
+use model::event::{CustodyRefused, CustodyUsed, Membership, Place};
 use model::statement::Generated;
 use model::{Action, CommandId, Digest, Event, EventHash, KeyId, KeyState, Name, ProblemType, Timestamp, authority};
 
+pub(crate) use activation::may_approve;
+pub use chain_of_keys::check_parent;
+pub use deadline::next_passed;
 pub use generate::may_generate;
 
-use crate::Rejection;
 use crate::state::{Footprint, View};
+use crate::{Rejection, epoch};
 
 /// What is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +51,15 @@ pub enum Input {
         command: Arc<SignedCommand>,
         /// The custodian's statement.
         statement: Stated<Generated>,
+    },
+    /// One key of those that a request over a list was for, with the proof that it is one of them.
+    Member {
+        /// The key.
+        key_id: KeyId,
+        /// The request.
+        request: EventHash,
+        /// The proof.
+        membership: Membership,
     },
     /// What is due: time has passed, or an earlier event calls for it.
     Due(Duty),
@@ -101,6 +118,20 @@ pub enum Duty {
     Apply(KeyId),
     /// The exporter: events without a checkpoint.
     Checkpoint,
+    /// The approver: the quorum of a request for many keys is complete.
+    AuthorizeRequest(EventHash),
+    /// The expirer: a request for many keys, or one of its approvals, has run out.
+    LapseRequest(EventHash),
+    /// The activator: a request over a list is authorised, and its time has come.
+    ActivateMembers(EventHash),
+    /// The activator: an emergency activation was not reviewed, or the key's parent is in trouble.
+    Suspend(KeyId),
+    /// The activator: the parent of these keys is in trouble.
+    SuspendChildren(KeyId),
+    /// The expirer: a key's deadline comes near.
+    Warn(KeyId),
+    /// The expirer: a deadline of the tenant comes near, or was missed.
+    Deadlines,
 }
 
 impl Duty {
@@ -113,8 +144,25 @@ impl Duty {
             | Self::Expire(key)
             | Self::Deactivate(key)
             | Self::Destroy(key)
-            | Self::Apply(key) => Some(key),
-            Self::Checkpoint => None,
+            | Self::Apply(key)
+            | Self::Suspend(key)
+            | Self::SuspendChildren(key)
+            | Self::Warn(key) => Some(key),
+            Self::Checkpoint
+            | Self::AuthorizeRequest(_)
+            | Self::LapseRequest(_)
+            | Self::ActivateMembers(_)
+            | Self::Deadlines => None,
+        }
+    }
+
+    /// The request it is about, where that is for many keys.
+    pub fn request(self) -> Option<EventHash> {
+        match self {
+            Self::AuthorizeRequest(request) | Self::LapseRequest(request) | Self::ActivateMembers(request) => {
+                Some(request)
+            }
+            _ => None,
         }
     }
 }
@@ -157,11 +205,15 @@ impl Input {
                 key: signed.command.key_id,
                 request: request_of(&signed.command.action),
                 command: Some(signed.command.id),
+                activation: matches!(signed.command.action, Action::ActivationReview(_)),
+                others: others_of(&signed.command.action),
+                document: document_of(&signed.command.action),
             },
-            Self::Due(duty) => Footprint { key: duty.key(), ..Footprint::default() },
-            Self::Applied(Applied { key_id, .. }) => Footprint { key: Some(*key_id), ..Footprint::default() },
+            Self::Member { key_id, request, .. } => Footprint { request: Some(*request), ..Footprint::of_key(*key_id) },
+            Self::Due(duty) => Footprint { key: duty.key(), request: duty.request(), ..Footprint::default() },
+            Self::Applied(Applied { key_id, .. }) => Footprint::of_key(*key_id),
             Self::Used(CustodyUsed { key_id, report, .. }) | Self::Refused(CustodyRefused { key_id, report, .. }) => {
-                Footprint { key: Some(*key_id), request: None, command: Some(*report) }
+                Footprint { command: Some(*report), ..Footprint::of_key(*key_id) }
             }
             Self::Authority(_) | Self::Checkpoint(_) => Footprint::default(),
         }
@@ -174,6 +226,27 @@ fn request_of(action: &Action) -> Option<EventHash> {
         Action::ActivationApprove(approve) => Some(approve.request),
         Action::ActivationReject(reject) => Some(reject.request),
         Action::ActivationCancel(cancel) => Some(cancel.request),
+        Action::ActivationHold(hold) => hold.request,
+        Action::ActivationRelease(release) => release.request,
+        Action::KeyActivate(activate) => activate.standing,
+        _ => None,
+    }
+}
+
+/// The keys that an action names beside its own.
+fn others_of(action: &Action) -> Vec<KeyId> {
+    match action {
+        Action::KeyGenerate(generate) => generate.spec.parent_here().into_iter().collect(),
+        Action::KeyRevalidate(revalidate) => revalidate.keys.iter().copied().take(REVALIDATED_MAX).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The document that an action names.
+fn document_of(action: &Action) -> Option<Digest> {
+    match action {
+        Action::DocumentStore(store) => Some(store.document),
+        Action::ActivationRequest(request) => request.manifest.map(|manifest| manifest.document),
         _ => None,
     }
 }
@@ -181,6 +254,7 @@ fn request_of(action: &Action) -> Option<EventHash> {
 /// Decides. The same view, input and time always give the same answer, on every machine and for ever: that is what lets
 /// a replay decide again and compare.
 pub fn decide(view: &View, input: &Input, now: Timestamp) -> Result<Event, Rejection> {
+    epoch::known(view, input)?;
     match input {
         Input::Command(signed) => command(view, signed, now),
         Input::Founding { command, authority } => {
@@ -189,6 +263,7 @@ pub fn decide(view: &View, input: &Input, now: Timestamp) -> Result<Event, Rejec
         }
         Input::Authority(authority) => tenant::change_authority(view, authority, now),
         Input::Generated { command, statement } => generate::record(view, command, statement, now),
+        Input::Member { membership, .. } => activation::activate_member(view, membership, now),
         Input::Due(duty) => due(view, *duty, now),
         Input::Applied(applied) => custody::applied(view, applied),
         Input::Used(used) => custody::used(view, used, now),
@@ -203,9 +278,23 @@ fn command(view: &View, signed: &SignedCommand, now: Timestamp) -> Result<Event,
         Action::PrincipalEnroll(params) => people::enroll(view, signed, params, now),
         Action::PrincipalChange(params) => people::change(view, signed, params, now),
         Action::PrincipalRevoke(params) => people::revoke(view, signed, params, now),
+        Action::PrincipalRotate(params) => people::rotate(view, signed, params, now),
+        Action::DelegationGrant(params) => people::delegate(view, signed, params, now),
+        Action::DelegationEnd(params) => people::end_delegation(view, signed, params, now),
+        Action::AccessReview(params) => people::review_access(view, signed, params, now),
         Action::PolicyAdopt(params) => people::adopt_policy(view, signed, params, now),
+        Action::PackDeclare(params) => people::declare_pack(view, signed, params, now),
+        Action::FactAssert(params) => facts::assert(view, signed, params, now),
+        Action::FactWithdraw(params) => facts::withdraw(view, signed, params, now),
+        Action::DocumentStore(params) => facts::store(view, signed, params, now),
+        Action::KeyRevalidate(params) => facts::revalidate(view, signed, params, now),
+        Action::ActivationHold(params) => hold::place(view, signed, params, now),
+        Action::ActivationRelease(params) => hold::lift(view, signed, params, now),
+        Action::ActivationReview(params) => activation::review(view, signed, params, now),
+        Action::ConsumerAcknowledge(params) => chain_of_keys::acknowledge(view, signed, params, now),
+        Action::ParentAttest(params) => chain_of_keys::attest(view, signed, params, now),
         Action::ActivationRequest(params) => activation::request(view, signed, params, now),
-        Action::ActivationApprove(_) => activation::approve(view, signed, now),
+        Action::ActivationApprove(params) => activation::approve(view, signed, params, now),
         Action::ActivationReject(params) => activation::reject(view, signed, params, now),
         Action::ActivationCancel(params) => activation::cancel(view, signed, params, now),
         Action::KeyActivate(params) => activation::activate_on_command(view, signed, params, now),
@@ -231,14 +320,19 @@ fn command(view: &View, signed: &SignedCommand, now: Timestamp) -> Result<Event,
 
 fn due(view: &View, duty: Duty, now: Timestamp) -> Result<Event, Rejection> {
     match duty {
-        Duty::Authorize(_) => activation::authorize(view, now),
+        Duty::Authorize(_) | Duty::AuthorizeRequest(_) => activation::authorize(view, now),
         Duty::Activate(_) => activation::activate_when_due(view, now),
-        Duty::Lapse(_) => activation::lapse(view, now),
+        Duty::Lapse(_) | Duty::LapseRequest(_) => activation::lapse(view, now),
+        Duty::Suspend(_) => operate::suspend_by_itself(view, now),
+        Duty::Warn(_) => deadline::warn_of_key(view, now),
+        Duty::Deadlines => deadline::of_tenant(view, now),
         Duty::Expire(_) => operate::expire(view, now),
         Duty::Deactivate(_) => operate::end_crypto_period(view, now),
         Duty::Destroy(_) => operate::destroy_expired(view),
         // The custodian and the exporter answer these with reports of their own.
         Duty::Apply(_) | Duty::Checkpoint => nothing_due("that is answered with a report").err(),
+        // The activator answers these key by key.
+        Duty::ActivateMembers(_) | Duty::SuspendChildren(_) => nothing_due("that is done key by key").err(),
     }
 }
 

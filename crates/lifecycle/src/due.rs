@@ -6,7 +6,7 @@
 use model::{KeyState, ServiceRole, Span, Timestamp};
 
 use crate::decide::Duty;
-use crate::state::{Key, Progress, Request, View};
+use crate::state::{Governance, Key, Progress, Request, View};
 
 /// How long events may be without a checkpoint while there is traffic.
 pub const CHECKPOINT_AFTER: Span = Span::from_secs(2);
@@ -26,9 +26,18 @@ impl Duty {
     /// Whose it is.
     pub fn role(self) -> ServiceRole {
         match self {
-            Self::Authorize(_) => ServiceRole::Approver,
-            Self::Activate(_) | Self::Destroy(_) => ServiceRole::Activator,
-            Self::Lapse(_) | Self::Expire(_) | Self::Deactivate(_) => ServiceRole::Expirer,
+            Self::Authorize(_) | Self::AuthorizeRequest(_) => ServiceRole::Approver,
+            Self::Activate(_)
+            | Self::ActivateMembers(_)
+            | Self::Suspend(_)
+            | Self::SuspendChildren(_)
+            | Self::Destroy(_) => ServiceRole::Activator,
+            Self::Lapse(_)
+            | Self::LapseRequest(_)
+            | Self::Expire(_)
+            | Self::Deactivate(_)
+            | Self::Warn(_)
+            | Self::Deadlines => ServiceRole::Expirer,
             Self::Apply(_) => ServiceRole::Custodian,
             Self::Checkpoint => ServiceRole::EvidenceExporter,
         }
@@ -39,37 +48,74 @@ impl Duty {
 pub fn due(view: &View) -> Vec<Due> {
     let mut dues = Vec::new();
     if let Some(key) = &view.key {
-        let open = view.request.as_ref().filter(|request| key.open_request == Some(request.hash));
-        of_key(key, open, &mut dues);
+        of_key(key, &mut dues);
+        if let Some(open) = view.request.as_ref().filter(|request| key.open_request == Some(request.hash)) {
+            of_request(open, Some(key), &mut dues);
+        }
     }
+    if let Some(many) = view.request.as_ref().filter(|request| request.key_id.is_none()) {
+        of_request(many, None, &mut dues);
+    }
+    let own = view.key.as_ref().map(|key| key.id);
+    view.others.values().filter(|key| Some(key.id) != own).for_each(|key| of_key(key, &mut dues));
+    dues.extend(view.governance.as_deref().and_then(of_tenant));
     dues.extend(of_progress(&view.progress, view.chain.tree().size()));
     dues
 }
 
-fn of_key(key: &Key, open: Option<&Request>, dues: &mut Vec<Due>) {
+fn of_key(key: &Key, dues: &mut Vec<Due>) {
     let mut push = |at, duty| dues.push(Due { at, duty });
     if !key.is_applied() {
         push(Timestamp::MIN, Duty::Apply(key.id));
     }
     match (key.state, key.expired, key.activation) {
         (KeyState::PreActive, Some(_), _) => push(Timestamp::MIN, Duty::Destroy(key.id)),
-        (KeyState::PreActive, None, _) => push(key.pre_active_until, Duty::Expire(key.id)),
+        (KeyState::PreActive, None, _) => push(key.expires_at(), Duty::Expire(key.id)),
         (KeyState::Active | KeyState::Suspended, _, Some(activation)) => {
             push(activation.deactivate_at, Duty::Deactivate(key.id));
         }
         _ => {}
     }
-    let Some(request) = open else { return };
-    match (request.authorized, request.complete) {
-        (Some(authorized), _) => push(request.not_before.max(authorized.at), Duty::Activate(key.id)),
-        (None, Some(complete)) => push(complete.at, Duty::Authorize(key.id)),
-        (None, None) => {}
+    if let Some(by) = key.review_by.filter(|_| key.state == KeyState::Active) {
+        push(by, Duty::Suspend(key.id));
     }
-    let request_ends = request.authorized.is_none().then_some(request.expires_at);
-    let approvals_end = request.approvals.iter().map(|approval| approval.expires_at).min();
-    if let Some(at) = request_ends.into_iter().chain(approvals_end).min() {
-        push(at, Duty::Lapse(key.id));
+    if !key.to_suspend.is_empty() {
+        push(Timestamp::MIN, Duty::SuspendChildren(key.id));
     }
+    if let Some((warn_at, ..)) = key.next_warning() {
+        push(warn_at, Duty::Warn(key.id));
+    }
+}
+
+/// A request that is for one key is known by its key; one for many, by itself.
+fn of_request(request: &Request, key: Option<&Key>, dues: &mut Vec<Due>) {
+    if request.closed.is_some() {
+        return;
+    }
+    let mut push = |at, for_one: Option<Duty>, for_many: Option<Duty>| {
+        let duty = if key.is_some() { for_one } else { for_many };
+        dues.extend(duty.map(|duty| Due { at, duty }));
+    };
+    let (id, hash) = (key.map(|key| key.id), request.hash);
+    if request.holds.is_empty() {
+        match (request.authorized, request.complete) {
+            (Some(authorized), _) => {
+                let members = request.manifest.map(|_| Duty::ActivateMembers(hash));
+                push(request.not_before.max(authorized.at), id.map(Duty::Activate), members);
+            }
+            (None, Some(complete)) => push(complete.at, id.map(Duty::Authorize), Some(Duty::AuthorizeRequest(hash))),
+            (None, None) => {}
+        }
+    }
+    let approvals_end = request.approvals.iter().map(|approval| request.runs_out(approval)).min();
+    if let Some(at) = request.ends_at().into_iter().chain(approvals_end).min() {
+        push(at, id.map(Duty::Lapse), Some(Duty::LapseRequest(hash)));
+    }
+}
+
+fn of_tenant(governance: &Governance) -> Option<Due> {
+    let at = governance.deadlines.iter().filter_map(|deadline| deadline.next()).min()?;
+    Some(Due { at, duty: Duty::Deadlines })
 }
 
 fn of_progress(progress: &Progress, size: u64) -> Option<Due> {

@@ -1,17 +1,26 @@
 //! What a recorded event changes. Total: what is recorded is a fact, and every event has its own arm.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use journal::Ring;
+use model::command::PackDeclare;
 use model::event::{
-    ActivationApproved, ActivationLapsed, ActivationRequested, AuthorityChanged, KeyActivated, KeyGenerated,
-    PolicyAdopted, PrincipalChanged, PrincipalEnrolled, PrincipalRevoked, TenantCreated,
+    AccessReviewed, ActivationApproved, ActivationHeld, ActivationLapsed, ActivationReleased, ActivationRequested,
+    AuthorityChanged, Deadline, DeadlineWarned, DelegationEnded, DelegationGranted, DocumentStored, FactAsserted,
+    FactWithdrawn, KeyActivated, KeyGenerated, KeyRevalidated, PackDeclared, ParentAttested, PolicyAdopted,
+    PrincipalChanged, PrincipalEnrolled, PrincipalRevoked, PrincipalRotated, TenantCreated,
 };
-use model::{Action, Event, EventHash, KeyState, Timestamp, authority};
+use model::policy::Children;
+use model::{
+    Action, Algorithm, Digest, Event, EventHash, Fingerprint, KeyId, KeyState, Name, Policy, Principal, Span,
+    Timestamp, authority,
+};
 
+use crate::conditions::Ready;
 use crate::state::{
-    Activation, Approval, Authority, Closed, Custody, Governance, InForce, Key, Mark, Member, Outcome, Progress,
-    Request, View,
+    Acknowledged, Activation, Approval, Authority, Closed, Custody, DeclaredPack, Delegation, Document, Governance,
+    HeldFact, Hold, InForce, Key, Mark, Member, Outcome, ParentProof, Progress, Request, TenantDeadline, View,
 };
 use crate::{quorum, transition};
 
@@ -38,21 +47,39 @@ pub fn evolve(view: &mut View, fact: &Fact<'_>) {
         Event::PrincipalEnrolled(event) => govern(view, fact, |governance| enroll(governance, event)),
         Event::PrincipalChanged(event) => govern(view, fact, |governance| change_roles(governance, event)),
         Event::PrincipalRevoked(event) => govern(view, fact, |governance| revoke(governance, fact.hash, event)),
+        Event::PrincipalRotated(event) => govern(view, fact, |governance| rotate(governance, fact.hash, event)),
+        Event::DelegationGranted(event) => amend(view, |governance| delegate(governance, fact.hash, event)),
+        Event::DelegationEnded(event) => amend(view, |governance| end_delegation(governance, fact.hash, event)),
+        Event::AccessReviewed(event) => amend(view, |governance| access_reviewed(governance, fact, event)),
         Event::PolicyAdopted(event) => govern(view, fact, |governance| adopt(governance, fact, event)),
-        Event::KeyGenerated(event) => view.key = Some(generated(fact, event)),
-        Event::KeyActivated(event) => {
-            close(view, fact.hash, Outcome::Activated);
-            transit(view, fact, |_| KeyState::Active);
-            if let Some(key) = &mut view.key {
-                key.activation = Some(activation(fact, event));
-            }
+        Event::PackDeclared(event) => govern(view, fact, |governance| declare(governance, fact, event)),
+        Event::FactAsserted(event) => asserted(view, fact, event),
+        Event::FactWithdrawn(event) => withdrawn(view, fact, event),
+        Event::DocumentStored(event) => stored(view, event),
+        Event::DeadlineWarned(event) => warned(view, event),
+        Event::DeadlineMissed(event) => {
+            amend(view, |governance| missed(governance, event.deadline, event.pack.as_ref(), None));
         }
-        Event::KeySuspended(_) => transit(view, fact, |_| KeyState::Suspended),
-        Event::KeyResumed(_) => transit(view, fact, |_| KeyState::Active),
+        Event::AlgorithmEnded(event) => {
+            amend(view, |governance| missed(governance, Deadline::AlgorithmEnd, None, Some(event.algorithm)));
+        }
+        Event::KeyGenerated(event) => view.key = Some(generated(fact, event)),
+        Event::KeyRevalidated(event) => revalidated(view, fact, event),
+        Event::KeyActivated(event) => activated(view, fact, event),
+        Event::KeySuspended(event) => {
+            transit(view, fact, |_| KeyState::Suspended);
+            halt_children(view, |policy| policy.parents.when_suspended, &event.affected);
+        }
+        Event::KeyResumed(_) => {
+            transit(view, fact, |_| KeyState::Active);
+            // Its trouble is over, and calls for nothing any more.
+            view.key.iter_mut().for_each(|key| key.to_suspend.clear());
+        }
         Event::KeyDeactivated(_) => transit(view, fact, |_| KeyState::Deactivated),
-        Event::KeyCompromised(_) => {
+        Event::KeyCompromised(event) => {
             close(view, fact.hash, Outcome::KeyGone);
             transit(view, fact, transition::compromised_from);
+            halt_children(view, |policy| policy.parents.when_compromised, &event.affected);
         }
         Event::KeyDestroyed(_) => {
             close(view, fact.hash, Outcome::KeyGone);
@@ -63,7 +90,7 @@ pub fn evolve(view: &mut View, fact: &Fact<'_>) {
             touch(view, fact, |key| key.expired = Some(fact.hash));
         }
         Event::ActivationRequested(event) => {
-            view.request = Some(requested(fact, event));
+            view.request = requested(fact, event);
             touch(view, fact, |key| key.open_request = Some(fact.hash));
         }
         Event::ActivationApproved(event) => {
@@ -79,6 +106,19 @@ pub fn evolve(view: &mut View, fact: &Fact<'_>) {
             touch(view, fact, |_| ());
         }
         Event::ActivationLapsed(event) => lapse(view, fact, event),
+        Event::ActivationHeld(event) => held(view, fact, event),
+        Event::ActivationReleased(event) => released(view, event),
+        Event::ActivationReviewed(_) => touch(view, fact, |key| key.review_by = None),
+        // Anybody enrolled can say so: what operators sign against stays as it is.
+        Event::ConsumerAcknowledged(event) => view.key.iter_mut().for_each(|key| {
+            let acknowledged = Acknowledged { readiness: event.readiness, hash: fact.hash };
+            key.acknowledged.extend([(event.acknowledged_by, acknowledged)]);
+        }),
+        Event::ParentAttested(event) => touch(view, fact, |key| {
+            let (at, hash) = (fact.time, fact.hash);
+            let ParentAttested { activation, root, deactivate_at, size, .. } = event.clone();
+            key.parent_proof = Some(ParentProof { activation, root, at, deactivate_at, size, hash });
+        }),
         Event::CustodyApplied(event) => {
             if let Some(key) = &mut view.key {
                 key.custody = Some(Custody { state: event.state, cause: event.cause });
@@ -105,6 +145,11 @@ fn found(view: &mut View, fact: &Fact<'_>, event: &TenantCreated) {
             admin_quorum: event.admin_quorum,
             people: event.admins.iter().map(member).collect(),
             policy: None,
+            delegations: BTreeMap::new(),
+            facts: BTreeMap::new(),
+            packs: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            deadlines: Vec::new(),
         })
     });
 }
@@ -123,11 +168,18 @@ fn change_authority(view: &mut View, fact: &Fact<'_>, _: &AuthorityChanged) {
     });
 }
 
+/// The governance changes, and with it what administrative commands are signed against.
 fn govern(view: &mut View, fact: &Fact<'_>, change: impl FnOnce(&mut Governance)) {
-    if let Some(governance) = &mut view.governance {
-        let governance = Arc::make_mut(governance);
+    amend(view, |governance| {
         governance.head = fact.hash;
         change(governance);
+    });
+}
+
+/// What goes on day by day is taken in, and no command that admins are signing is in vain for it.
+fn amend(view: &mut View, change: impl FnOnce(&mut Governance)) {
+    if let Some(governance) = &mut view.governance {
+        change(Arc::make_mut(governance));
     }
 }
 
@@ -148,10 +200,157 @@ fn revoke(governance: &mut Governance, hash: EventHash, event: &PrincipalRevoked
     }
 }
 
+/// The old key is revoked, and the new one is all that it was. What the old one approved and nobody has activated yet must
+/// be approved again.
+fn rotate(governance: &mut Governance, hash: EventHash, event: &PrincipalRotated) {
+    let Some(member) = governance.people.get_mut(&event.principal) else { return };
+    member.revoked = Some(hash);
+    let principal = Principal { key: event.key.clone(), ..member.principal.clone() };
+    governance.people.insert(event.fingerprint, Member { principal, revoked: None });
+}
+
+fn delegate(governance: &mut Governance, hash: EventHash, event: &DelegationGranted) {
+    let DelegationGranted { from, to, roles, not_before, not_after, .. } = event.clone();
+    governance.delegations.insert(hash, Delegation { from, to, roles, not_before, not_after, ended: None });
+}
+
+fn end_delegation(governance: &mut Governance, hash: EventHash, event: &DelegationEnded) {
+    if let Some(delegation) = governance.delegations.get_mut(&event.delegation) {
+        delegation.ended = Some(hash);
+    }
+}
+
 fn adopt(governance: &mut Governance, fact: &Fact<'_>, event: &PolicyAdopted) {
-    if let Some(Action::PolicyAdopt(params)) = fact.action {
-        governance.admin_quorum = params.policy.admin_quorum;
-        governance.policy = Some(InForce { hash: fact.hash, version: event.version, policy: params.policy.clone() });
+    let Some(Action::PolicyAdopt(params)) = fact.action else { return };
+    governance.admin_quorum = params.policy.admin_quorum;
+    governance.policy = Some(InForce { hash: fact.hash, version: event.version, policy: params.policy.clone() });
+    algorithm_ends(governance, &params.policy, fact.hash);
+    let stands = governance.deadlines.iter().find(|deadline| deadline.deadline == Deadline::AccessReview);
+    let stands = stands.map(|deadline| deadline.at);
+    match &params.policy.people.access_review {
+        // The first is due a whole period after the policy that asks for it; a later policy may bring it forward, and does
+        // not put it off.
+        Some(review) if stands.is_none_or(|at| fact.time + review.every < at) => {
+            let at = fact.time + review.every;
+            set_deadline(governance, Deadline::AccessReview, None, at, fact.hash, review.warn_before);
+        }
+        Some(_) => {}
+        None => governance.deadlines.retain(|deadline| deadline.deadline != Deadline::AccessReview),
+    }
+}
+
+/// The ends of algorithms are the policy's: those of the one before are forgotten, unless they stand as they were.
+fn algorithm_ends(governance: &mut Governance, policy: &Policy, cause: EventHash) {
+    let until = |algorithm: Option<Algorithm>| policy.algorithm(algorithm?)?.allowed_until;
+    governance.deadlines.retain(|one| one.algorithm.is_none() || until(one.algorithm) == Some(one.at));
+    for rule in &policy.algorithms {
+        let (algorithm, Some(at)) = (Some(rule.name), rule.allowed_until) else { continue };
+        if !governance.deadlines.iter().any(|one| one.algorithm == algorithm) {
+            let warn_at = policy.keys.warn_before.map(|before| at.before(before));
+            let deadline = Deadline::AlgorithmEnd;
+            governance.deadlines.push(TenantDeadline {
+                deadline,
+                pack: None,
+                algorithm,
+                at,
+                warn_at,
+                cause,
+                missed: false,
+            });
+        }
+    }
+}
+
+fn access_reviewed(governance: &mut Governance, fact: &Fact<'_>, event: &AccessReviewed) {
+    let review = governance.policy.as_ref().and_then(|held| held.policy.people.access_review.as_ref());
+    let warn_before = review.and_then(|review| review.warn_before);
+    set_deadline(governance, Deadline::AccessReview, None, event.next_by, fact.hash, warn_before);
+}
+
+/// How long before the review of a pack, or of its declaration, is due a warning is recorded.
+const PACK_WARNED_BEFORE: Span = Span::from_secs(30 * 24 * 3600);
+
+fn declare(governance: &mut Governance, fact: &Fact<'_>, event: &PackDeclared) {
+    let Some(Action::PackDeclare(params)) = fact.action else { return };
+    let PackDeclare { pack, applicability, .. } = params.clone();
+    let (name, due) = (event.pack.clone(), pack.review_due);
+    let before = Some(PACK_WARNED_BEFORE);
+    set_deadline(governance, Deadline::PackReview, Some(name.clone()), event.review_by, fact.hash, before);
+    set_deadline(governance, Deadline::PackSource, Some(name.clone()), due, fact.hash, before);
+    let (hash, review_by, compiled) = (fact.hash, event.review_by, Ready::default());
+    governance.packs.insert(name, DeclaredPack { pack, applicability, hash, review_by, compiled });
+}
+
+/// Sets a deadline in the place of the one of its kind that stands.
+fn set_deadline(
+    governance: &mut Governance,
+    deadline: Deadline,
+    pack: Option<Name>,
+    at: Timestamp,
+    cause: EventHash,
+    warn_before: Option<Span>,
+) {
+    governance.deadlines.retain(|other| other.deadline != deadline || other.pack != pack);
+    let warn_at = warn_before.map(|before| at.before(before));
+    governance.deadlines.push(TenantDeadline { deadline, pack, algorithm: None, at, warn_at, cause, missed: false });
+}
+
+fn asserted(view: &mut View, fact: &Fact<'_>, event: &FactAsserted) {
+    let Some(Action::FactAssert(params)) = fact.action else { return };
+    let (asserted_at, valid_until) = (fact.time, event.valid_until);
+    let said = model::pack::Fact { value: params.value.clone(), asserted_at, valid_until };
+    let held = HeldFact { fact: said, asserted_by: event.asserted_by, hash: fact.hash };
+    match event.key_id {
+        Some(_) => touch(view, fact, |key| drop(key.facts.insert(event.fact.clone(), held))),
+        None => amend(view, |governance| drop(governance.facts.insert(event.fact.clone(), held))),
+    }
+}
+
+fn withdrawn(view: &mut View, fact: &Fact<'_>, event: &FactWithdrawn) {
+    match event.key_id {
+        Some(_) => touch(view, fact, |key| drop(key.facts.remove(&event.fact))),
+        None => amend(view, |governance| drop(governance.facts.remove(&event.fact))),
+    }
+}
+
+fn stored(view: &mut View, event: &DocumentStored) {
+    let sequence = view.chain.head().sequence;
+    let new = || Document { digest: event.document, parts: event.parts, stored: BTreeMap::new() };
+    view.document.get_or_insert_with(new).stored.insert(event.part, sequence);
+}
+
+fn warned(view: &mut View, event: &DeadlineWarned) {
+    match event.key_id {
+        // A warning changes nothing that people sign against.
+        Some(_) => view.key.iter_mut().for_each(|key| key.warned.extend([(event.deadline, event.at)])),
+        None => amend(view, |governance| {
+            let (pack, algorithm) = (event.pack.as_ref(), event.algorithm);
+            let warned = |one: &&mut TenantDeadline| one.is_like(event.deadline, pack, algorithm);
+            governance.deadlines.iter_mut().filter(warned).for_each(|deadline| deadline.warn_at = None);
+        }),
+    }
+}
+
+fn missed(governance: &mut Governance, deadline: Deadline, pack: Option<&Name>, algorithm: Option<Algorithm>) {
+    let missed = |one: &&mut TenantDeadline| one.is_like(deadline, pack, algorithm);
+    governance.deadlines.iter_mut().filter(missed).for_each(|deadline| {
+        (deadline.missed, deadline.warn_at) = (true, None);
+    });
+}
+
+fn held(view: &mut View, fact: &Fact<'_>, event: &ActivationHeld) {
+    let (kind, reference) = (event.kind, event.reference.clone());
+    let hold = Hold { kind, reference, by: event.held_by, at: fact.time };
+    match (event.request, &mut view.request) {
+        (Some(_), Some(request)) => drop(request.holds.insert(fact.hash, hold)),
+        _ => amend(view, |governance| drop(governance.holds.insert(fact.hash, hold))),
+    }
+}
+
+fn released(view: &mut View, event: &ActivationReleased) {
+    match (event.request, &mut view.request) {
+        (Some(_), Some(request)) => drop(request.holds.remove(&event.hold)),
+        _ => amend(view, |governance| drop(governance.holds.remove(&event.hold))),
     }
 }
 
@@ -175,6 +374,54 @@ fn generated(fact: &Fact<'_>, event: &KeyGenerated) -> Key {
         open_request: None,
         activation: None,
         custody: None,
+        attestation: Digest::of(&event.statement.payload.0),
+        revalidate_by: event.revalidate_by,
+        revalidated: fact.hash,
+        warn_before: event.warn_before,
+        warned: BTreeMap::new(),
+        facts: BTreeMap::new(),
+        children: BTreeSet::new(),
+        to_suspend: BTreeSet::new(),
+        acknowledged: BTreeMap::new(),
+        parent_proof: None,
+        review_by: None,
+    }
+}
+
+fn activated(view: &mut View, fact: &Fact<'_>, event: &KeyActivated) {
+    match &mut view.request {
+        // A request for many keys goes on until they are activated.
+        Some(request) if request.key_id.is_none() => {
+            request.activated = request.activated.saturating_add(1);
+            if request.activated >= request.keys() {
+                request.closed = Some(Closed { how: Outcome::Activated, hash: fact.hash });
+            }
+        }
+        _ => {}
+    }
+    close(view, fact.hash, Outcome::Activated);
+    transit(view, fact, |_| KeyState::Active);
+    if let Some(key) = &mut view.key {
+        key.activation = Some(activation(fact, event));
+        key.review_by = event.review_by;
+    }
+}
+
+/// The keys that somebody has looked at are wanted for another while.
+fn revalidated(view: &mut View, fact: &Fact<'_>, event: &KeyRevalidated) {
+    for id in &event.keys {
+        if let Some(key) = view.others.get_mut(id) {
+            (key.revalidate_by, key.revalidated, key.head) = (Some(event.next_by), fact.hash, fact.hash);
+        }
+    }
+}
+
+/// What the policy says becomes of the active keys that this one wraps.
+fn halt_children(view: &mut View, rule: impl Fn(&Policy) -> Children, affected: &[KeyId]) {
+    let policy = view.governance.as_ref().and_then(|governance| governance.policy.as_ref());
+    let suspends = policy.is_some_and(|held| rule(&held.policy) == Children::Suspend);
+    if let Some(key) = view.key.as_mut().filter(|_| suspends) {
+        key.to_suspend = affected.iter().copied().collect();
     }
 }
 
@@ -190,40 +437,46 @@ fn touch(view: &mut View, fact: &Fact<'_>, change: impl FnOnce(&mut Key)) {
     }
 }
 
-/// The key's state moves.
+/// The key's state moves, and the key that wraps it knows: it names its active children when it is halted.
 fn transit(view: &mut View, fact: &Fact<'_>, to: impl FnOnce(KeyState) -> KeyState) {
     touch(view, fact, |key| {
         key.state = to(key.state);
         key.transition = fact.hash;
     });
+    let Some(key) = &view.key else { return };
+    let (id, state) = (key.id, key.state);
+    if let Some(parent) = key.spec.parent_here().and_then(|parent| view.others.get_mut(&parent)) {
+        match state {
+            KeyState::Active => parent.children.insert(id),
+            _ => parent.to_suspend.remove(&id) | parent.children.remove(&id),
+        };
+    }
 }
 
 // === Request ===
 
-fn requested(fact: &Fact<'_>, event: &ActivationRequested) -> Request {
-    Request {
-        hash: fact.hash,
-        key_id: event.key_id,
-        requested_by: event.requested_by,
-        requested_at: fact.time,
-        legal_basis: event.legal_basis.clone(),
-        affected_systems: event.affected_systems.clone(),
-        change_ref: event.change_ref.clone(),
-        not_before: event.not_before,
-        deactivate_at: event.deactivate_at,
-        expires_at: event.expires_at,
-        approvals: Vec::new(),
-        lapsed: Vec::new(),
-        complete: None,
-        authorized: None,
-        closed: None,
-    }
+fn requested(fact: &Fact<'_>, event: &ActivationRequested) -> Option<Request> {
+    let Some(Action::ActivationRequest(params)) = fact.action else { return None };
+    let (key_id, by) = (event.key_id, event.requested_by);
+    let asked = Request::asked(fact.hash, key_id, params, by, event.not_before, fact.time);
+    Some(Request { expires_at: event.expires_at, ..asked })
 }
 
 fn approve(view: &mut View, fact: &Fact<'_>, event: &ActivationApproved) {
-    if let Some(request) = &mut view.request {
+    if let (Some(request), Some(governance)) = (&mut view.request, &view.governance) {
+        // An approval given again, because the first came out of turn, takes its place.
+        let person = |who: Fingerprint| governance.people.get(&who).map(|member| &member.principal.person);
+        let rule = governance.policy.as_ref().and_then(|held| request.rule(&held.policy, view.key.as_ref()));
+        let in_order = rule.is_some_and(|rule| rule.in_order);
+        let people = |by, for_whom: Option<Fingerprint>| [person(by), person(for_whom.unwrap_or(by))];
+        let new = people(event.approved_by, event.on_behalf_of);
+        let is_same = |old: &Approval| in_order && people(old.by, old.on_behalf_of).iter().any(|who| new.contains(who));
+        let (again, others) = std::mem::take(&mut request.approvals).into_iter().partition(is_same);
+        request.approvals = others;
+        request.lapsed.extend::<Vec<Approval>>(again);
         let (hash, by, at) = (fact.hash, event.approved_by, fact.time);
-        request.approvals.push(Approval { hash, by, at, expires_at: event.expires_at });
+        let (on_behalf_of, assurance) = (event.on_behalf_of, event.assurance);
+        request.approvals.push(Approval { hash, by, at, expires_at: event.expires_at, on_behalf_of, assurance });
     }
     if is_complete(view, fact.time)
         && let Some(request) = &mut view.request
@@ -234,10 +487,8 @@ fn approve(view: &mut View, fact: &Fact<'_>, event: &ActivationApproved) {
 
 /// Whether the request's approvals make a quorum at this time.
 fn is_complete(view: &View, now: Timestamp) -> bool {
-    let (Some(governance), Some(key), Some(request)) = (&view.governance, &view.key, &view.request) else {
-        return false;
-    };
-    let rule = governance.policy.as_ref().and_then(|held| held.policy.rule_for(&key.spec));
+    let (Some(governance), Some(request)) = (&view.governance, &view.request) else { return false };
+    let rule = governance.policy.as_ref().and_then(|held| request.rule(&held.policy, view.key.as_ref()));
     rule.is_some_and(|rule| quorum::assess(rule, &quorum::votes(governance, rule, request, now)).is_met())
 }
 
@@ -264,11 +515,15 @@ fn close_and_touch(view: &mut View, fact: &Fact<'_>, how: Outcome) {
     touch(view, fact, |_| ());
 }
 
-/// Ends the key's open request, where there is one.
+/// Ends the key's open request, or the request for many keys that the event is about.
 fn close(view: &mut View, hash: EventHash, how: Outcome) {
-    let (Some(key), Some(request)) = (&mut view.key, &mut view.request) else { return };
-    if key.open_request == Some(request.hash) {
-        request.closed = Some(Closed { how, hash });
-        key.open_request = None;
+    let Some(request) = &mut view.request else { return };
+    match &mut view.key {
+        Some(key) if key.open_request == Some(request.hash) => {
+            request.closed = Some(Closed { how, hash });
+            key.open_request = None;
+        }
+        None => request.closed = Some(Closed { how, hash }),
+        Some(_) => {}
     }
 }

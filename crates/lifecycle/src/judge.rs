@@ -9,9 +9,9 @@ use journal::command::SignedCommand;
 use journal::statement::{self, Stated};
 use journal::{Authentic, Body, Record, Ring};
 use model::dsse::{self, Envelope};
-use model::event::{CustodyApplied, KeyGenerated};
+use model::event::{CustodyApplied, KeyActivated, KeyGenerated};
 use model::statement::Generated;
-use model::{Event, EventHash, EventType, Fingerprint, ServiceRole, Timestamp};
+use model::{Action, Event, EventHash, EventType, Fingerprint, ServiceRole, Timestamp};
 
 use crate::decide::{Applied, Authorised, Duty, Input, decide};
 use crate::evolve::{Fact, evolve};
@@ -74,6 +74,11 @@ struct Brought {
 /// authority (`tenant.created`, `authority.changed`), which the pinned `root` must have signed for, and later than for
 /// the ring.
 pub fn prepare(record: Record, ring: &Ring, root: Fingerprint) -> Prepared {
+    prepare_knowing(RULES, record, ring, root)
+}
+
+/// The same as a reader does who knows no later rules epoch than this one.
+pub(crate) fn prepare_knowing(rules: u32, record: Record, ring: &Ring, root: Fingerprint) -> Prepared {
     let hash = record.hash();
     let (brought, opened) = match Authentic::open(&record, ring) {
         Ok(event) if !brings_authority(&event.body) => (None, Ok(event)),
@@ -86,7 +91,8 @@ pub fn prepare(record: Record, ring: &Ring, root: Fingerprint) -> Prepared {
         },
         Err(void) => (None, Err(void)),
     };
-    let unknown_rules = brought.as_ref().map(|brought| UnknownRules(brought.rules)).filter(UnknownRules::is_unknown);
+    let unknown_rules = brought.as_ref().map(|brought| brought.rules).filter(|brought| *brought > rules);
+    let unknown_rules = unknown_rules.map(UnknownRules);
     let content = match &opened {
         Ok(event) => read(&event.body, ring, brought.map(|brought| brought.registrars), root),
         Err(void) => Err(Void::Form(void.clone())),
@@ -158,6 +164,7 @@ fn input(
         (Event::CustodyUsed(event), None) => Input::Used(event.clone()),
         (Event::CustodyRefused(event), None) => Input::Refused(event.clone()),
         (Event::CheckpointSigned(event), None) => Input::Checkpoint(event.note.clone()),
+        (Event::KeyActivated(event), None) if event.membership.is_some() => member(event)?,
         (event, None) => Input::Due(duty(event)?),
     })
 }
@@ -168,6 +175,11 @@ fn generated(event: &KeyGenerated, body: &Body, ring: &Ring) -> Result<Stated<Ge
         .map_err(|error| Void::Data(format!("the custodian's statement: {error}")))
 }
 
+fn member(event: &KeyActivated) -> Result<Input, Void> {
+    let membership = event.membership.clone().ok_or_else(|| Void::Data("it proves nothing".into()))?;
+    Ok(Input::Member { key_id: event.key_id, request: event.request, membership })
+}
+
 fn applied(event: &CustodyApplied) -> Applied {
     let CustodyApplied { key_id, state, store, before, after, cause } = event.clone();
     Applied { key_id, state, store, before, after, cause }
@@ -176,6 +188,11 @@ fn applied(event: &CustodyApplied) -> Applied {
 /// The duty that an event without a command fulfils.
 fn duty(event: &Event) -> Result<Duty, Void> {
     match (event, event.key_id()) {
+        (Event::ActivationAuthorized(event), None) => Ok(Duty::AuthorizeRequest(event.request)),
+        (Event::ActivationLapsed(event), None) => Ok(Duty::LapseRequest(event.request)),
+        (Event::KeySuspended(_), Some(key)) => Ok(Duty::Suspend(key)),
+        (Event::DeadlineWarned(_), Some(key)) => Ok(Duty::Warn(key)),
+        (Event::DeadlineWarned(_) | Event::DeadlineMissed(_) | Event::AlgorithmEnded(_), None) => Ok(Duty::Deadlines),
         (Event::ActivationAuthorized(_), Some(key)) => Ok(Duty::Authorize(key)),
         (Event::KeyActivated(_), Some(key)) => Ok(Duty::Activate(key)),
         (Event::ActivationLapsed(_), Some(key)) => Ok(Duty::Lapse(key)),
@@ -200,18 +217,12 @@ pub enum Judgement {
 #[error("the chain is under rules epoch {0}; this program knows up to {RULES} and must be replaced by a newer one")]
 pub struct UnknownRules(pub u32);
 
-impl UnknownRules {
-    fn is_unknown(&self) -> bool {
-        self.0 > RULES
-    }
-}
-
 impl Prepared {
     /// The ready-made preparation of an event that this process decided and signed itself.
     pub fn own(record: Record, authentic: Authentic, event: Event, input: Input) -> Self {
         let statement = input.authority().map(|authority| &authority.statement);
         let ring = statement.map(|statement| Ring::new(statement).unwrap_or_default());
-        let unknown_rules = statement.map(|statement| UnknownRules(statement.rules)).filter(UnknownRules::is_unknown);
+        let unknown_rules = statement.map(|statement| statement.rules).filter(|rules| *rules > RULES).map(UnknownRules);
         let content = Ok(Content { event, input, ring });
         Self { hash: authentic.hash, record, opened: Ok(authentic), unknown_rules, content }
     }
@@ -243,6 +254,14 @@ impl Prepared {
     pub fn command(&self) -> Option<&SignedCommand> {
         self.content.as_ref().ok()?.input.command()
     }
+}
+
+/// What the command in a record asks, for those who look at a record that was judged before: nothing is verified here.
+pub fn action_in(record: &Record) -> Option<Action> {
+    let body = Body::parse(&record.payload).ok()?;
+    let event = Event::parse(body.event_type.parse().ok()?, &body.data).ok()?;
+    let command = model::Command::parse(&event.command()?.payload.0).ok()?;
+    Some(command.action)
 }
 
 /// Takes the next record into the view, which must hold what [`Prepared::footprint`] names. An error means that reading

@@ -4,8 +4,13 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use journal::command::SIGNATURES_MAX;
-use model::policy::{Permission, Policy, Rule};
-use model::{Role, Span};
+use model::key::{Party, Responsibility};
+use model::people::PrincipalKind;
+use model::policy::{MANIFEST_MAX, Match, Need, Operations, Permission, Policy, Rule};
+use model::{Principal, Role, Span};
+
+use crate::quorum::{self, Missing, Vote};
+use crate::state::Governance;
 
 /// The most people that a quorum may take: a command carries no more signatures, so a larger one could never be met.
 pub const QUORUM_MAX: u8 = SIGNATURES_MAX as u8;
@@ -32,8 +37,11 @@ impl fmt::Display for Fault {
 /// Every fault of a policy. Only one without faults can be adopted.
 pub fn check(policy: &Policy) -> Vec<Fault> {
     let mut faults = Faults::default();
-    if policy.schema != Policy::SCHEMA {
-        faults.add("schema", format!("version {} is not known", policy.schema), "write `schema = 1`");
+    if !(1..=Policy::SCHEMA).contains(&policy.schema) {
+        faults.add("schema", format!("version {} is not known", policy.schema), "write `schema = 2`");
+    }
+    if policy.schema == 1 && policy.is_beyond_v1() {
+        faults.add("schema", "it says what version 1 does not know", "write `schema = 2`");
     }
     if policy.admin_quorum < 2 {
         let what = format!("a quorum of {} admins", policy.admin_quorum);
@@ -47,8 +55,120 @@ pub fn check(policy: &Policy) -> Vec<Fault> {
     faults.span("keys.pre_active_for", policy.keys.pre_active_for);
     algorithms(policy, &mut faults);
     operations(policy, &mut faults);
+    waiting(policy, &mut faults);
+    people(policy, &mut faults);
+    facts(policy, &mut faults);
     rules(policy, &mut faults);
     faults.0
+}
+
+/// What people a policy asks for that the tenant does not have: a role that nobody holds, a quorum larger than those who
+/// could make it up. Such a policy holds together and can't be lived with, so it is not adopted either.
+pub fn holes(policy: &Policy, governance: &Governance) -> Vec<Fault> {
+    let mut faults = Faults::default();
+    let people: Vec<&Principal> = governance.members().collect();
+    for (at, permission) in permissions(policy) {
+        let able = distinct(&people, |principal| !principal.roles.is_disjoint(&permission.roles));
+        faults.able(&at, able, usize::from(permission.quorum), &names(&permission.roles));
+    }
+    let voters: Vec<&Principal> =
+        people.iter().copied().filter(|principal| principal.kind == PrincipalKind::Person).collect();
+    for rule in &policy.rules {
+        let at = format!("rule.{}", rule.name);
+        for (what, roles) in [("requesters", &rule.requesters), ("users", &rule.users)] {
+            let able = people.iter().filter(|principal| !principal.roles.is_disjoint(roles)).count();
+            faults.able(&format!("{at}.{what}"), able, 1, &names(roles));
+        }
+        for (place, stage) in rule.stages.iter().enumerate() {
+            let able = distinct(&voters, |principal| Vote::by(principal).fits(stage));
+            let wanted = Missing { stage: stage.clone(), count: usize::from(stage.quorum) };
+            faults.able(&format!("{at}.stage.{}", place + 1), able, usize::from(stage.quorum), &wanted.to_string());
+        }
+        if faults.0.iter().any(|fault| fault.at.starts_with(&format!("{at}."))) {
+            continue;
+        }
+        if quorum::smallest(rule, &[], &voters).is_none() {
+            let what = "its stages can't all be filled: each person has one vote, in one of them";
+            faults.add(&format!("{at}.stage"), what, "enrol more people, or ask for fewer");
+        } else if !people.iter().filter(|asker| may_ask(rule, asker)).any(|asker| can_pass(rule, asker, &voters)) {
+            let what = "whoever could ask is needed among those who approve, and nobody approves what they asked for";
+            faults.add(&format!("{at}.stage"), what, "enrol somebody who asks, or who approves, and not both");
+        }
+    }
+    let creators = people.iter().filter(|principal| !principal.roles.is_disjoint(&policy.keys.creators)).count();
+    faults.able("keys.creators", creators, 1, &names(&policy.keys.creators));
+    faults.0
+}
+
+fn may_ask(rule: &Rule, asker: &Principal) -> bool {
+    asker.kind == PrincipalKind::Person && !asker.roles.is_disjoint(&rule.requesters)
+}
+
+/// Whether what somebody asks for can be approved by the others.
+fn can_pass(rule: &Rule, asker: &Principal, voters: &[&Principal]) -> bool {
+    let others: Vec<&Principal> = voters.iter().copied().filter(|voter| voter.person != asker.person).collect();
+    quorum::smallest(rule, &[], &others).is_some()
+}
+
+/// The keys that no rule is for, layer by layer: nobody can have them made. That is safe, and may be meant; so it is shown,
+/// and refused key by key.
+pub fn gaps(policy: &Policy) -> Vec<Fault> {
+    let mut faults = Faults::default();
+    let covers = |rule: &Rule, layer: Responsibility| {
+        let elsewhere = Match { responsibility: BTreeSet::new(), ..rule.when.clone() };
+        let layers = &rule.when.responsibility;
+        rule.break_glass.is_none() && elsewhere == Match::default() && (layers.is_empty() || layers.contains(&layer))
+    };
+    for layer in Responsibility::ALL {
+        // Names are without number: only a rule that leaves a member open is for all of them.
+        if !policy.rules.iter().any(|rule| covers(rule, layer)) {
+            let what = format!("there are `{layer}` keys that no rule is for");
+            faults.add("rule", what, "add a last [[rule]] for them, unless nobody is to have such keys");
+        }
+    }
+    faults.0
+}
+
+/// Each place in the document that asks for a quorum of people who hold a role, stages aside.
+fn permissions(policy: &Policy) -> Vec<(String, &Permission)> {
+    let mut all: Vec<(String, &Permission)> = named_operations(&policy.operations)
+        .into_iter()
+        .map(|(name, permission)| (format!("operations.{name}"), permission))
+        .collect();
+    if let Some(review) = &policy.people.access_review {
+        all.push(("people.access_review.by".to_owned(), &review.by));
+    }
+    if let Some(holds) = &policy.holds {
+        all.extend([("holds.place".to_owned(), &holds.place), ("holds.lift".to_owned(), &holds.lift)]);
+    }
+    for rule in &policy.rules {
+        if let Some(break_glass) = &rule.break_glass {
+            all.push((format!("rule.{}.break_glass.reviewers", rule.name), &break_glass.reviewers));
+        }
+    }
+    all
+}
+
+/// How many human beings among these principals fit.
+fn distinct(people: &[&Principal], fits: impl Fn(&Principal) -> bool) -> usize {
+    let fitting = people.iter().filter(|principal| principal.kind == PrincipalKind::Person && fits(principal));
+    fitting.map(|principal| &principal.person).collect::<BTreeSet<_>>().len()
+}
+
+fn names(roles: &BTreeSet<Role>) -> String {
+    roles.iter().map(|role| format!("`{role}`")).collect::<Vec<_>>().join(" or ")
+}
+
+/// The parties whose duty keys of a layer are and whom a rule leaves out, where it is shared by several: each needs a
+/// stage of its own (AICM: ownership of orchestrated keys).
+pub fn parties_missing(policy: &Policy, rule: &Rule, layer: Responsibility) -> Vec<Party> {
+    let parties = layer.parties();
+    if policy.schema < 2 || parties.len() < 2 {
+        return Vec::new();
+    }
+    let has_stage =
+        |party: &Party| rule.need == Need::All && rule.stages.iter().any(|stage| stage.party == Some(*party));
+    parties.iter().filter(|party| !has_stage(party)).copied().collect()
 }
 
 #[derive(Default)]
@@ -71,6 +191,17 @@ impl Faults {
         }
     }
 
+    fn able(&mut self, at: &str, able: usize, wanted: usize, whom: &str) {
+        match able {
+            0 if wanted > 0 => self.add(at, format!("nobody here for {whom}"), "enrol somebody with that role first"),
+            able if able < wanted => {
+                let what = format!("{wanted} people are asked for, and {able} could be among them ({whom})");
+                self.add(at, what, "enrol more people with that role, or ask for fewer");
+            }
+            _ => {}
+        }
+    }
+
     fn span(&mut self, at: &str, span: Span) {
         if span == Span::ZERO {
             self.add(at, "no time at all", "allow some time, such as `30d`");
@@ -86,29 +217,97 @@ fn algorithms(policy: &Policy, faults: &mut Faults) {
     for algorithm in &policy.algorithms {
         let at = format!("algorithm.{}", algorithm.name);
         faults.span(&format!("{at}.crypto_period"), algorithm.crypto_period);
+        for (place, period) in algorithm.uses.iter().enumerate() {
+            let at = format!("{at}.use.{}", place + 1);
+            faults.span(&format!("{at}.crypto_period"), period.crypto_period);
+            if period.operations.is_empty() || !period.operations.is_subset(&algorithm.name.operations()) {
+                let what = format!("operations that `{}` keys do not do, or none", algorithm.name);
+                faults.add(&format!("{at}.operations"), what, "name operations that its keys do");
+            }
+            if period.crypto_period > algorithm.crypto_period {
+                let what =
+                    format!("{} is longer than the algorithm's {}", period.crypto_period, algorithm.crypto_period);
+                faults.add(&format!("{at}.crypto_period"), what, "make it shorter: the shortest period counts");
+            }
+        }
+        if let (Some(from), Some(until)) = (algorithm.allowed_from, algorithm.allowed_until)
+            && until <= from
+        {
+            faults.add(&format!("{at}.allowed_until"), format!("{until} is not after {from}"), "turn the dates around");
+        }
         if !seen.insert(algorithm.name) {
             faults.add(&at, "it stands twice", "keep one");
         }
     }
 }
 
-fn operations(policy: &Policy, faults: &mut Faults) {
-    let operations = &policy.operations;
-    let named: [(&str, &Permission); 6] = [
+/// The permissions by their names in the document.
+fn named_operations(operations: &Operations) -> [(&'static str, &Permission); 6] {
+    [
         ("activate", &operations.activate),
         ("suspend", &operations.suspend),
         ("resume", &operations.resume),
         ("deactivate", &operations.deactivate),
         ("compromise", &operations.compromise),
         ("destroy", &operations.destroy),
-    ];
-    for (name, permission) in named {
-        let at = format!("operations.{name}");
+    ]
+}
+
+fn operations(policy: &Policy, faults: &mut Faults) {
+    for (at, permission) in permissions(policy) {
         faults.roles(&format!("{at}.roles"), &permission.roles);
         if permission.quorum == 0 {
             faults.add(&format!("{at}.quorum"), "a quorum of nobody", "ask for at least 1");
         }
         faults.quorum(&format!("{at}.quorum"), u32::from(permission.quorum));
+    }
+}
+
+fn waiting(policy: &Policy, faults: &mut Faults) {
+    if let Some(revalidation) = &policy.keys.revalidation {
+        faults.roles("keys.revalidation.roles", &revalidation.roles);
+        faults.span("keys.revalidation.every", revalidation.every);
+        if revalidation.every > policy.keys.pre_active_for {
+            let what = format!("{} is longer than keys wait at all", revalidation.every);
+            faults.add("keys.revalidation.every", what, "make it shorter than `keys.pre_active_for`, or leave it out");
+        }
+    }
+    let waits = policy.keys.revalidation.as_ref().map_or(policy.keys.pre_active_for, |rule| rule.every);
+    if let Some(before) = policy.keys.warn_before.filter(|before| *before >= waits) {
+        let what = format!("{before} is no shorter than the time it is to warn of, {waits}");
+        faults.add("keys.warn_before", what, "warn later, so that the warning says something");
+    }
+}
+
+fn people(policy: &Policy, faults: &mut Faults) {
+    if let Some(max) = policy.people.delegation_max {
+        faults.span("people.delegation_max", max);
+    }
+    if let Some(review) = &policy.people.access_review {
+        faults.span("people.access_review.every", review.every);
+        if let Some(before) = review.warn_before.filter(|before| *before >= review.every) {
+            let what = format!("{before} is no shorter than {}", review.every);
+            faults.add("people.access_review.warn_before", what, "warn later");
+        }
+    }
+    if let Some(age) = policy.parents.proof_max_age {
+        faults.span("parents.proof_max_age", age);
+        if policy.parents.trusted_roots.is_empty() {
+            let what = "no root is trusted, so no proof can hold";
+            faults.add("parents.trusted_roots", what, "name the other platform's root fingerprint");
+        }
+    }
+}
+
+fn facts(policy: &Policy, faults: &mut Faults) {
+    let mut seen = BTreeSet::new();
+    for fact in &policy.facts {
+        let at = format!("fact.{}", fact.name);
+        faults.roles(&format!("{at}.roles"), &fact.roles);
+        faults.span(&format!("{at}.valid_max"), fact.valid_max);
+        if !seen.insert(&fact.name) {
+            faults.add(&at, "it stands twice", "keep one");
+        }
     }
 }
 
@@ -123,11 +322,61 @@ fn rules(policy: &Policy, faults: &mut Faults) {
             faults.add(&at, "two rules have this name", "give each rule a name of its own");
         }
         let before = policy.rules.iter().take(place);
+        let before = before.filter(|before| before.break_glass.is_some() == rule.break_glass.is_some());
         if let Some(wider) = before.into_iter().find(|before| before.when.includes(&rule.when)) {
             let what = format!("never reached: rule `{}` before it matches every key that it matches", wider.name);
             faults.add(&format!("{at}.when"), what, "put the narrower rule first");
         }
         stages(&at, rule, faults);
+        shared(policy, &at, rule, faults);
+        bounds(&at, rule, faults);
+    }
+    if policy.schema >= 2 && policy.rules.iter().all(|rule| rule.break_glass.is_some()) {
+        faults.add("rule", "every rule is for emergencies", "add a rule for everyday activations");
+    }
+}
+
+/// Keys whose duty is shared need a stage of each party.
+fn shared(policy: &Policy, at: &str, rule: &Rule, faults: &mut Faults) {
+    for layer in Responsibility::ALL {
+        if !rule.when.responsibility.is_empty() && !rule.when.responsibility.contains(&layer) {
+            continue;
+        }
+        for party in parties_missing(policy, rule, layer) {
+            let what =
+                format!("it matches `{layer}` keys, which are the {party}'s duty too, and has no stage of the {party}");
+            let advice = "add a [[rule.stage]] with `party`, or narrow `when.responsibility`";
+            faults.add(&format!("{at}.stage"), what, advice);
+        }
+    }
+}
+
+fn bounds(at: &str, rule: &Rule, faults: &mut Faults) {
+    if let Some(break_glass) = &rule.break_glass {
+        faults.span(&format!("{at}.break_glass.life"), break_glass.life);
+        faults.span(&format!("{at}.break_glass.review_within"), break_glass.review_within);
+        if rule.standing.is_some() || rule.manifest_max.is_some() {
+            let what = "an emergency is one key's";
+            faults.add(&format!("{at}.break_glass"), what, "leave `standing` and `manifest_max` to other rules");
+        }
+    }
+    if let Some(standing) = &rule.standing {
+        faults.span(&format!("{at}.standing.window_max"), standing.window_max);
+        faults.roles(&format!("{at}.standing.users"), &standing.users);
+        if standing.count_max == 0 {
+            faults.add(&format!("{at}.standing.count_max"), "for no key at all", "allow at least 1, or leave it out");
+        }
+    }
+    if let Some(most) = rule.manifest_max.filter(|most| !(1..=MANIFEST_MAX).contains(most)) {
+        faults.add(&format!("{at}.manifest_max"), format!("{most} keys"), "allow 1 to 10000");
+    }
+    if rule.requires.attestation && rule.standing.is_some() {
+        let what = "keys that are still to come have no attestation that people could sign for";
+        faults.add(&format!("{at}.requires.attestation"), what, "leave `standing` to another rule");
+    }
+    if rule.in_order && rule.need == Need::Any {
+        let what = "one stage will do, so there is no order";
+        faults.add(&format!("{at}.in_order"), what, "leave out `in_order`, or write `need = \"all\"`");
     }
 }
 
@@ -141,10 +390,10 @@ fn stages(at: &str, rule: &Rule, faults: &mut Faults) {
         faults.add(&format!("{at}.stage"), what, "add a [[rule.stage]] with a role and a quorum of at least 1");
     }
     faults.quorum(&format!("{at}.stage"), rule.stages.iter().map(|stage| u32::from(stage.quorum)).sum());
-    for stage in &rule.stages {
+    for (place, stage) in rule.stages.iter().enumerate() {
         if stage.quorum == 0 {
             let what = format!("a quorum of nobody for `{}`", stage.role);
-            faults.add(&format!("{at}.stage"), what, "ask for at least 1, or remove the stage");
+            faults.add(&format!("{at}.stage.{}", place + 1), what, "ask for at least 1, or remove the stage");
         }
     }
 }

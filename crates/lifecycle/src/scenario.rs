@@ -8,24 +8,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ed25519_dalek::SigningKey;
+use ed25519_dalek::{Signer as _, SigningKey};
 use journal::command::{Hand, KeyInHand, SignedCommand};
 use journal::note::Checkpoint;
 use journal::{Body, Record, ServiceKey, authority, statement};
 use model::authority::{Service, Statement, Tenants};
-use model::event::{Inventory, Place};
-use model::key::{KeyIdentity, Reason, ReasonKind, Responsibility, TenantClass};
-use model::people::PrincipalKind;
-use model::policy::{AlgorithmRule, KeyRules, Match, Operations, Permission, Rule, Stage};
+use model::event::{AuthorityChanged, Inventory, Place};
+use model::key::{KeyIdentity, Reason, ReasonKind, Responsibility, Template, TenantClass};
+use model::people::{KeyType, PrincipalKind};
+use model::policy::{AlgorithmRule, KeyRules, Operations, ParentRules, PeopleRules, Permission, Rule, Stage};
 use model::statement::Generated;
 use model::text::Base64;
 use model::{
-    Action, Algorithm, Command, CommandId, Digest, Envelope, Event, EventId, EventType, KeyId, KeySpec, KeyState, Name,
-    Policy, Principal, Role, Sequence, ServiceRole, Span, TenantId, Timestamp, command, dsse,
+    Action, Algorithm, Command, CommandId, Digest, Envelope, Event, EventHash, EventId, EventType, KeyId, KeySpec,
+    KeyState, Name, Policy, Principal, Role, Sequence, ServiceRole, Span, TenantId, Timestamp, command, dsse,
 };
 
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha512};
+
 use crate::decide::{Applied, Authorised, Duty, usage};
-use crate::{Footprint, Input, Judgement, Prepared, Rejection, Tenant, decide, due};
+use crate::manifest::List;
+use crate::{Due, Footprint, Input, Judgement, Prepared, Rejection, Tenant, decide, due};
 
 /// When every script begins.
 pub const BEGINNING: &str = "2026-01-01T00:00:00.000Z";
@@ -42,7 +46,10 @@ pub struct Scenario {
     pub now: Timestamp,
     root: KeyInHand,
     services: BTreeMap<ServiceRole, ServiceKey>,
+    rules: u32,
     made: u64,
+    /// The lists that were put into the log.
+    lists: Vec<List>,
 }
 
 /// A name in the script, as the type it stands for.
@@ -76,16 +83,14 @@ pub fn key_id(label: &str) -> KeyId {
 pub fn policy() -> Policy {
     let roles = |roles: &[&str]| roles.iter().map(|role| name(role)).collect::<BTreeSet<Role>>();
     let operator = || Permission { roles: roles(&["operator"]), quorum: 1 };
-    let stage = |role: &str| Stage { role: name(role), quorum: 1 };
+    let stage = |role: &str| Stage::of(name(role), 1);
     Policy {
         schema: 1,
         name: name("scenario"),
         admin_quorum: 2,
         max_staleness: Span::from_secs(30),
-        keys: KeyRules { creators: roles(&["owner"]), pre_active_for: Span::from_secs(3600) },
-        algorithms: Algorithm::ALL
-            .map(|algorithm| AlgorithmRule { name: algorithm, crypto_period: Span::from_secs(24 * 3600) })
-            .to_vec(),
+        keys: KeyRules::new(roles(&["owner"]), Span::from_secs(3600)),
+        algorithms: Algorithm::ALL.map(|algorithm| AlgorithmRule::new(algorithm, Span::from_secs(24 * 3600))).to_vec(),
         operations: Operations {
             activate: operator(),
             suspend: operator(),
@@ -94,15 +99,21 @@ pub fn policy() -> Policy {
             compromise: operator(),
             destroy: Permission { roles: roles(&["operator", "security"]), quorum: 2 },
         },
+        people: PeopleRules::default(),
+        holds: None,
+        parents: ParentRules::default(),
+        packs: BTreeSet::new(),
+        facts: Vec::new(),
         rules: vec![Rule {
-            name: name("every-key"),
-            when: Match::default(),
-            requesters: roles(&["owner"]),
             request_valid_for: Span::from_secs(30 * 60),
             approval_valid_for: Span::from_secs(20 * 60),
-            stages: vec![stage("security"), stage("privacy")],
-            users: roles(&["app"]),
             process_when_deactivated: true,
+            ..Rule::new(
+                name("every-key"),
+                roles(&["owner"]),
+                vec![stage("security"), stage("privacy")],
+                roles(&["app"]),
+            )
         }],
     }
 }
@@ -116,6 +127,11 @@ impl Default for Scenario {
 impl Scenario {
     /// A tenant of its admins ann, bob and cid, and nothing else yet.
     pub fn bare() -> Self {
+        Self::bare_under(crate::RULES)
+    }
+
+    /// The same under a rules epoch.
+    pub fn bare_under(rules: u32) -> Self {
         let root = KeyInHand::new(key_of("root"));
         let instance = name::<Name>("1");
         let service = |role: ServiceRole| (role, ServiceKey::new(key_of(role.name()), role, &instance));
@@ -128,7 +144,9 @@ impl Scenario {
             now: name(BEGINNING),
             root,
             services: ServiceRole::ALL.into_iter().map(service).collect(),
+            rules,
             made: 0,
+            lists: Vec::new(),
         };
         scenario.expect("found by ann,bob,cid", "tenant.created");
         scenario
@@ -137,7 +155,12 @@ impl Scenario {
     /// A tenant with policy and people: rae and kim own keys; sam and sue are `security`, lou is `privacy`, dee is both;
     /// opa and oto operate; app is a workload; bot is a workload that was given `security`; ray is rae by another key.
     pub fn new() -> Self {
-        let mut scenario = Self::bare();
+        Self::under(crate::RULES)
+    }
+
+    /// The same under a rules epoch.
+    pub fn under(rules: u32) -> Self {
+        let mut scenario = Self::bare_under(rules);
         for (who, roles) in [
             ("rae", "owner,security"),
             ("kim", "owner"),
@@ -177,16 +200,26 @@ impl Scenario {
 
     /// One step: what came of it, as the name of the event, or `refused <problem>`.
     pub fn perform(&mut self, step: &str) -> String {
+        if step.contains('{') {
+            let recorded = self.perform_json(step);
+            return outcome(&recorded);
+        }
         let words: Vec<&str> = step.split_whitespace().collect();
         let recorded = match words.as_slice() {
             ["wait", span] => {
                 self.now = self.now + name::<Span>(span);
                 return String::new();
             }
+            ["back", span] => {
+                self.set_back(self.now.before(name::<Span>(span)).max(name(BEGINNING)));
+                return String::new();
+            }
             ["due"] => return self.everything_due(),
             ["checkpoint"] => self.checkpoint(),
             ["apply", key] => self.apply(key),
             ["duty", duty, key] => self.submit(duty_role(duty), Input::Due(duty_of(duty, key))),
+            ["member", key, "of", keys] => self.member(key, keys),
+            ["store", keys, "by", who] => self.store(keys, who),
             ["use", key, operation, "by", who] => return self.use_key(key, operation, who),
             ["found", "by", who] => self.found(who),
             ["generate", key, "by", who] => self.generate(key, who, Algorithm::Aes256Gcm),
@@ -194,6 +227,136 @@ impl Scenario {
             _ => panic!("the script has no step `{step}`"),
         };
         outcome(&recorded)
+    }
+
+    // === Steps in JSON ===
+
+    /// A step whose parameters stand in JSON, with names for what the script can't know ([`Scenario::filled`]):
+    /// - `do <action> [<key>] {…} by <people>`: any command, its parameters as they are sent;
+    /// - `adopt {…} by <people>`: the policy of [`policy`] in version 2, changed by a merge patch (RFC 7396), where an
+    ///   object for `rule` changes the first rule;
+    /// - `generate <key> {…} by <who>`: a key whose description is changed by a merge patch.
+    ///
+    /// And without: `store k1,k2 by <who>` puts a list of keys into the log; `member k1 of k1,k2` activates one of them.
+    fn perform_json(&mut self, step: &str) -> Result<EventType, Rejection> {
+        let open = step.find('{').expect("JSON");
+        let (before, rest) = step.split_at(open);
+        let (json, who) = rest.rsplit_once(" by ").expect("by whom");
+        let words: Vec<&str> = before.split_whitespace().collect();
+        let key = words.iter().skip(1).find(|word| word.starts_with('k') && !word.contains('.')).map(|key| key_id(key));
+        let json = self.filled(json, key);
+        let json: Value = serde_json::from_str(&json).unwrap_or_else(|error| panic!("{error}: {json}"));
+        match words.as_slice() {
+            ["do", action, ..] => self.do_json(action, key, &json, who),
+            ["adopt"] => {
+                let against = self.tenant.governance.as_ref().expect("a tenant").head;
+                let policy = patched_policy(&json);
+                let action = Action::PolicyAdopt(command::PolicyAdopt { against, policy });
+                let signed = self.signed(action, None, who, command::LIFETIME_MAX_QUORUM);
+                self.submit(ServiceRole::Approver, Input::Command(signed))
+            }
+            ["generate", label] => {
+                let mut spec = serde_json::to_value(self.spec(label, Algorithm::Aes256Gcm)).expect("JSON");
+                patch(&mut spec, &json);
+                let spec = serde_json::from_value(spec).unwrap_or_else(|error| panic!("{error}: {json}"));
+                let action = Action::KeyGenerate(command::KeyGenerate { spec });
+                let command = self.signed(action, key, who, command::LIFETIME_MAX);
+                self.generated(command)
+            }
+            _ => panic!("the script has no step `{step}`"),
+        }
+    }
+
+    fn do_json(&mut self, action: &str, key: Option<KeyId>, params: &Value, who: &str) -> Result<EventType, Rejection> {
+        let signed = self.signed_json(action, key, params, who);
+        let role = match action {
+            "key.revalidate" => ServiceRole::Issuer,
+            _ if action.starts_with("key.") => ServiceRole::Activator,
+            _ => ServiceRole::Approver,
+        };
+        self.submit(role, Input::Command(signed))
+    }
+
+    /// A command that these people sign, its parameters with the script's names for what it can't know
+    /// ([`Scenario::filled`]).
+    ///
+    /// # Panics
+    /// Where that is no command.
+    pub fn command_of(&mut self, action: &str, key: Option<&str>, params: &str, who: &str) -> Arc<SignedCommand> {
+        let key = key.map(key_id);
+        let params = self.filled(params, key);
+        let params = serde_json::from_str(&params).unwrap_or_else(|error| panic!("{error}: {params}"));
+        self.signed_json(action, key, &params, who)
+    }
+
+    fn signed_json(&mut self, action: &str, key: Option<KeyId>, params: &Value, who: &str) -> Arc<SignedCommand> {
+        let (now, tenant) = (self.now, self.tenant.chain.tenant());
+        let id = CommandId::from_bytes(uuid(b'j', self.next())).expect("a UUIDv7");
+        let several = who.contains(',');
+        let life = if several { command::LIFETIME_MAX_QUORUM } else { command::LIFETIME_MAX };
+        let mut payload = json!({ "id": id, "tenant": tenant, "action": action, "params": params, "issued_at": now,
+            "expires_at": now + life });
+        if let (Some(key), Some(payload)) = (key, payload.as_object_mut()) {
+            payload.insert("key_id".into(), json!(key));
+        }
+        let command =
+            Command::parse(payload.to_string().as_bytes()).unwrap_or_else(|error| panic!("{error}: {payload}"));
+        self.sign_command(&command, who)
+    }
+
+    /// `$head`: the governance's; `$at`: the key's; `$request`: the key's open request or its last, or, where the step
+    /// names no key, the last one for many, which is always `$many`; `$event:<type>`: the hash of the last event of a type;
+    /// `$identity`: every key's; `$now+<span>`: a time; `$key:<k>`: a key's id; `$who:<name>`: somebody's fingerprint;
+    /// `$pub:<name>`: their public key; `$list:k1+k2`: what stands for a list of keys; `$hash:<text>`: its SHA-256.
+    /// Zeros stand for an event or request that there is not.
+    ///
+    /// # Panics
+    /// Where there is none such.
+    pub fn filled(&self, json: &str, key: Option<KeyId>) -> String {
+        let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | ':' | '+' | '-');
+        let (mut filled, mut rest) = (String::new(), json);
+        while let Some((before, after)) = rest.split_once('$') {
+            let end = after.find(|c| !is_word(c)).unwrap_or(after.len());
+            let (word, left) = after.split_at(end);
+            filled.push_str(before);
+            filled.push_str(&self.word(word, key));
+            rest = left;
+        }
+        filled + rest
+    }
+
+    fn word(&self, word: &str, key: Option<KeyId>) -> String {
+        let governance = self.tenant.governance.as_ref().expect("a tenant");
+        let known = key.and_then(|key| self.tenant.keys.get(&key));
+        match word.split_once([':', '+']) {
+            Some(("event", wanted)) => {
+                let found = self.records.iter().rev().find(|record| {
+                    let payload = String::from_utf8_lossy(&record.payload);
+                    payload.contains(&format!("\"dev.keylatch.{wanted}.v1\""))
+                });
+                found.map_or(EventHash::ZERO, Record::hash).to_string()
+            }
+            Some(("now", span)) => (self.now + name::<Span>(span)).to_string(),
+            Some(("list", keys)) => serde_json::to_string(&self.list(keys).manifest()).expect("JSON"),
+            Some(("hash", text)) => Digest::of(text.as_bytes()).to_string(),
+            Some(("key", label)) => key_id(label).to_string(),
+            Some(("who", who)) => public_key(who).fingerprint().to_string(),
+            Some(("pub", who)) => public_key(who).to_string(),
+            None if word == "head" => governance.head.to_string(),
+            None if word == "at" => known.expect("a key").head.to_string(),
+            None if word == "attestation" => known.expect("a key").attestation.to_string(),
+            None if word == "request" => {
+                known.and_then(|key| key.open_request).or(self.last_request(key)).unwrap_or(EventHash::ZERO).to_string()
+            }
+            None if word == "many" => self.last_request(None).unwrap_or(EventHash::ZERO).to_string(),
+            None if word == "identity" => serde_json::to_string(&identity()).expect("JSON"),
+            None if word == "why" => serde_json::to_string(&reason()).expect("JSON"),
+            None if word == "template" => {
+                let spec = self.spec("k0", Algorithm::Aes256Gcm);
+                serde_json::to_string(&Template::of(&spec)).expect("JSON")
+            }
+            _ => panic!("the script has no word `${word}`"),
+        }
     }
 
     // === Recording ===
@@ -231,6 +394,18 @@ impl Scenario {
         change(&mut authentic.body);
         let record = self.service(role).sign_body(&authentic.body);
         self.inject(record)
+    }
+
+    /// Sets the time back, the log's and the script's: the root's newer word is recorded with an earlier time.
+    ///
+    /// # Panics
+    /// Where readers do not take it.
+    pub fn set_back(&mut self, to: Timestamp) {
+        let epoch = self.tenant.ring().epoch() + 1;
+        let authority = self.authority(epoch, self.rules).envelope;
+        let event = Event::AuthorityChanged(AuthorityChanged { epoch, rules: self.rules, authority });
+        self.now = to;
+        assert_eq!(self.forge_with(ServiceRole::Registrar, &event, |body| body.time = to), Judgement::Lawful);
     }
 
     /// Puts a record into the log as it is. Answers with what readers make of it.
@@ -283,7 +458,7 @@ impl Scenario {
         let mut statement = Statement {
             root: self.root.public_key().fingerprint(),
             epoch,
-            rules: crate::RULES,
+            rules: self.rules,
             registrars: vec![self.service(ServiceRole::Registrar).public_key()],
             services: self.services.values().filter(serves).map(service).collect(),
             issued_at: name(BEGINNING),
@@ -295,25 +470,102 @@ impl Scenario {
 
     // === Steps ===
 
+    /// Everything that any entity calls for.
+    pub fn dues(&self) -> BTreeSet<Due> {
+        let tenant = &self.tenant;
+        let keys = tenant.keys.keys().map(|key| Footprint::of_key(*key));
+        let many = tenant.requests.values().filter(|request| request.key_id.is_none());
+        let footprints = keys.chain(many.map(|request| Footprint::of_request(request.hash)));
+        footprints.chain([Footprint::default()]).flat_map(|footprint| due(&tenant.view(footprint))).collect()
+    }
+
+    /// What answers a duty, as the service would whose it is; nothing where there is nothing to answer it with.
+    fn answer(&self, duty: Duty) -> Option<Input> {
+        match duty {
+            Duty::Apply(_) | Duty::Checkpoint => None,
+            Duty::SuspendChildren(parent) => {
+                let child = self.tenant.keys.get(&parent)?.to_suspend.first()?;
+                Some(Input::Due(Duty::Suspend(*child)))
+            }
+            Duty::ActivateMembers(request) => {
+                let manifest = self.tenant.requests.get(&request)?.manifest?;
+                let list = self.lists.iter().find(|list| list.manifest() == manifest)?;
+                let waits = |key: &KeyId| self.tenant.keys.get(key).is_some_and(crate::Key::is_waiting);
+                let (key_id, membership) = list.memberships().find(|(key, _)| waits(key))?;
+                Some(Input::Member { key_id, request, membership })
+            }
+            Duty::Deadlines => {
+                let governance = self.tenant.governance.as_ref()?;
+                let ended = crate::decide::next_passed(governance, self.now).and_then(|passed| passed.algorithm);
+                let in_use = |key: &&crate::Key| {
+                    Some(key.spec.algorithm) == ended && matches!(key.state, KeyState::Active | KeyState::Suspended)
+                };
+                let next = self.tenant.keys.values().find(in_use).map(|key| Duty::Deactivate(key.id));
+                Some(Input::Due(next.unwrap_or(duty)))
+            }
+            duty => Some(Input::Due(duty)),
+        }
+    }
+
     fn everything_due(&mut self) -> String {
-        let mut recorded = Vec::new();
+        let (mut recorded, mut refused) = (Vec::new(), BTreeSet::new());
         loop {
-            let keys: Vec<KeyId> = self.tenant.keys.keys().copied().collect();
-            let dues = keys
-                .into_iter()
-                .flat_map(|key| due(&self.tenant.view(Footprint { key: Some(key), ..Footprint::default() })));
-            let next =
-                dues.filter(|due| due.at <= self.now && !matches!(due.duty, Duty::Apply(_) | Duty::Checkpoint)).min();
-            let Some(next) = next else { break };
-            match self.submit(next.duty.role(), Input::Due(next.duty)) {
+            let dues = self.dues();
+            let mut waiting = dues.iter().filter(|due| due.at <= self.now && !refused.contains(&due.duty));
+            let next = waiting.find_map(|due| Some((due.duty, self.answer(due.duty)?)));
+            let Some((duty, input)) = next else { break };
+            match self.submit(duty.role(), input) {
                 Ok(event_type) => recorded.push(event_type.name().to_owned()),
                 Err(rejection) => {
                     recorded.push(format!("refused {}", rejection.problem));
-                    break;
+                    refused.insert(duty);
                 }
             }
         }
         if recorded.is_empty() { "nothing".to_owned() } else { recorded.join(", ") }
+    }
+
+    /// The list of keys that a script calls `k1,k2`.
+    fn list(&self, keys: &str) -> List {
+        let keys: Vec<KeyId> = keys.split([',', '+']).map(key_id).collect();
+        let known = |key: &KeyId| match self.tenant.keys.get(key) {
+            Some(key) => (key.identity.clone(), key.attestation),
+            None => (identity(), Digest::of(b"nobody's")),
+        };
+        let entries: Vec<(KeyIdentity, Digest)> = keys.iter().map(known).collect();
+        List::new(keys.into_iter().zip(&entries).map(|(key, (identity, attestation))| (key, identity, *attestation)))
+    }
+
+    /// Puts a list into the log, part by part.
+    fn store(&mut self, keys: &str, who: &str) -> Result<EventType, Rejection> {
+        let list = self.list(keys);
+        let (texts, document) = (list.parts(), list.manifest().document);
+        let parts = u16::try_from(texts.len()).expect("a list of few parts");
+        self.lists.push(list);
+        let mut last = Ok(EventType::DocumentStored);
+        for (part, text) in (0..).zip(texts) {
+            let action = Action::DocumentStore(command::DocumentStore { document, part, parts, text });
+            let signed = self.signed(action, None, who, command::LIFETIME_MAX);
+            last = self.submit(ServiceRole::Approver, Input::Command(signed));
+        }
+        last
+    }
+
+    /// One key of a list under the last request for many, proved by its place in that list (or by the first's, where it has
+    /// none there).
+    fn member(&mut self, key: &str, keys: &str) -> Result<EventType, Rejection> {
+        let (key, all) = (key_id(key), self.list(keys));
+        let found = all.memberships().find(|(listed, _)| *listed == key).or_else(|| all.memberships().next());
+        let (_, membership) = found.expect("a list");
+        let request = self.last_request(None).unwrap_or(EventHash::ZERO);
+        self.submit(ServiceRole::Activator, Input::Member { key_id: key, request, membership })
+    }
+
+    /// The last request for a key, or for many.
+    fn last_request(&self, key: Option<KeyId>) -> Option<EventHash> {
+        let hashes: Vec<EventHash> = self.records.iter().map(Record::hash).collect();
+        let requests = self.tenant.requests.values().filter(|request| request.key_id == key);
+        requests.max_by_key(|request| hashes.iter().position(|hash| *hash == request.hash)).map(|request| request.hash)
     }
 
     fn checkpoint(&mut self) -> Result<EventType, Rejection> {
@@ -357,20 +609,15 @@ impl Scenario {
         let admins = who.split(',').map(|who| self.principal(who, "admin")).collect();
         let action = command::TenantCreate { name: name("scenario"), class: TenantClass::Ap, admins, admin_quorum: 2 };
         let command = self.signed(Action::TenantCreate(action), None, who, command::LIFETIME_MAX_QUORUM);
-        let authority = self.authority(1, crate::RULES);
+        let authority = self.authority(1, self.rules);
         self.submit(ServiceRole::Registrar, Input::Founding { command, authority })
     }
 
     /// Somebody by this name.
     pub fn principal(&self, who: &str, roles: &str) -> Principal {
         let kind = if matches!(who, "app" | "bot") { PrincipalKind::Workload } else { PrincipalKind::Person };
-        Principal {
-            key: KeyInHand::new(key_of(who)).public_key().clone(),
-            label: name(who),
-            kind,
-            person: name(if who == "ray" { "rae" } else { who }),
-            roles: roles.split(',').map(name).collect(),
-        }
+        let person = name(if who == "ray" { "rae" } else { who });
+        Principal::new(public_key(who), name(who), kind, person, roles.split(',').map(name).collect())
     }
 
     fn generate(&mut self, key: &str, who: &str, algorithm: Algorithm) -> Result<EventType, Rejection> {
@@ -382,17 +629,18 @@ impl Scenario {
 
     /// What keys are like here.
     pub fn spec(&self, key: &str, algorithm: Algorithm) -> KeySpec {
-        KeySpec {
-            label: name(key),
-            algorithm,
-            workload: name("model-storage"),
-            responsibility: Responsibility::Application,
-            jurisdiction: name("EU"),
-            classification: name("secret"),
-            environment: name("production"),
-            backend: name("software"),
-            asset: None,
-        }
+        KeySpec::new(
+            name(key),
+            Template {
+                algorithm,
+                workload: name("model-storage"),
+                responsibility: Responsibility::Application,
+                jurisdiction: name("EU"),
+                classification: name("secret"),
+                environment: name("production"),
+                backend: name("software"),
+            },
+        )
     }
 
     /// A custodian's word on a key that it generated on this command, as signed by this role.
@@ -464,22 +712,20 @@ impl Scenario {
         let known = self.tenant.keys.get(&key);
         let against = known.map_or(model::EventHash::ZERO, |key| key.head);
         // A step on a request that has ended names that one, as somebody would who has not looked again.
-        let of_key = |request: &&crate::Request| request.key_id == key;
+        let of_key = |request: &&crate::Request| request.key_id == Some(key);
         let last = self.tenant.requests.values().filter(of_key).max_by_key(|request| request.requested_at);
         let request = known.and_then(|key| key.open_request).or(last.map(|request| request.hash)).unwrap_or(against);
         let reason = reason();
         let (role, action) = match verb {
             "request" => (ServiceRole::Approver, Action::ActivationRequest(self.request(times))),
-            "approve" => {
-                (ServiceRole::Approver, Action::ActivationApprove(command::ActivationApprove { request, note: None }))
-            }
+            "approve" => (ServiceRole::Approver, Action::ActivationApprove(command::ActivationApprove::new(request))),
             "reject" => {
                 (ServiceRole::Approver, Action::ActivationReject(command::ActivationReject { request, reason }))
             }
             "cancel" => {
                 (ServiceRole::Approver, Action::ActivationCancel(command::ActivationCancel { request, reason }))
             }
-            "activate" => (ServiceRole::Activator, Action::KeyActivate(command::KeyActivate { against })),
+            "activate" => (ServiceRole::Activator, Action::KeyActivate(command::KeyActivate::new(against))),
             "suspend" => (ServiceRole::Activator, Action::KeySuspend(command::KeySuspend { reason })),
             "resume" => (ServiceRole::Activator, Action::KeyResume(command::KeyResume { against, reason })),
             "deactivate" => (ServiceRole::Activator, Action::KeyDeactivate(command::KeyDeactivate { against, reason })),
@@ -495,15 +741,15 @@ impl Scenario {
             let place = times.iter().position(|time| *time == word)?;
             times.get(place + 1).map(|span| self.now + name::<Span>(span))
         };
+        let other = KeyIdentity::CheckValue(Base64(vec![9; 3]));
+        let identity = if times.contains(&"other") { other } else { identity() };
         command::ActivationRequest {
-            identity: if times.contains(&"other") { KeyIdentity::CheckValue(Base64(vec![9; 3])) } else { identity() },
-            manifest: None,
-            reason: reason(),
             change_ref: Some(name("CHG-1")),
             legal_basis: vec![name("GDPR art. 32(1)(a)")],
             affected_systems: vec![name("inference endpoint")],
             not_before: at("after"),
             deactivate_at: at("until"),
+            ..command::ActivationRequest::of_key(identity, reason())
         }
     }
 
@@ -520,9 +766,13 @@ impl Scenario {
             expires_at: self.now + life,
             action,
         };
-        let hands: Vec<KeyInHand> = who.split(',').map(|who| KeyInHand::new(key_of(who))).collect();
-        let hands: Vec<&dyn Hand> = hands.iter().map(|hand| hand as &dyn Hand).collect();
-        let envelope = SignedCommand::sign(&command, &hands).expect("keys in memory sign");
+        self.sign_command(&command, who)
+    }
+
+    fn sign_command(&self, command: &Command, who: &str) -> Arc<SignedCommand> {
+        let hands: Vec<Box<dyn Hand>> = who.split(',').map(hand_of).collect();
+        let hands: Vec<&dyn Hand> = hands.iter().map(Box::as_ref).collect();
+        let envelope = SignedCommand::sign(command, &hands).expect("keys in memory sign");
         Arc::new(SignedCommand::open(envelope).expect("its own signature"))
     }
 
@@ -537,6 +787,93 @@ impl Scenario {
     /// The record at a place.
     pub fn record(&self, sequence: Sequence) -> Option<&Record> {
         self.records.get(usize::try_from(sequence.0).ok()?.checked_sub(1)?)
+    }
+}
+
+/// Somebody's public key. Whose name begins with `tok` has it on a hardware token.
+pub fn public_key(who: &str) -> model::PublicKey {
+    hand_of(who).public_key().clone()
+}
+
+/// Somebody's hand. A token is touched; where the name ends with `!`, it also verifies who touches it.
+fn hand_of(who: &str) -> Box<dyn Hand> {
+    let (who, verified) = who.strip_suffix('!').map_or((who, false), |who| (who, true));
+    let key = key_of(who);
+    if !who.starts_with("tok") {
+        return Box::new(KeyInHand::new(key));
+    }
+    let blob = ssh_strings(&[KeyType::SkEd25519.name().as_bytes(), key.verifying_key().as_bytes(), b"ssh:"]);
+    let public = model::PublicKey::from_blob(&blob).expect("a token's key");
+    Box::new(Token { key, public, verified })
+}
+
+/// SSH strings: each with its length before it.
+fn ssh_strings(strings: &[&[u8]]) -> Vec<u8> {
+    let length = |text: &&[u8]| u32::try_from(text.len()).expect("a short text").to_be_bytes();
+    strings.iter().flat_map(|text| [length(text).as_slice(), text].concat()).collect()
+}
+
+/// A FIDO token in memory (OpenSSH `PROTOCOL.u2f`).
+struct Token {
+    key: SigningKey,
+    public: model::PublicKey,
+    verified: bool,
+}
+
+impl Hand for Token {
+    fn public_key(&self) -> &model::PublicKey {
+        &self.public
+    }
+
+    fn sign(&self, namespace: &str, message: &[u8]) -> std::io::Result<Vec<u8>> {
+        let hash = Sha512::digest(message);
+        let parts: [&[u8]; 4] = [namespace.as_bytes(), b"", b"sha512", &hash];
+        let data = [b"SSHSIG".as_slice(), &ssh_strings(&parts)].concat();
+        let flags = if self.verified { 5 } else { 1 };
+        let after = [flags, 0, 0, 0, 1];
+        let signed = [Digest::of(b"ssh:").as_bytes(), after.as_slice(), Digest::of(&data).as_bytes()].concat();
+        let signature = self.key.sign(&signed).to_bytes();
+        let blob = [ssh_strings(&[KeyType::SkEd25519.name().as_bytes(), &signature]).as_slice(), &after].concat();
+        let parts: [&[u8]; 5] = [self.public.blob(), namespace.as_bytes(), b"", b"sha512", &blob];
+        Ok([b"SSHSIG\0\0\0\x01".as_slice(), &ssh_strings(&parts)].concat())
+    }
+}
+
+/// The policy in version 2, changed by a merge patch.
+///
+/// # Panics
+/// Where that is no policy.
+pub fn patched_policy(change: &Value) -> Policy {
+    let mut change = change.clone();
+    let of_rule = change.as_object_mut().filter(|change| change.get("rule").is_some_and(Value::is_object));
+    let of_rule = of_rule.and_then(|change| change.remove("rule"));
+    let mut policy = Policy { schema: 2, ..policy() };
+    // Scripts' keys are the application's; the other parties' keys need rules of their own.
+    let application = BTreeSet::from([Responsibility::Application]);
+    policy.rules.iter_mut().for_each(|rule| rule.when.responsibility.clone_from(&application));
+    let mut document = serde_json::to_value(policy).expect("JSON");
+    patch(&mut document, &change);
+    if let (Some(change), Some(rule)) = (of_rule, document.pointer_mut("/rule/0")) {
+        patch(rule, &change);
+    }
+    serde_json::from_value(document).unwrap_or_else(|error| panic!("{error}: {change}"))
+}
+
+/// A merge patch (RFC 7396).
+fn patch(document: &mut Value, change: &Value) {
+    let Some(change) = change.as_object() else {
+        *document = change.clone();
+        return;
+    };
+    if !document.is_object() {
+        *document = json!({});
+    }
+    let Some(members) = document.as_object_mut() else { return };
+    for (member, value) in change {
+        match value {
+            Value::Null => drop(members.remove(member)),
+            value => patch(members.entry(member).or_insert(Value::Null), value),
+        }
     }
 }
 

@@ -2,20 +2,24 @@
 //!
 //! Nothing here is authority by itself: it is a cache of the chain, and can be made anew from it at any time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use journal::{Chain, Ring};
-use model::key::{KeyIdentity, TenantClass};
+use model::command::{ActivationRequest, Applicability, Counterpart, HoldKind, Manifest, Readiness, Standing};
+use model::event::{Assurance, Deadline};
+use model::key::{KeyIdentity, ReasonKind, Template, TenantClass, Traits};
+use model::pack::{Fact, Pack};
 use model::policy::Rule;
 use model::text::{Base64, Text};
 use model::{
-    CommandId, Digest, EventHash, Fingerprint, KeyId, KeySpec, KeyState, Name, Policy, Principal, Sequence, TenantId,
-    Timestamp,
+    Algorithm, CommandId, Digest, EventHash, Fingerprint, KeyId, KeySpec, KeyState, Name, Policy, Principal, Role,
+    Sequence, Span, TenantId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::Rejection;
+use crate::conditions::Ready;
 use model::ProblemType;
 
 /// The tenant's people, policy and authority: what holds for all of its keys.
@@ -37,6 +41,124 @@ pub struct Governance {
     pub people: BTreeMap<Fingerprint, Member>,
     /// The policy in force.
     pub policy: Option<InForce>,
+    /// Every delegation that there was, by its `delegation.granted`.
+    #[serde(default)]
+    pub delegations: BTreeMap<EventHash, Delegation>,
+    /// The facts of the tenant that stand.
+    #[serde(default)]
+    pub facts: BTreeMap<Name, HeldFact>,
+    /// The legal packs declared.
+    #[serde(default)]
+    pub packs: BTreeMap<Name, DeclaredPack>,
+    /// The holds on all activations, by their `activation.held`.
+    #[serde(default)]
+    pub holds: BTreeMap<EventHash, Hold>,
+    /// What is to be done by when.
+    #[serde(default)]
+    pub deadlines: Vec<TenantDeadline>,
+}
+
+/// One person's vote, given to another for a while.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delegation {
+    /// Whose vote.
+    pub from: Fingerprint,
+    /// Who may give it.
+    pub to: Fingerprint,
+    /// In which roles.
+    pub roles: BTreeSet<Role>,
+    /// From when on.
+    pub not_before: Timestamp,
+    /// Until when.
+    pub not_after: Timestamp,
+    /// Its `delegation.ended`.
+    pub ended: Option<EventHash>,
+}
+
+impl Delegation {
+    /// Whether it holds at this time.
+    pub fn is_standing(&self, now: Timestamp) -> bool {
+        self.ended.is_none() && self.not_before <= now && now < self.not_after
+    }
+}
+
+/// A fact that stands, and who says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldFact {
+    /// What is so, since when, until when.
+    pub fact: Fact,
+    /// Who says so.
+    pub asserted_by: Fingerprint,
+    /// Its `fact.asserted`.
+    pub hash: EventHash,
+}
+
+/// A legal pack as declared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclaredPack {
+    /// The pack.
+    pub pack: Pack,
+    /// Whether it applies, and why.
+    pub applicability: Applicability,
+    /// Its `pack.declared`.
+    pub hash: EventHash,
+    /// Until when the declaration must be looked at again.
+    pub review_by: Timestamp,
+    /// Its gates, ready to be evaluated.
+    #[serde(skip)]
+    pub(crate) compiled: Ready,
+}
+
+impl DeclaredPack {
+    /// Whether its gates hold up activations.
+    pub fn is_applied(&self) -> bool {
+        matches!(self.applicability, Applicability::Applied(_))
+    }
+}
+
+/// A freeze.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// What kind.
+    pub kind: HoldKind,
+    /// Where the order or the case is kept.
+    pub reference: Text,
+    /// Who placed it.
+    pub by: Fingerprint,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Something that the tenant is to do by a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TenantDeadline {
+    /// What.
+    pub deadline: Deadline,
+    /// The legal pack, where it is about one.
+    pub pack: Option<Name>,
+    /// The algorithm, where it is about one.
+    pub algorithm: Option<Algorithm>,
+    /// By when.
+    pub at: Timestamp,
+    /// When a warning is recorded.
+    pub warn_at: Option<Timestamp>,
+    /// The event that set the time.
+    pub cause: EventHash,
+    /// Whether it has passed, and that was recorded.
+    pub missed: bool,
+}
+
+impl TenantDeadline {
+    /// Whether it is the same one, with another time perhaps.
+    pub fn is_like(&self, deadline: Deadline, pack: Option<&Name>, algorithm: Option<Algorithm>) -> bool {
+        self.deadline == deadline && self.pack.as_ref() == pack && self.algorithm == algorithm
+    }
+
+    /// When something is next to be recorded of it.
+    pub fn next(&self) -> Option<Timestamp> {
+        let missed = (!self.missed).then_some(self.at);
+        missed.into_iter().chain(self.warn_at).min()
+    }
 }
 
 /// The authority statement in force.
@@ -71,12 +193,25 @@ pub struct InForce {
 }
 
 impl InForce {
-    /// The rule for this key.
-    pub fn rule_for(&self, spec: &KeySpec) -> Result<&Rule, Rejection> {
-        let detail =
-            || format!("workload `{}`, layer `{}`, backend `{}`", spec.workload, spec.responsibility, spec.backend);
-        self.policy.rule_for(spec).ok_or_else(|| Rejection::new(ProblemType::NoRule, detail()))
+    /// The rule for keys of these traits.
+    pub fn rule_for(&self, traits: &Traits<'_>) -> Result<&Rule, Rejection> {
+        self.policy.rule_for(traits).ok_or_else(|| no_rule(traits))
     }
+
+    /// The rule that a request is under.
+    pub fn rule_of(&self, request: &Request, key: Option<&Key>) -> Result<&Rule, Rejection> {
+        let rule = request.rule(&self.policy, key);
+        rule.ok_or_else(|| match request.traits(key) {
+            Some(traits) => no_rule(&traits),
+            None => Rejection::new(ProblemType::UnknownKey, "the request's key is not known"),
+        })
+    }
+}
+
+fn no_rule(traits: &Traits<'_>) -> Rejection {
+    let Traits { workload, responsibility, backend, .. } = traits;
+    let detail = format!("workload `{workload}`, layer `{responsibility}`, backend `{backend}`");
+    Rejection::new(ProblemType::NoRule, detail)
 }
 
 impl Governance {
@@ -139,6 +274,54 @@ pub struct Key {
     pub activation: Option<Activation>,
     /// What the store was last known to have: a state, and the event it was applied for.
     pub custody: Option<Custody>,
+    /// The SHA-256 of the custodian's statement that it was generated with.
+    pub attestation: Digest,
+    /// By when somebody must say that it is still wanted.
+    pub revalidate_by: Option<Timestamp>,
+    /// The `key.generated` or `key.revalidated` that set that time.
+    pub revalidated: EventHash,
+    /// How long before its deadlines a warning is recorded.
+    pub warn_before: Option<Span>,
+    /// The deadlines that were warned of.
+    pub warned: BTreeMap<Deadline, Timestamp>,
+    /// The facts about it that stand.
+    pub facts: BTreeMap<Name, HeldFact>,
+    /// The active keys that it wraps.
+    pub children: BTreeSet<KeyId>,
+    /// Those of them that are to be suspended with it.
+    pub to_suspend: BTreeSet<KeyId>,
+    /// What consumers said of it, by their keys.
+    pub acknowledged: BTreeMap<Fingerprint, Acknowledged>,
+    /// Where the key that wraps it is another tenant's: the proof that it was activated.
+    pub parent_proof: Option<ParentProof>,
+    /// The review that its emergency activation still needs: until when.
+    pub review_by: Option<Timestamp>,
+}
+
+/// What a consumer said of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    /// How far it is.
+    pub readiness: Readiness,
+    /// The `consumer.acknowledged`.
+    pub hash: EventHash,
+}
+
+/// That a key of another tenant was activated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParentProof {
+    /// Its `key.activated` there.
+    pub activation: Counterpart,
+    /// The root that the proof hangs on.
+    pub root: Fingerprint,
+    /// When it was brought.
+    pub at: Timestamp,
+    /// When the parent's use ends.
+    pub deactivate_at: Timestamp,
+    /// How many events the checkpoint committed to: a newer proof has more.
+    pub size: u64,
+    /// The `parent.attested`.
+    pub hash: EventHash,
 }
 
 /// A key's activation.
@@ -168,6 +351,37 @@ impl Key {
     pub fn is_applied(&self) -> bool {
         self.custody.is_some_and(|custody| custody.cause == self.transition)
     }
+
+    /// Whether it waits for its activation.
+    pub fn is_waiting(&self) -> bool {
+        self.state == KeyState::PreActive && self.expired.is_none()
+    }
+
+    /// When it expires unless it is activated or revalidated before.
+    pub fn expires_at(&self) -> Timestamp {
+        self.revalidate_by.map_or(self.pre_active_until, |by| by.min(self.pre_active_until))
+    }
+
+    /// The deadlines that it is under: what, when, and the event that set the time.
+    pub fn deadlines(&self) -> impl Iterator<Item = (Deadline, Timestamp, EventHash)> {
+        let waiting = self.is_waiting();
+        let expiry = waiting.then_some((Deadline::Expiry, self.pre_active_until, self.generated));
+        let revalidation = self.revalidate_by.filter(|by| waiting && *by < self.pre_active_until);
+        let revalidation = revalidation.map(|by| (Deadline::Revalidation, by, self.revalidated));
+        let active = matches!(self.state, KeyState::Active | KeyState::Suspended);
+        let activation = self.activation.filter(|_| active);
+        let end = activation.map(|activation| (Deadline::Deactivation, activation.deactivate_at, activation.hash));
+        let review = activation.zip(self.review_by);
+        let review = review.map(|(activation, by)| (Deadline::ActivationReview, by, activation.hash));
+        expiry.into_iter().chain(revalidation).chain(end).chain(review)
+    }
+
+    /// The next deadline that nobody was warned of, and when the warning is due.
+    pub fn next_warning(&self) -> Option<(Timestamp, Deadline, Timestamp, EventHash)> {
+        let before = self.warn_before?;
+        let unwarned = self.deadlines().filter(|(deadline, at, _)| self.warned.get(deadline) != Some(at));
+        unwarned.map(|(deadline, at, cause)| (at.before(before), deadline, at, cause)).min()
+    }
 }
 
 /// A request for activation and what became of it.
@@ -175,8 +389,24 @@ impl Key {
 pub struct Request {
     /// Its `activation.requested`: what approvals are bound to.
     pub hash: EventHash,
-    /// The key.
-    pub key_id: KeyId,
+    /// The key, where it is for one.
+    pub key_id: Option<KeyId>,
+    /// Where it is for many: what they have in common.
+    pub template: Option<Template>,
+    /// What stands for their list.
+    pub manifest: Option<Manifest>,
+    /// How many keys that are still to come, until when.
+    pub standing: Option<Standing>,
+    /// How many keys were activated under it.
+    pub activated: u32,
+    /// Whether it is an emergency.
+    pub break_glass: bool,
+    /// What it says, beside what stands below: what policy can ask for.
+    pub said: Said,
+    /// The consumers that must have acknowledged the key.
+    pub consumers: BTreeSet<Fingerprint>,
+    /// The holds on it, by their `activation.held`.
+    pub holds: BTreeMap<EventHash, Hold>,
     /// Who asked.
     pub requested_by: Fingerprint,
     /// When.
@@ -205,6 +435,94 @@ pub struct Request {
     pub closed: Option<Closed>,
 }
 
+impl Request {
+    /// As it was asked for.
+    pub(crate) fn asked(
+        hash: EventHash,
+        key_id: Option<KeyId>,
+        params: &ActivationRequest,
+        requested_by: Fingerprint,
+        not_before: Timestamp,
+        requested_at: Timestamp,
+    ) -> Self {
+        Self {
+            hash,
+            key_id,
+            template: params.template.clone(),
+            manifest: params.manifest,
+            standing: params.standing,
+            activated: 0,
+            break_glass: params.break_glass,
+            said: Said { reason: params.reason.kind, attestation: params.attestation },
+            consumers: params.consumers.clone(),
+            holds: BTreeMap::new(),
+            requested_by,
+            requested_at,
+            legal_basis: params.legal_basis.clone(),
+            affected_systems: params.affected_systems.clone(),
+            change_ref: params.change_ref.clone(),
+            not_before,
+            deactivate_at: params.deactivate_at,
+            expires_at: Timestamp::MAX,
+            approvals: Vec::new(),
+            lapsed: Vec::new(),
+            complete: None,
+            authorized: None,
+            closed: None,
+        }
+    }
+
+    /// When it runs out by itself: while nobody has authorised it, and where it stands for a while, then.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        match self.authorized {
+            None => Some(self.expires_at),
+            Some(_) => self.window(),
+        }
+    }
+
+    /// When an approval of it runs out. One of what stands for a while is good for that while, once it was authorised.
+    pub fn runs_out(&self, approval: &Approval) -> Timestamp {
+        match (self.window(), self.authorized) {
+            (Some(until), Some(authorized)) if authorized.at < approval.expires_at => until,
+            _ => approval.expires_at,
+        }
+    }
+
+    /// What rules match on: the common traits of its keys, or the traits of its key.
+    pub fn traits<'a>(&'a self, key: Option<&'a Key>) -> Option<Traits<'a>> {
+        match &self.template {
+            Some(template) => Some(template.traits()),
+            None => key.map(|key| key.spec.traits()),
+        }
+    }
+
+    /// The rule that it is under now.
+    pub fn rule<'a>(&self, policy: &'a Policy, key: Option<&Key>) -> Option<&'a Rule> {
+        let traits = self.traits(key)?;
+        if self.break_glass { policy.break_glass_for(&traits) } else { policy.rule_for(&traits) }
+    }
+
+    /// How many keys it is for.
+    pub fn keys(&self) -> u32 {
+        let many = self.manifest.map(|manifest| manifest.count).or(self.standing.map(|standing| standing.count));
+        many.unwrap_or(1)
+    }
+
+    /// Until when it stands, once it is authorised, as long as its approvals do.
+    pub fn window(&self) -> Option<Timestamp> {
+        self.standing.map(|standing| standing.until)
+    }
+}
+
+/// What a request says that a policy may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// The kind of its reason.
+    pub reason: ReasonKind,
+    /// Whether it names the custodian's statement.
+    pub attestation: Option<Digest>,
+}
+
 /// An event and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
@@ -225,6 +543,12 @@ pub struct Approval {
     pub at: Timestamp,
     /// When it runs out, by the policy under which it was given.
     pub expires_at: Timestamp,
+    /// Whose vote it is, where it was delegated.
+    #[serde(default)]
+    pub on_behalf_of: Option<Fingerprint>,
+    /// What a hardware key said of whoever signed with it.
+    #[serde(default)]
+    pub assurance: Option<Assurance>,
 }
 
 /// How a request ended.
@@ -272,15 +596,69 @@ pub struct Progress {
     pub uncovered_since: Option<Timestamp>,
 }
 
+/// A document in the log, part by part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// The SHA-256 of the whole.
+    pub digest: Digest,
+    /// How many parts it has.
+    pub parts: u16,
+    /// The places of the events that carry them.
+    pub stored: BTreeMap<u16, Sequence>,
+}
+
+impl Document {
+    /// Whether every part is in the log.
+    pub fn is_complete(&self) -> bool {
+        self.stored.len() == usize::from(self.parts)
+    }
+}
+
 /// What an input or event is about: which entities to load for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
     /// A key.
     pub key: Option<KeyId>,
     /// A request other than the key's open one.
     pub request: Option<EventHash>,
+    /// Whether the request that the key was activated under is meant, and not its open one.
+    pub activation: bool,
     /// A command.
     pub command: Option<CommandId>,
+    /// Other keys. The one of the tenant that wraps the key is loaded without being named.
+    pub others: Vec<KeyId>,
+    /// A document.
+    pub document: Option<Digest>,
+}
+
+impl Footprint {
+    /// Of a key and its open request.
+    pub fn of_key(key: KeyId) -> Self {
+        Self { key: Some(key), ..Self::default() }
+    }
+
+    /// Of a request that is for no one key.
+    pub fn of_request(request: EventHash) -> Self {
+        Self { request: Some(request), ..Self::default() }
+    }
+}
+
+/// Where entities come from: a store, a map in memory, changes on top of either.
+pub trait Entities {
+    /// What can go wrong.
+    type Error;
+
+    /// A key.
+    fn key(&self, key: KeyId) -> Result<Option<Key>, Self::Error>;
+
+    /// A request.
+    fn request(&self, request: EventHash) -> Result<Option<Request>, Self::Error>;
+
+    /// What a command led to.
+    fn receipt(&self, command: CommandId) -> Result<Option<Receipt>, Self::Error>;
+
+    /// A document.
+    fn document(&self, document: Digest) -> Result<Option<Document>, Self::Error>;
 }
 
 /// The part of a tenant's state that one decision sees.
@@ -294,17 +672,48 @@ pub struct View {
     pub governance: Option<Arc<Governance>>,
     /// The key named, where there is one.
     pub key: Option<Key>,
-    /// The request named, or the key's open one.
+    /// The request named, or the key's open one, or the one that it was activated under, where that is asked for.
     pub request: Option<Request>,
     /// What the command named led to.
     pub receipt: Option<(CommandId, Receipt)>,
+    /// Other keys: the one that wraps the key, and those that were named.
+    pub others: BTreeMap<KeyId, Key>,
+    /// The document named.
+    pub document: Option<Document>,
 }
 
 impl View {
     /// Of a tenant without history.
     pub fn empty(tenant: TenantId) -> Self {
-        let chain = Chain::new(tenant);
-        Self { chain, progress: Progress::default(), governance: None, key: None, request: None, receipt: None }
+        Self::of(Chain::new(tenant), Progress::default(), None)
+    }
+
+    /// Of a tenant that stands there, without any of its entities.
+    pub fn of(chain: Chain, progress: Progress, governance: Option<Arc<Governance>>) -> Self {
+        let (others, document) = (BTreeMap::new(), None);
+        Self { chain, progress, governance, key: None, request: None, receipt: None, others, document }
+    }
+
+    /// Loads what a decision with this footprint sees: the one place that says so.
+    pub fn load<E: Entities>(mut self, from: &E, footprint: &Footprint) -> Result<Self, E::Error> {
+        self.key = footprint.key.map(|key| from.key(key)).transpose()?.flatten();
+        let of_key = |key: &Key| match footprint.activation {
+            true => key.activation.map(|activation| activation.request),
+            false => key.open_request,
+        };
+        let request = footprint.request.or(self.key.as_ref().and_then(of_key));
+        self.request = request.map(|request| from.request(request)).transpose()?.flatten();
+        if let Some(command) = footprint.command {
+            self.receipt = from.receipt(command)?.map(|receipt| (command, receipt));
+        }
+        let parent = self.key.as_ref().and_then(|key| key.spec.parent_here());
+        for other in footprint.others.iter().copied().chain(parent) {
+            if let Some(key) = from.key(other)? {
+                self.others.insert(other, key);
+            }
+        }
+        self.document = footprint.document.map(|document| from.document(document)).transpose()?.flatten();
+        Ok(self)
     }
 
     /// The tenant's governance.
@@ -318,6 +727,11 @@ impl View {
         self.key
             .as_ref()
             .ok_or_else(|| Rejection::new(ProblemType::UnknownKey, "no key with this id was generated here"))
+    }
+
+    /// The key of this tenant that wraps the key.
+    pub fn parent(&self) -> Option<&Key> {
+        self.others.get(&self.key.as_ref()?.spec.parent_here()?)
     }
 
     /// The request, open.

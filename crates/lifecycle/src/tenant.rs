@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use journal::{Chain, Record, Ring};
-use model::{CommandId, EventHash, Fingerprint, KeyId, TenantId};
+use model::{CommandId, Digest, EventHash, Fingerprint, KeyId, TenantId};
 
-use crate::judge::UnknownRules;
-use crate::state::{Footprint, Governance, Key, Progress, Receipt, Request, View};
-use crate::{Judgement, Prepared, judge, prepare};
+use crate::judge::{UnknownRules, prepare_knowing};
+use crate::state::{Document, Entities, Footprint, Governance, Key, Progress, Receipt, Request, View};
+use crate::{Judgement, Prepared, RULES, judge};
 
 /// The state.
 #[derive(Clone, Debug)]
 pub struct Tenant {
     /// The root that its authority must come from.
     pub root: Fingerprint,
+    /// The newest rules epoch that the reader knows: this program's, where it is not to be less.
+    pub knows: u32,
     /// The chain's form.
     pub chain: Chain,
     /// How far checkpoints are behind.
@@ -27,6 +29,28 @@ pub struct Tenant {
     pub requests: HashMap<EventHash, Request>,
     /// What each command led to.
     pub receipts: HashMap<CommandId, Receipt>,
+    /// Every document.
+    pub documents: HashMap<Digest, Document>,
+}
+
+impl Entities for Tenant {
+    type Error = std::convert::Infallible;
+
+    fn key(&self, key: KeyId) -> Result<Option<Key>, Self::Error> {
+        Ok(self.keys.get(&key).cloned())
+    }
+
+    fn request(&self, request: EventHash) -> Result<Option<Request>, Self::Error> {
+        Ok(self.requests.get(&request).cloned())
+    }
+
+    fn receipt(&self, command: CommandId) -> Result<Option<Receipt>, Self::Error> {
+        Ok(self.receipts.get(&command).copied())
+    }
+
+    fn document(&self, document: Digest) -> Result<Option<Document>, Self::Error> {
+        Ok(self.documents.get(&document).cloned())
+    }
 }
 
 impl Tenant {
@@ -34,12 +58,14 @@ impl Tenant {
     pub fn new(tenant: TenantId, root: Fingerprint) -> Self {
         Self {
             root,
+            knows: RULES,
             chain: Chain::new(tenant),
             progress: Progress::default(),
             governance: None,
             keys: BTreeMap::new(),
             requests: HashMap::new(),
             receipts: HashMap::new(),
+            documents: HashMap::new(),
         }
     }
 
@@ -50,15 +76,10 @@ impl Tenant {
 
     /// What a decision with this footprint sees.
     pub fn view(&self, footprint: Footprint) -> View {
-        let key = footprint.key.and_then(|key| self.keys.get(&key)).cloned();
-        let request = footprint.request.or(key.as_ref().and_then(|key| key.open_request));
-        View {
-            chain: self.chain.clone(),
-            progress: self.progress,
-            governance: self.governance.clone(),
-            key,
-            request: request.and_then(|request| self.requests.get(&request)).cloned(),
-            receipt: footprint.command.and_then(|command| Some((command, *self.receipts.get(&command)?))),
+        let empty = View::of(self.chain.clone(), self.progress, self.governance.clone());
+        match empty.load(self, &footprint) {
+            Ok(view) => view,
+            Err(never) => match never {},
         }
     }
 
@@ -67,7 +88,9 @@ impl Tenant {
         self.chain = view.chain;
         self.progress = view.progress;
         self.governance = view.governance;
+        self.keys.extend(view.others);
         self.keys.extend(view.key.map(|key| (key.id, key)));
+        self.documents.extend(view.document.map(|document| (document.digest, document)));
         self.requests.extend(view.request.map(|request| (request.hash, request)));
         self.receipts.extend(view.receipt);
     }
@@ -84,8 +107,8 @@ impl Tenant {
     pub fn take_record(&mut self, record: Record) -> Result<Judgement, UnknownRules> {
         let ring = self.governance.as_ref().map(|governance| &governance.authority.ring);
         let prepared = match ring {
-            Some(ring) => prepare(record, ring, self.root),
-            None => prepare(record, &Ring::default(), self.root),
+            Some(ring) => prepare_knowing(self.knows, record, ring, self.root),
+            None => prepare_knowing(self.knows, record, &Ring::default(), self.root),
         };
         self.take(&prepared)
     }

@@ -65,9 +65,9 @@ pub struct EventCase {
 }
 
 impl Case {
-    /// The case that this program makes of a chain.
-    pub fn of(name: &str, root: Fingerprint, tenant: TenantId, records: &[Record]) -> Self {
-        let mut state = Tenant::new(tenant, root);
+    /// The case that this program makes of a chain, as a reader does who knows these rules and no later ones.
+    pub fn of(name: &str, rules: u32, root: Fingerprint, tenant: TenantId, records: &[Record]) -> Self {
+        let mut state = Tenant { knows: rules, ..Tenant::new(tenant, root) };
         let (mut events, mut stops_at) = (Vec::new(), None);
         for record in records {
             let void = match state.take_record(record.clone()) {
@@ -103,14 +103,14 @@ pub fn judge(text: &str) -> Result<Vec<Outcome>, String> {
     if file.rules > RULES {
         return Err(format!("the vectors are for rules epoch {}; this program knows up to {RULES}", file.rules));
     }
-    Ok(file.cases.iter().map(judge_case).collect())
+    Ok(file.cases.iter().map(|case| judge_case(case, file.rules)).collect())
 }
 
-fn judge_case(case: &Case) -> Outcome {
+fn judge_case(case: &Case, rules: u32) -> Outcome {
     let record =
         |event: &EventCase| Record { signature: event.signature.clone(), payload: event.payload.0.clone().into() };
     let records: Vec<Record> = case.events.iter().map(record).collect();
-    let made = Case::of(&case.name, case.root, case.tenant, &records);
+    let made = Case::of(&case.name, rules, case.root, case.tenant, &records);
     let mut differences = Vec::new();
     for (place, (wanted, made)) in case.events.iter().zip(&made.events).enumerate() {
         differences.extend(event_differs(wanted, made).map(|text| format!("event {}: {text}", place + 1)));

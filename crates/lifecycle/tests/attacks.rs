@@ -10,7 +10,7 @@ use journal::{Body, Record, ServiceKey, authority, statement};
 use lifecycle::decide::{Authorised, usage};
 use lifecycle::judge::UnknownRules;
 use lifecycle::scenario::{Scenario, key_id, policy};
-use lifecycle::{Footprint, Input, Judgement, Prepared, Tenant, decide, judge, prepare};
+use lifecycle::{Footprint, Input, Judgement, Prepared, RULES, Tenant, decide, judge, prepare};
 use model::authority::{Service, Statement, Tenants};
 use model::event::*;
 use model::policy::{Match, Stage};
@@ -32,7 +32,7 @@ fn root() -> KeyInHand {
 
 /// The statement of the scenario, changed, signed by the root.
 fn statement_of(s: &Scenario, epoch: u64, change: impl FnOnce(&mut Statement)) -> Authorised {
-    let mut statement = s.authority(epoch, 1).statement;
+    let mut statement = s.authority(epoch, RULES).statement;
     change(&mut statement);
     let envelope = authority::sign(&statement, &root()).unwrap();
     Authorised { statement, envelope }
@@ -72,7 +72,7 @@ fn signed_by(s: &Scenario, key: &ServiceKey, at: Timestamp, event: &Event, chang
 }
 
 fn footprint(label: &str) -> Footprint {
-    Footprint { key: Some(key_id(label)), ..Footprint::default() }
+    Footprint::of_key(key_id(label))
 }
 
 fn with_key() -> Scenario {
@@ -164,15 +164,15 @@ fn a_custodians_statement_whose_window_ends_before_the_event() {
 #[test]
 fn a_statement_of_a_later_rules_epoch_with_something_new_in_it_stops_the_reader() {
     let s = Scenario::new();
-    let plain = String::from_utf8(s.authority(2, 2).envelope.payload.0).unwrap();
+    let plain = String::from_utf8(s.authority(2, 3).envelope.payload.0).unwrap();
     for json in
         [plain.replacen('{', r#"{"witnesses":[],"#, 1), plain.replacen(r#""role":"issuer""#, r#""role":"sealer""#, 1)]
     {
         assert_ne!(json, plain);
-        let event = Event::AuthorityChanged(AuthorityChanged { epoch: 2, rules: 2, authority: raw_statement(&json) });
+        let event = Event::AuthorityChanged(AuthorityChanged { epoch: 2, rules: 3, authority: raw_statement(&json) });
         let record = signed_by(&s, s.service(ServiceRole::Registrar), s.now, &event, |_| ());
         let mut reader = s.reader.clone();
-        assert_eq!(reader.take_record(record), Err(UnknownRules(2)), "voided what it can't read");
+        assert_eq!(reader.take_record(record), Err(UnknownRules(3)), "voided what it can't read");
     }
 }
 
@@ -180,7 +180,7 @@ fn a_statement_of_a_later_rules_epoch_with_something_new_in_it_stops_the_reader(
 #[test]
 fn a_void_event_with_later_rules_stops_nobody() {
     let s = Scenario::new();
-    let event = changed(&s.authority(2, 2));
+    let event = changed(&s.authority(2, 3));
     let other = TenantId::from_bytes([9; 32]);
     let record = signed_by(&s, s.service(ServiceRole::Registrar), s.now, &event, |body| {
         body.tenant = other; // a lawful event of another tenant, copied here by whoever can write to the stream
@@ -199,7 +199,7 @@ fn a_void_event_with_later_rules_stops_nobody() {
 /// still names it.
 fn dropped_registrar_speaks(at: Timestamp) -> (Scenario, Timestamp, Judgement) {
     let mut s = Scenario::new();
-    let old = s.authority(1, 1);
+    let old = s.authority(1, RULES);
     let newer = statement_of(&s, 2, |statement| {
         statement.registrars = vec![service(ServiceRole::Registrar, "the new registrar").public_key()];
     });
@@ -368,11 +368,11 @@ fn a_strict_rule_behind_a_weaker_one_that_covers_it_is_refused() {
         classification: BTreeSet::from([name("top-secret")]),
         ..Match::default()
     };
-    strict.stages = vec![Stage { role: name_role("security"), quorum: 3 }];
+    strict.stages = vec![Stage::of(name_role("security"), 3)];
     let mut weak = policy.rules[0].clone();
     weak.name = name("models");
     weak.when = Match { workload: BTreeSet::from([name("model-storage")]), ..Match::default() };
-    weak.stages = vec![Stage { role: name_role("security"), quorum: 1 }];
+    weak.stages = vec![Stage::of(name_role("security"), 1)];
     policy.rules = vec![weak, strict];
     assert!(!lifecycle::policy::check(&policy).is_empty(), "the strict rule is dead, silently");
 }

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::id::{CommandId, Digest, EventHash, Fingerprint, KeyId, TenantId};
-use crate::key::{KeyIdentity, KeySpec, Operation, Reason, TenantClass};
-use crate::people::{Principal, Role};
+use crate::key::{KeyIdentity, KeySpec, Operation, Reason, Template, TenantClass};
+use crate::pack::{FactValue, Pack};
+use crate::people::{Principal, PublicKey, Role};
 use crate::policy::Policy;
 use crate::text::{Base64, Name, Text};
 use crate::time::{Span, Timestamp};
@@ -81,8 +82,10 @@ impl Command {
     pub fn parse(payload: &[u8]) -> Result<Self, Malformed> {
         let wire: Wire<'_> = serde_json::from_slice(payload)?;
         let action = Action::parse(&wire.action, wire.params.get())?;
-        if wire.key_id.is_some() != action.takes_key() {
-            return Err(Malformed::KeyId { action: action.name(), wanted: action.takes_key() });
+        match (action.takes_key(), wire.key_id) {
+            (Takes::Key, None) => return Err(Malformed::KeyId { action: action.name(), wanted: true }),
+            (Takes::NoKey, Some(_)) => return Err(Malformed::KeyId { action: action.name(), wanted: false }),
+            _ => {}
         }
         let Wire { id, tenant, key_id, issued_at, expires_at, .. } = wire;
         Ok(Self { id, tenant, key_id, issued_at, expires_at, action })
@@ -104,10 +107,21 @@ impl Command {
     }
 }
 
+/// Whether a command names a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// It is about one key.
+    Key,
+    /// It is about the tenant.
+    NoKey,
+    /// It is about one key where it names one, else about the tenant or many keys.
+    KeyOrNot,
+}
+
 /// Defines the table of actions: name, whether it is about a key, parameters. One row an action, so that the name, the
 /// parser and the schema can't come apart.
 macro_rules! actions {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal, key: $key:literal;)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, key: $key:ident;)*) => {
         /// What a command asks for, with its parameters.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub enum Action {
@@ -126,9 +140,9 @@ macro_rules! actions {
             }
 
             /// Whether the command names a key.
-            pub fn takes_key(&self) -> bool {
+            pub fn takes_key(&self) -> Takes {
                 match self {
-                    $(Self::$variant(_) => $key,)*
+                    $(Self::$variant(_) => Takes::$key,)*
                 }
             }
 
@@ -147,8 +161,8 @@ macro_rules! actions {
             }
 
             /// The JSON Schema of each action's parameters.
-            pub fn schemas() -> Vec<(&'static str, bool, schemars::Schema)> {
-                vec![$(($name, $key, schemars::schema_for!($variant)),)*]
+            pub fn schemas() -> Vec<(&'static str, Takes, schemars::Schema)> {
+                vec![$(($name, Takes::$key, schemars::schema_for!($variant)),)*]
             }
         }
     };
@@ -156,51 +170,79 @@ macro_rules! actions {
 
 actions! {
     /// Found a tenant: signed by every first admin, recorded by the registrar.
-    TenantCreate = "tenant.create", key: false;
+    TenantCreate = "tenant.create", key: NoKey;
     /// Enrol a person or workload. An admin quorum.
-    PrincipalEnroll = "principal.enroll", key: false;
+    PrincipalEnroll = "principal.enroll", key: NoKey;
     /// Change a principal's roles. An admin quorum.
-    PrincipalChange = "principal.change", key: false;
+    PrincipalChange = "principal.change", key: NoKey;
     /// Revoke a principal. An admin quorum.
-    PrincipalRevoke = "principal.revoke", key: false;
+    PrincipalRevoke = "principal.revoke", key: NoKey;
+    /// Put a new key of a principal in the place of an old one. The old key vouches, or an admin quorum.
+    PrincipalRotate = "principal.rotate", key: NoKey;
+    /// Let somebody else vote in one's place for a while.
+    DelegationGrant = "delegation.grant", key: NoKey;
+    /// End a delegation. Who granted it, or an admin.
+    DelegationEnd = "delegation.end", key: NoKey;
+    /// Sign that who may create and who may approve was looked at.
+    AccessReview = "access.review", key: NoKey;
     /// Adopt a policy. An admin quorum.
-    PolicyAdopt = "policy.adopt", key: false;
+    PolicyAdopt = "policy.adopt", key: NoKey;
+    /// Declare that a legal pack applies, or that it does not and why. An admin quorum.
+    PackDeclare = "pack.declare", key: NoKey;
+    /// Assert a fact, of a key or of the tenant.
+    FactAssert = "fact.assert", key: KeyOrNot;
+    /// Withdraw a fact.
+    FactWithdraw = "fact.withdraw", key: KeyOrNot;
+    /// Put a part of a document into the log.
+    DocumentStore = "document.store", key: NoKey;
     /// Have a key generated, pre-active.
-    KeyGenerate = "key.generate", key: true;
-    /// Ask for a key's activation.
-    ActivationRequest = "activation.request", key: true;
+    KeyGenerate = "key.generate", key: Key;
+    /// Say that keys which wait for their activation are still wanted.
+    KeyRevalidate = "key.revalidate", key: NoKey;
+    /// Ask for the activation of a key, of many, or of keys that are still to come.
+    ActivationRequest = "activation.request", key: KeyOrNot;
     /// Approve a request.
-    ActivationApprove = "activation.approve", key: true;
+    ActivationApprove = "activation.approve", key: KeyOrNot;
     /// Reject a request.
-    ActivationReject = "activation.reject", key: true;
-    /// Take a request back.
-    ActivationCancel = "activation.cancel", key: true;
+    ActivationReject = "activation.reject", key: KeyOrNot;
+    /// Take a request back; also one that was authorised and still goes on.
+    ActivationCancel = "activation.cancel", key: KeyOrNot;
+    /// Freeze a request, or all activations of the tenant.
+    ActivationHold = "activation.hold", key: KeyOrNot;
+    /// Lift a hold.
+    ActivationRelease = "activation.release", key: KeyOrNot;
+    /// Sign the review that must follow an emergency activation.
+    ActivationReview = "activation.review", key: Key;
+    /// Say, as one who will use the key, that its identity is known, or that it was taken up.
+    ConsumerAcknowledge = "consumer.acknowledge", key: Key;
+    /// Bring the proof that the key which wraps this one, in another tenant, was activated.
+    ParentAttest = "parent.attest", key: Key;
     /// Activate what is authorised, now.
-    KeyActivate = "key.activate", key: true;
+    KeyActivate = "key.activate", key: Key;
     /// Halt a key's use.
-    KeySuspend = "key.suspend", key: true;
+    KeySuspend = "key.suspend", key: Key;
     /// Lift a suspension.
-    KeyResume = "key.resume", key: true;
+    KeyResume = "key.resume", key: Key;
     /// End a key's use for good.
-    KeyDeactivate = "key.deactivate", key: true;
+    KeyDeactivate = "key.deactivate", key: Key;
     /// Report a key's compromise.
-    KeyCompromise = "key.compromise", key: true;
+    KeyCompromise = "key.compromise", key: Key;
     /// Destroy a key.
-    KeyDestroy = "key.destroy", key: true;
+    KeyDestroy = "key.destroy", key: Key;
     /// Prove that the custodian has the key. The one thing a pre-active key can be asked.
-    KeyProve = "key.prove", key: true;
+    KeyProve = "key.prove", key: Key;
     /// Encrypt up to 4 KiB.
-    UseEncrypt = "use.encrypt", key: true;
+    UseEncrypt = "use.encrypt", key: Key;
     /// Decrypt what `use.encrypt` gave.
-    UseDecrypt = "use.decrypt", key: true;
+    UseDecrypt = "use.decrypt", key: Key;
     /// Sign a digest.
-    UseSign = "use.sign", key: true;
+    UseSign = "use.sign", key: Key;
     /// Verify a digest's signature.
-    UseVerify = "use.verify", key: true;
+    UseVerify = "use.verify", key: Key;
     /// Make a data key, and wrap it.
-    UseWrap = "use.wrap", key: true;
+    UseWrap = "use.wrap", key: Key;
     /// Unwrap a data key.
-    UseUnwrap = "use.unwrap", key: true;
+    UseUnwrap = "use.unwrap", key: Key;
 }
 
 impl Action {
@@ -279,6 +321,142 @@ pub struct PrincipalRevoke {
     pub reason: Reason,
 }
 
+/// Parameters of `principal.rotate`. Signed with the new key, and with the old one or by an admin quorum.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrincipalRotate {
+    /// The governance's last event when this was signed.
+    pub against: EventHash,
+    /// The old key.
+    pub principal: Fingerprint,
+    /// The new key.
+    pub key: PublicKey,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Parameters of `delegation.grant`. Signed by the one who delegates.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DelegationGrant {
+    /// The governance's last event when this was signed.
+    pub against: EventHash,
+    /// Who may vote instead.
+    pub to: Fingerprint,
+    /// In which of one's own roles.
+    pub roles: std::collections::BTreeSet<Role>,
+    /// From when on.
+    pub not_before: Timestamp,
+    /// Until when.
+    pub not_after: Timestamp,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Parameters of `delegation.end`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DelegationEnd {
+    /// Its `delegation.granted`.
+    pub delegation: EventHash,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Parameters of `access.review`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccessReview {
+    /// The governance's last event when this was signed: what was looked at.
+    pub against: EventHash,
+    /// What was found, and what will be done about it.
+    pub findings: Text,
+}
+
+/// Parameters of `pack.declare`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PackDeclare {
+    /// The governance's last event when this was signed.
+    pub against: EventHash,
+    /// The whole pack.
+    pub pack: Pack,
+    /// Whether it applies.
+    pub applicability: Applicability,
+    /// Until when this declaration must be looked at again. A missed date is an exception.
+    pub review_by: Timestamp,
+}
+
+/// Whether a legal pack applies to a tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Applicability {
+    /// Its gates hold up activations.
+    Applied(Text),
+    /// It is not applied, because of this.
+    NotApplicable(Text),
+}
+
+/// Parameters of `fact.assert`. With a `key_id` the fact is of that key, else of the tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FactAssert {
+    /// Which fact.
+    pub fact: Name,
+    /// What is asserted.
+    pub value: FactValue,
+    /// Until when it holds without being asserted anew.
+    pub valid_until: Timestamp,
+    /// Where the evidence is.
+    pub evidence: Text,
+    /// The evidence's digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence_digest: Option<Digest>,
+}
+
+/// Parameters of `fact.withdraw`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FactWithdraw {
+    /// Which fact.
+    pub fact: Name,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// The largest part of a document, in bytes of its text.
+pub const DOCUMENT_PART_BYTES_MAX: usize = 16 * 1024;
+/// The most parts that a document has: enough for a list of 10,000 keys.
+pub const DOCUMENT_PARTS_MAX: u16 = 128;
+
+/// Parameters of `document.store`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DocumentStore {
+    /// The SHA-256 of the whole document.
+    pub document: Digest,
+    /// Which part, from 0.
+    pub part: u16,
+    /// How many parts there are, at most 128.
+    pub parts: u16,
+    /// The part's text, at most 16 KiB.
+    pub text: String,
+}
+
+/// The most keys that one `key.revalidate` names.
+pub const REVALIDATED_MAX: usize = 500;
+
+/// Parameters of `key.revalidate`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRevalidate {
+    /// The keys that are still wanted, each once, at most 500.
+    pub keys: Vec<KeyId>,
+    /// What was looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<Text>,
+}
+
 /// Parameters of `policy.adopt`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -297,15 +475,30 @@ pub struct KeyGenerate {
     pub spec: KeySpec,
 }
 
-/// Parameters of `activation.request`.
+/// Parameters of `activation.request`: for one key (`key_id` and `identity`), for a list of keys (`template` and
+/// `manifest`), or for keys that are still to come (`template` and `standing`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActivationRequest {
     /// The key's identity as the asker saw it: what people sign for is this key and no other.
-    pub identity: KeyIdentity,
-    /// Where many keys are asked for at once: what stands for their list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<KeyIdentity>,
+    /// The SHA-256 of the custodian's statement that the key was generated with: which store has it, under which wrapping
+    /// key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<Digest>,
+    /// Where many keys are asked for at once: what they have in common.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<Template>,
+    /// What stands for their list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest: Option<Manifest>,
+    /// How many keys, until when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
+    /// Whether this is an emergency, under the policy's rule for those.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
     /// Why.
     pub reason: Reason,
     /// The change that this belongs to, such as a ticket.
@@ -315,6 +508,9 @@ pub struct ActivationRequest {
     pub legal_basis: Vec<Text>,
     /// The systems and services that will use the key.
     pub affected_systems: Vec<Text>,
+    /// The consumers, by their keys, that must have acknowledged the key's identity before it is activated.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeSet::is_empty")]
+    pub consumers: std::collections::BTreeSet<Fingerprint>,
     /// Not to be activated before this time. Left out: as soon as it is authorised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
@@ -323,14 +519,65 @@ pub struct ActivationRequest {
     pub deactivate_at: Option<Timestamp>,
 }
 
-/// What stands for a list of keys.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+impl ActivationRequest {
+    /// For one key, now, and nothing more said.
+    pub fn of_key(identity: KeyIdentity, reason: Reason) -> Self {
+        Self { identity: Some(identity), ..Self::because(reason) }
+    }
+
+    /// For every key of a list.
+    pub fn of_list(template: Template, manifest: Manifest, reason: Reason) -> Self {
+        Self { template: Some(template), manifest: Some(manifest), ..Self::because(reason) }
+    }
+
+    /// For keys that are still to come.
+    pub fn standing(template: Template, standing: Standing, reason: Reason) -> Self {
+        Self { template: Some(template), standing: Some(standing), ..Self::because(reason) }
+    }
+
+    fn because(reason: Reason) -> Self {
+        Self {
+            identity: None,
+            attestation: None,
+            template: None,
+            manifest: None,
+            standing: None,
+            break_glass: false,
+            reason,
+            change_ref: None,
+            legal_basis: Vec::new(),
+            affected_systems: Vec::new(),
+            consumers: std::collections::BTreeSet::new(),
+            not_before: None,
+            deactivate_at: None,
+        }
+    }
+}
+
+/// What stands for a list of keys: lines of `<key id> <identity> <attestation>`, each ended by a line feed, sorted by
+/// key id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// RFC 6962 root over the keys' identities, in order.
+    /// RFC 6962 root over the lines (without their line feeds), in order.
     pub root: Digest,
     /// How many, at most 10,000.
     pub count: u32,
+    /// The SHA-256 of the whole list, which was put into the log with `document.store`.
+    pub document: Digest,
+}
+
+/// A standing authorisation: for keys that a program needs often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Standing {
+    /// How many keys.
+    pub count: u32,
+    /// Until when.
+    pub until: Timestamp,
+    /// How long each of them may be active. Left out, for the policy's crypto period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_for: Option<Span>,
 }
 
 /// Parameters of `activation.approve`.
@@ -342,6 +589,16 @@ pub struct ActivationApprove {
     /// What the approver says beyond yes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<Text>,
+    /// The one whose vote this is, where it was delegated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<Fingerprint>,
+}
+
+impl ActivationApprove {
+    /// One's own vote, without a word.
+    pub fn new(request: EventHash) -> Self {
+        Self { request, note: None, on_behalf_of: None }
+    }
 }
 
 /// Parameters of `activation.reject`.
@@ -364,12 +621,131 @@ pub struct ActivationCancel {
     pub reason: Reason,
 }
 
+/// Why activations are frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum HoldKind {
+    /// Something must stay as it is for a proceeding.
+    LegalHold,
+    /// A court or an authority said so.
+    CourtOrder,
+    /// A security incident is being looked into.
+    Incident,
+}
+
+impl std::fmt::Display for HoldKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::LegalHold => "legal-hold",
+            Self::CourtOrder => "court-order",
+            Self::Incident => "incident",
+        })
+    }
+}
+
+/// Parameters of `activation.hold`. Bound to no state: a halt must get through.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActivationHold {
+    /// The hash of the request's event. Left out, all activations of the tenant are frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<EventHash>,
+    /// What kind.
+    pub kind: HoldKind,
+    /// Where the order or the case is kept: a reference, not its words.
+    pub reference: Text,
+}
+
+/// Parameters of `activation.release`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActivationRelease {
+    /// The hash of the hold's event.
+    pub hold: EventHash,
+    /// The hash of the request's event, where it is a request that is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<EventHash>,
+    /// Why no longer.
+    pub reason: Reason,
+}
+
+/// Parameters of `activation.review`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActivationReview {
+    /// The key's `key.activated`.
+    pub activation: EventHash,
+    /// What was found.
+    pub findings: Text,
+}
+
+/// How far a consumer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Readiness {
+    /// It knows the key's identity, and is ready for it.
+    Ready,
+    /// It uses the key.
+    Adopted,
+}
+
+/// An event in another tenant's chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Counterpart {
+    /// Whose chain.
+    pub tenant: TenantId,
+    /// The event's hash.
+    pub event: EventHash,
+}
+
+/// Parameters of `consumer.acknowledge`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConsumerAcknowledge {
+    /// The key's identity as the consumer knows it.
+    pub identity: KeyIdentity,
+    /// How far it is.
+    pub readiness: Readiness,
+    /// What stands for this in the consumer's own chain, where it is another tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counterpart: Option<Counterpart>,
+}
+
+/// Parameters of `parent.attest`: the parent's `key.activated`, as it stands in its tenant's chain, and the proof of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ParentAttest {
+    /// The exact bytes of the parent's `key.activated`.
+    pub event: Base64,
+    /// Its signature header.
+    pub signature: String,
+    /// The other platform's authority statement, signed by a root that the policy trusts.
+    pub authority: crate::Envelope,
+    /// A checkpoint of the other chain, as its exporter signed it.
+    pub checkpoint: String,
+    /// The event's place in that chain, from 0.
+    pub index: u64,
+    /// RFC 6962 inclusion proof: the hashes from the leaf's sibling to the root's.
+    pub path: Vec<Digest>,
+}
+
 /// Parameters of `key.activate`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyActivate {
     /// The key's last event when this was signed.
     pub against: EventHash,
+    /// The standing authorisation that is drawn on: hash of its `activation.requested`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<EventHash>,
+}
+
+impl KeyActivate {
+    /// Under the key's own request.
+    pub fn new(against: EventHash) -> Self {
+        Self { against, standing: None }
+    }
 }
 
 /// Parameters of `key.suspend`. Bound to no state: a halt must get through.
@@ -529,11 +905,22 @@ mod tests {
     #[test]
     fn rejects_what_is_not_exactly_a_command() {
         rejects(|text| text.replace("activation.approve", "activation.bless"));
-        rejects(|text| text.replace(r#""key_id":"01930000-0000-7000-8000-000000000001","#, ""));
         rejects(|text| text.replace("key_id", "keyId"));
         rejects(|text| text.replace(r#""request":"#, r#""also":1,"request":"#));
         rejects(|text| text.replace("17:00:00.000Z", "17:00:00Z"));
         rejects(|text| text.replace("activation.approve", "policy.adopt"));
         rejects(|text| format!("{text}{text}"));
+    }
+
+    #[test]
+    fn what_is_about_one_key_names_it() {
+        let without = |text: &str| text.replace(r#""key_id":"01930000-0000-7000-8000-000000000001","#, "");
+        let prove = APPROVE.replace("activation.approve", "key.prove");
+        let params = r#""params":{"request":"f3e559a86a9286c1990c49a0e382abb7fe63f0517e886f4070d47f1f8c2f392b"}"#;
+        let prove = prove.replace(params, r#""params":{"challenge":"AAAA"}"#);
+        assert!(Command::parse(prove.as_bytes()).is_ok());
+        assert!(Command::parse(without(&prove).as_bytes()).is_err());
+        // An approval may be of a request for many keys.
+        assert!(Command::parse(without(APPROVE).as_bytes()).is_ok());
     }
 }

@@ -3,19 +3,20 @@
 //! An event that a person caused carries the signed command under `command`; one that follows from an earlier event
 //! carries that event's hash under `cause`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::command::{Counterpart, HoldKind, Manifest, Readiness, Standing};
 use crate::dsse::Envelope;
 use crate::id::{CommandId, Digest, EventHash, Fingerprint, KeyId, Malformed};
-use crate::key::{KeyIdentity, KeySpec, KeyState, Operation, Reason, TenantClass};
-use crate::people::{Principal, Role, ServiceRole};
+use crate::key::{Algorithm, KeyIdentity, KeySpec, KeyState, Operation, Reason, Template, TenantClass};
+use crate::people::{Principal, PublicKey, Role, ServiceRole};
 use crate::text::{Base64, Name, Text};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 
 /// The largest event payload in bytes. With headers it stays below the stream's 64 KiB.
 pub const PAYLOAD_BYTES_MAX: usize = 60_000;
@@ -99,8 +100,32 @@ events! {
     PrincipalChanged = "principal.changed", [Approver];
     /// A principal is revoked, for good.
     PrincipalRevoked = "principal.revoked", [Approver];
+    /// A principal's key was replaced by another.
+    PrincipalRotated = "principal.rotated", [Approver];
+    /// Somebody may vote in another's place for a while.
+    DelegationGranted = "delegation.granted", [Approver];
+    /// A delegation has ended before its time.
+    DelegationEnded = "delegation.ended", [Approver];
+    /// Who may create and who may approve was looked at.
+    AccessReviewed = "access.reviewed", [Approver];
     /// A policy is in force.
     PolicyAdopted = "policy.adopted", [Approver];
+    /// A legal pack is declared: applied, or not applicable.
+    PackDeclared = "pack.declared", [Approver];
+    /// A fact is asserted, of a key or of the tenant.
+    FactAsserted = "fact.asserted", [Approver];
+    /// A fact is withdrawn.
+    FactWithdrawn = "fact.withdrawn", [Approver];
+    /// A part of a document is in the log.
+    DocumentStored = "document.stored", [Approver];
+    /// A deadline comes near.
+    DeadlineWarned = "deadline.warned", [Expirer];
+    /// A deadline has passed, and what was due was not done: an exception.
+    DeadlineMissed = "deadline.missed", [Expirer];
+    /// An algorithm is no longer allowed, and no key of it is active any more.
+    AlgorithmEnded = "algorithm.ended", [Expirer];
+    /// Keys that wait for their activation are still wanted.
+    KeyRevalidated = "key.revalidated", [Issuer];
     /// A key exists, pre-active.
     KeyGenerated = "key.generated", [Issuer];
     /// A key may be used.
@@ -127,6 +152,16 @@ events! {
     ActivationCancelled = "activation.cancelled", [Approver];
     /// The quorum is complete: the key may be activated when its time comes.
     ActivationAuthorized = "activation.authorized", [Approver];
+    /// A request, or all activations of the tenant, are frozen.
+    ActivationHeld = "activation.held", [Approver];
+    /// A hold is lifted.
+    ActivationReleased = "activation.released", [Approver];
+    /// An emergency activation was looked at afterwards.
+    ActivationReviewed = "activation.reviewed", [Approver];
+    /// A consumer knows the key's identity, or uses it.
+    ConsumerAcknowledged = "consumer.acknowledged", [Approver];
+    /// The key that wraps this one, in another tenant, was proved to be activated.
+    ParentAttested = "parent.attested", [Approver];
     /// A request or one of its approvals ran out.
     ActivationLapsed = "activation.lapsed", [Expirer];
     /// The store now has this state.
@@ -174,7 +209,15 @@ impl Event {
             | Self::PrincipalEnrolled(_)
             | Self::PrincipalChanged(_)
             | Self::PrincipalRevoked(_)
+            | Self::PrincipalRotated(_)
+            | Self::DelegationGranted(_)
+            | Self::DelegationEnded(_)
+            | Self::AccessReviewed(_)
             | Self::PolicyAdopted(_)
+            | Self::PackDeclared(_)
+            | Self::DocumentStored(_)
+            | Self::AlgorithmEnded(_)
+            | Self::KeyRevalidated(_)
             | Self::CheckpointSigned(_) => None,
             Self::KeyGenerated(KeyGenerated { key_id, .. })
             | Self::KeyActivated(KeyActivated { key_id, .. })
@@ -184,15 +227,24 @@ impl Event {
             | Self::KeyCompromised(KeyCompromised { key_id, .. })
             | Self::KeyDestroyed(KeyDestroyed { key_id, .. })
             | Self::KeyExpired(KeyExpired { key_id, .. })
-            | Self::ActivationRequested(ActivationRequested { key_id, .. })
+            | Self::CustodyApplied(CustodyApplied { key_id, .. })
+            | Self::CustodyUsed(CustodyUsed { key_id, .. })
+            | Self::CustodyRefused(CustodyRefused { key_id, .. })
+            | Self::ActivationReviewed(ActivationReviewed { key_id, .. })
+            | Self::ConsumerAcknowledged(ConsumerAcknowledged { key_id, .. })
+            | Self::ParentAttested(ParentAttested { key_id, .. }) => Some(*key_id),
+            Self::ActivationRequested(ActivationRequested { key_id, .. })
             | Self::ActivationApproved(ActivationApproved { key_id, .. })
             | Self::ActivationRejected(ActivationRejected { key_id, .. })
             | Self::ActivationCancelled(ActivationCancelled { key_id, .. })
             | Self::ActivationAuthorized(ActivationAuthorized { key_id, .. })
             | Self::ActivationLapsed(ActivationLapsed { key_id, .. })
-            | Self::CustodyApplied(CustodyApplied { key_id, .. })
-            | Self::CustodyUsed(CustodyUsed { key_id, .. })
-            | Self::CustodyRefused(CustodyRefused { key_id, .. }) => Some(*key_id),
+            | Self::ActivationHeld(ActivationHeld { key_id, .. })
+            | Self::ActivationReleased(ActivationReleased { key_id, .. })
+            | Self::FactAsserted(FactAsserted { key_id, .. })
+            | Self::FactWithdrawn(FactWithdrawn { key_id, .. })
+            | Self::DeadlineWarned(DeadlineWarned { key_id, .. })
+            | Self::DeadlineMissed(DeadlineMissed { key_id, .. }) => *key_id,
         }
     }
 
@@ -205,18 +257,35 @@ impl Event {
             | Self::PrincipalRevoked(PrincipalRevoked { command, .. })
             | Self::PolicyAdopted(PolicyAdopted { command, .. })
             | Self::KeyGenerated(KeyGenerated { command, .. })
-            | Self::KeySuspended(KeySuspended { command, .. })
             | Self::KeyResumed(KeyResumed { command, .. })
             | Self::KeyCompromised(KeyCompromised { command, .. })
             | Self::ActivationRequested(ActivationRequested { command, .. })
             | Self::ActivationApproved(ActivationApproved { command, .. })
             | Self::ActivationRejected(ActivationRejected { command, .. })
-            | Self::ActivationCancelled(ActivationCancelled { command, .. }) => Some(command),
-            Self::KeyActivated(KeyActivated { command, .. })
+            | Self::ActivationCancelled(ActivationCancelled { command, .. })
+            | Self::PrincipalRotated(PrincipalRotated { command, .. })
+            | Self::DelegationGranted(DelegationGranted { command, .. })
+            | Self::DelegationEnded(DelegationEnded { command, .. })
+            | Self::AccessReviewed(AccessReviewed { command, .. })
+            | Self::PackDeclared(PackDeclared { command, .. })
+            | Self::FactAsserted(FactAsserted { command, .. })
+            | Self::FactWithdrawn(FactWithdrawn { command, .. })
+            | Self::DocumentStored(DocumentStored { command, .. })
+            | Self::KeyRevalidated(KeyRevalidated { command, .. })
+            | Self::ActivationHeld(ActivationHeld { command, .. })
+            | Self::ActivationReleased(ActivationReleased { command, .. })
+            | Self::ActivationReviewed(ActivationReviewed { command, .. })
+            | Self::ConsumerAcknowledged(ConsumerAcknowledged { command, .. })
+            | Self::ParentAttested(ParentAttested { command, .. }) => Some(command),
+            Self::KeySuspended(KeySuspended { command, .. })
+            | Self::KeyActivated(KeyActivated { command, .. })
             | Self::KeyDeactivated(KeyDeactivated { command, .. })
             | Self::KeyDestroyed(KeyDestroyed { command, .. }) => command.as_ref(),
             Self::AuthorityChanged(_)
             | Self::KeyExpired(_)
+            | Self::DeadlineWarned(_)
+            | Self::DeadlineMissed(_)
+            | Self::AlgorithmEnded(_)
             | Self::ActivationAuthorized(_)
             | Self::ActivationLapsed(_)
             | Self::CustodyApplied(_)
@@ -317,7 +386,216 @@ pub struct PolicyAdopted {
     pub command: Envelope,
 }
 
+/// Data of `principal.rotated`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrincipalRotated {
+    /// The old key, which is revoked.
+    pub principal: Fingerprint,
+    /// The new key.
+    pub key: PublicKey,
+    /// The new key's fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Whether the old key vouched; else an admin quorum did.
+    pub vouched: bool,
+    /// The command.
+    pub command: Envelope,
+}
+
+/// Data of `delegation.granted`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DelegationGranted {
+    /// Whose vote.
+    pub from: Fingerprint,
+    /// Who may give it.
+    pub to: Fingerprint,
+    /// In which roles.
+    pub roles: BTreeSet<Role>,
+    /// From when on.
+    pub not_before: Timestamp,
+    /// Until when.
+    pub not_after: Timestamp,
+    /// The command.
+    pub command: Envelope,
+}
+
+/// Data of `delegation.ended`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DelegationEnded {
+    /// Its `delegation.granted`.
+    pub delegation: EventHash,
+    /// Who ended it.
+    pub ended_by: Fingerprint,
+    /// The command.
+    pub command: Envelope,
+}
+
+/// Data of `access.reviewed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccessReviewed {
+    /// Who, or the first of them.
+    pub reviewed_by: Fingerprint,
+    /// When the next one is due.
+    pub next_by: Timestamp,
+    /// The command.
+    pub command: Envelope,
+}
+
+/// Data of `pack.declared`. The pack itself stands in the command, as its people signed it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PackDeclared {
+    /// The pack's name.
+    pub pack: Name,
+    /// Its version.
+    pub version: u32,
+    /// Whether its gates hold up activations.
+    pub applied: bool,
+    /// Until when the declaration must be looked at again.
+    pub review_by: Timestamp,
+    /// The admins' command.
+    pub command: Envelope,
+}
+
+/// Data of `fact.asserted`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FactAsserted {
+    /// The key; left out, it is a fact of the tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
+    /// Which fact.
+    pub fact: Name,
+    /// Who says so.
+    pub asserted_by: Fingerprint,
+    /// Until when it holds.
+    pub valid_until: Timestamp,
+    /// The command, with the value and the evidence.
+    pub command: Envelope,
+}
+
+/// Data of `fact.withdrawn`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FactWithdrawn {
+    /// The key; left out, it was a fact of the tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
+    /// Which fact.
+    pub fact: Name,
+    /// Its `fact.asserted`.
+    pub assertion: EventHash,
+    /// Who says so.
+    pub withdrawn_by: Fingerprint,
+    /// The command.
+    pub command: Envelope,
+}
+
+/// Data of `document.stored`. The text stands in the command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DocumentStored {
+    /// The SHA-256 of the whole document.
+    pub document: Digest,
+    /// Which part, from 0.
+    pub part: u16,
+    /// Of how many.
+    pub parts: u16,
+    /// The command.
+    pub command: Envelope,
+}
+
+/// The deadlines that are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Deadline {
+    /// A key that waits for its activation expires.
+    Expiry,
+    /// A key that waits must be revalidated, or it expires.
+    Revalidation,
+    /// A key's use ends.
+    Deactivation,
+    /// An emergency activation must be reviewed, or the key is suspended.
+    ActivationReview,
+    /// Who may create and who may approve must be looked at.
+    AccessReview,
+    /// The declaration of a legal pack must be looked at again.
+    PackReview,
+    /// A legal pack's own review is due: what it says of the law may be out of date.
+    PackSource,
+    /// An algorithm is no longer allowed.
+    AlgorithmEnd,
+}
+
+/// Data of `deadline.warned`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeadlineWarned {
+    /// The key; left out, it is the tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
+    /// What comes near.
+    pub deadline: Deadline,
+    /// The legal pack, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pack: Option<Name>,
+    /// The algorithm, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<Algorithm>,
+    /// When.
+    pub at: Timestamp,
+    /// The event that set that time.
+    pub cause: EventHash,
+}
+
+/// Data of `algorithm.ended`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AlgorithmEnded {
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// From when on it is not allowed.
+    pub at: Timestamp,
+    /// The `policy.adopted` that says so.
+    pub cause: EventHash,
+}
+
+/// Data of `deadline.missed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeadlineMissed {
+    /// The key; left out, it is the tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
+    /// What was not done.
+    pub deadline: Deadline,
+    /// The legal pack, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pack: Option<Name>,
+    /// By when it was to be done.
+    pub at: Timestamp,
+    /// The event that set that time.
+    pub cause: EventHash,
+}
+
 // === Key ===
+
+/// Data of `key.revalidated`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRevalidated {
+    /// The keys that are still wanted.
+    pub keys: Vec<KeyId>,
+    /// Who says so.
+    pub revalidated_by: Fingerprint,
+    /// By when somebody must say so again.
+    pub next_by: Timestamp,
+    /// The command.
+    pub command: Envelope,
+}
 
 /// Data of `key.generated`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -339,6 +617,12 @@ pub struct KeyGenerated {
     pub policy: EventHash,
     /// When it expires unless it was activated before.
     pub pre_active_until: Timestamp,
+    /// By when somebody must say that it is still wanted, else it expires before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revalidate_by: Option<Timestamp>,
+    /// How long before its deadlines a warning is recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warn_before: Option<Span>,
     /// The custodian's statement, a DSSE envelope over [`crate::statement::Generated`].
     pub statement: Envelope,
     /// The person's command.
@@ -353,6 +637,33 @@ pub enum ActivationMode {
     Manual,
     /// By itself, when it was authorised and its time had come.
     Scheduled,
+    /// Under a standing authorisation.
+    Standing,
+}
+
+/// What became of one gate of a legal pack.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConditionHeld {
+    /// The pack.
+    pub pack: Name,
+    /// Its declaration: hash of its `pack.declared`.
+    pub declared: EventHash,
+    /// The gates that were satisfied.
+    pub satisfied: Vec<Name>,
+    /// The gates that were not for this key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_applicable: Vec<Name>,
+}
+
+/// A key's place in the list that a request was for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Membership {
+    /// Its place, from 0.
+    pub index: u32,
+    /// RFC 6962 inclusion proof: the hashes from the leaf's sibling to the root's.
+    pub path: Vec<Digest>,
 }
 
 /// Data of `key.activated`: what the sixth auditing guideline asks to find in one record.
@@ -382,6 +693,24 @@ pub struct KeyActivated {
     pub change_ref: Option<Text>,
     /// When its use ends.
     pub deactivate_at: Timestamp,
+    /// Which declared legal conditions held.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub conditions: Vec<ConditionHeld>,
+    /// The facts that they rest on: hashes of their `fact.asserted`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<EventHash>,
+    /// The consumers' acknowledgements: hashes of their `consumer.acknowledged`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acknowledgements: Vec<EventHash>,
+    /// The activation of the key that wraps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<EventHash>,
+    /// Where the request was for many keys: the proof that this is one of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub membership: Option<Membership>,
+    /// Where it was an emergency: until when the review must be signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub review_by: Option<Timestamp>,
     /// The command, where a person gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Envelope>,
@@ -396,10 +725,18 @@ pub struct KeyActivated {
 pub struct KeySuspended {
     /// The key.
     pub key_id: KeyId,
-    /// Why.
-    pub reason: Reason,
-    /// The command.
-    pub command: Envelope,
+    /// Why, where a person said so; left out where it follows from an earlier event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// The active keys that it wraps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub affected: Vec<KeyId>,
+    /// The command, where a person gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Envelope>,
+    /// What it follows from: its parent's trouble, or its own emergency activation that nobody reviewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<EventHash>,
 }
 
 /// Data of `key.resumed`.
@@ -441,6 +778,9 @@ pub struct KeyCompromised {
     pub reason: Reason,
     /// The state it was in: a destroyed key becomes destroyed-compromised.
     pub was: KeyState,
+    /// The active keys that it wraps.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub affected: Vec<KeyId>,
     /// The command.
     pub command: Envelope,
 }
@@ -470,7 +810,10 @@ pub struct KeyExpired {
     pub key_id: KeyId,
     /// Until when it could have been activated.
     pub pre_active_until: Timestamp,
-    /// The `key.generated` that set that time.
+    /// By when it was to be revalidated, where that was missed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revalidate_by: Option<Timestamp>,
+    /// The `key.generated` or `key.revalidated` that set that time.
     pub cause: EventHash,
 }
 
@@ -480,12 +823,32 @@ pub struct KeyExpired {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActivationRequested {
-    /// The key.
-    pub key_id: KeyId,
+    /// The key, where it is a request for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
     /// Who asks. Never counts among the approvers.
     pub requested_by: Fingerprint,
     /// The key's identity: what people sign for is this key and no other.
-    pub identity: KeyIdentity,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<KeyIdentity>,
+    /// The custodian's statement that the key was generated with, where the request names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<Digest>,
+    /// Where it is for many keys: what they have in common.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<Template>,
+    /// What stands for their list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Manifest>,
+    /// How many keys that are still to come, until when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<Standing>,
+    /// Whether it is an emergency.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
+    /// The consumers that must have acknowledged the key.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub consumers: BTreeSet<Fingerprint>,
     /// Why.
     pub reason: Reason,
     /// The change it belongs to.
@@ -514,12 +877,19 @@ pub struct ActivationRequested {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActivationApproved {
-    /// The key.
-    pub key_id: KeyId,
+    /// The key, where it is a request for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
     /// The request: hash of its `activation.requested`.
     pub request: EventHash,
     /// Who.
     pub approved_by: Fingerprint,
+    /// Whose vote it is, where it was delegated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<Fingerprint>,
+    /// What a hardware key said of whoever signed with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assurance: Option<Assurance>,
     /// When the approval runs out.
     pub expires_at: Timestamp,
     /// The command.
@@ -530,8 +900,9 @@ pub struct ActivationApproved {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActivationRejected {
-    /// The key.
-    pub key_id: KeyId,
+    /// The key, where it is a request for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
     /// The request: hash of its `activation.requested`.
     pub request: EventHash,
     /// Who.
@@ -546,8 +917,9 @@ pub struct ActivationRejected {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActivationCancelled {
-    /// The key.
-    pub key_id: KeyId,
+    /// The key, where it is a request for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
     /// The request: hash of its `activation.requested`.
     pub request: EventHash,
     /// Who.
@@ -562,8 +934,9 @@ pub struct ActivationCancelled {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActivationAuthorized {
-    /// The key.
-    pub key_id: KeyId,
+    /// The key, where it is a request for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
     /// The request: hash of its `activation.requested`.
     pub request: EventHash,
     /// The approvals that count, in order.
@@ -580,8 +953,9 @@ pub struct ActivationAuthorized {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ActivationLapsed {
-    /// The key.
-    pub key_id: KeyId,
+    /// The key, where it is a request for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
     /// The request: hash of its `activation.requested`.
     pub request: EventHash,
     /// Where one approval ran out and not the request: hash of its `activation.approved`.
@@ -589,6 +963,107 @@ pub struct ActivationLapsed {
     pub approval: Option<EventHash>,
     /// The event that set the time that has passed.
     pub cause: EventHash,
+}
+
+/// What a hardware key said of whoever signed with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Assurance {
+    /// It was touched (FIDO user presence).
+    Touched,
+    /// It was touched, and knew by whom (FIDO user verification).
+    Verified,
+}
+
+/// Data of `activation.held`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActivationHeld {
+    /// The key, where it is a request for one that is held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
+    /// The request; left out, all activations of the tenant are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<EventHash>,
+    /// What kind.
+    pub kind: HoldKind,
+    /// Where the order or the case is kept.
+    pub reference: Text,
+    /// Who, or the first of them.
+    pub held_by: Fingerprint,
+    /// The command.
+    pub command: Envelope,
+}
+
+/// Data of `activation.released`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActivationReleased {
+    /// The key, where it is a request for one that was held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
+    /// The `activation.held`.
+    pub hold: EventHash,
+    /// The request, where it is one that was held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<EventHash>,
+    /// Who, or the first of them.
+    pub released_by: Fingerprint,
+    /// The command.
+    pub command: Envelope,
+}
+
+/// Data of `activation.reviewed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ActivationReviewed {
+    /// The key.
+    pub key_id: KeyId,
+    /// Its `key.activated`.
+    pub activation: EventHash,
+    /// Who, or the first of them.
+    pub reviewed_by: Fingerprint,
+    /// What was found.
+    pub findings: Text,
+    /// The command.
+    pub command: Envelope,
+}
+
+/// Data of `consumer.acknowledged`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConsumerAcknowledged {
+    /// The key.
+    pub key_id: KeyId,
+    /// The consumer, by its key.
+    pub acknowledged_by: Fingerprint,
+    /// How far it is.
+    pub readiness: Readiness,
+    /// What stands for this in the consumer's own chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counterpart: Option<Counterpart>,
+    /// The command.
+    pub command: Envelope,
+}
+
+/// Data of `parent.attested`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ParentAttested {
+    /// The key.
+    pub key_id: KeyId,
+    /// The root under which the proof holds.
+    pub root: Fingerprint,
+    /// The parent's `key.activated` in its tenant's chain.
+    pub activation: Counterpart,
+    /// Until when the parent may be active, by that event.
+    pub deactivate_at: Timestamp,
+    /// How many events the other chain's checkpoint commits to.
+    pub size: u64,
+    /// Who brought it.
+    pub attested_by: Fingerprint,
+    /// The command.
+    pub command: Envelope,
 }
 
 // === Custody ===

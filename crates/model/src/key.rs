@@ -1,10 +1,12 @@
 //! Keys: what they are, what state they are in, whose duty they are.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::id::{Digest, KeyId, TenantId};
 use crate::text::{Base64, Name, Text};
 
 /// What a key computes.
@@ -31,6 +33,15 @@ impl Algorithm {
             Self::Aes256Gcm => "aes-256-gcm",
             Self::Ed25519 => "ed25519",
             Self::EcdsaP256 => "ecdsa-p256",
+        }
+    }
+
+    /// What its keys can do.
+    pub fn operations(self) -> BTreeSet<Operation> {
+        use Operation::{Decrypt, Encrypt, Sign, Unwrap, Verify, Wrap};
+        match self {
+            Self::Aes256Gcm => BTreeSet::from([Encrypt, Decrypt, Wrap, Unwrap]),
+            Self::Ed25519 | Self::EcdsaP256 => BTreeSet::from([Sign, Verify]),
         }
     }
 }
@@ -172,6 +183,9 @@ pub enum Responsibility {
 }
 
 impl Responsibility {
+    /// Every layer.
+    pub const ALL: [Self; 4] = [Self::Infrastructure, Self::Model, Self::Orchestrated, Self::Application];
+
     /// The layer's name in documents.
     pub fn name(self) -> &'static str {
         match self {
@@ -179,6 +193,47 @@ impl Responsibility {
             Self::Model => "model",
             Self::Orchestrated => "orchestrated",
             Self::Application => "application",
+        }
+    }
+}
+
+/// A party of the AI supply chain, as one that people act for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Party {
+    /// The cloud service provider.
+    Csp,
+    /// The model provider.
+    Mp,
+    /// The application provider.
+    Ap,
+}
+
+impl Party {
+    /// Its name in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Csp => "csp",
+            Self::Mp => "mp",
+            Self::Ap => "ap",
+        }
+    }
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl Responsibility {
+    /// The parties whose duty a key of this layer is.
+    pub fn parties(self) -> &'static [Party] {
+        match self {
+            Self::Infrastructure => &[Party::Csp],
+            Self::Model => &[Party::Mp],
+            Self::Orchestrated => &[Party::Csp, Party::Mp],
+            Self::Application => &[Party::Ap],
         }
     }
 }
@@ -226,6 +281,196 @@ pub struct KeySpec {
     /// What it protects, in words: a model and its digest, an endpoint, a database.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asset: Option<Text>,
+    /// The digest of the model that it protects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_digest: Option<Digest>,
+    /// The endpoint that it protects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Text>,
+    /// Who answers for it: a label, no personal data.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<Name>,
+    /// What it may be used for (KMIP Cryptographic Usage Mask). Left out, all that its algorithm does.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub usage: BTreeSet<Operation>,
+    /// Its attributes, where they are not the plain ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<Attributes>,
+    /// The key that wraps it, which must be active before it can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrapped_by: Option<Parent>,
+    /// For a key that wraps: the session keys under it, in words. They inherit its authorisation, and need none of their
+    /// own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inherited_scope: Option<Text>,
+}
+
+/// A key's attributes (CCM CEK-15: activation data, instance, deletion ability, rollover).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Attributes {
+    /// Whether it may leave its store, wrapped.
+    pub exportable: bool,
+    /// Whether people may have it destroyed. One that expires is destroyed all the same.
+    pub deletable: bool,
+    /// The key whose place it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<KeyId>,
+    /// Which of several alike it is, such as `eu-1`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<Name>,
+}
+
+impl Default for Attributes {
+    fn default() -> Self {
+        Self { exportable: false, deletable: true, replaces: None, instance: None }
+    }
+}
+
+/// The key that wraps another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Parent {
+    /// The tenant that has it, where it is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
+    /// The key.
+    pub key_id: KeyId,
+}
+
+/// What rules match on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Traits<'a> {
+    /// What it computes.
+    pub algorithm: Algorithm,
+    /// The kind of work.
+    pub workload: &'a Name,
+    /// The layer it belongs to.
+    pub responsibility: Responsibility,
+    /// Where its data lives in law.
+    pub jurisdiction: &'a Name,
+    /// How sensitive its data is.
+    pub classification: &'a Name,
+    /// Such as `production`.
+    pub environment: &'a Name,
+    /// The key store.
+    pub backend: &'a Name,
+}
+
+impl KeySpec {
+    /// Kinds of work that are an AI model's own. Such keys name the asset that they protect.
+    pub const AI_WORKLOADS: [&'static str; 3] = ["model-storage", "inference-protection", "prompt-handling"];
+
+    /// A key of this kind that says no more of itself.
+    pub fn new(label: Name, of: Template) -> Self {
+        let Template { algorithm, workload, responsibility, jurisdiction, classification, environment, backend } = of;
+        Self {
+            label,
+            algorithm,
+            workload,
+            responsibility,
+            jurisdiction,
+            classification,
+            environment,
+            backend,
+            asset: None,
+            model_digest: None,
+            endpoint: None,
+            owner: None,
+            usage: BTreeSet::new(),
+            attributes: None,
+            wrapped_by: None,
+            inherited_scope: None,
+        }
+    }
+
+    /// What rules match on.
+    pub fn traits(&self) -> Traits<'_> {
+        Traits {
+            algorithm: self.algorithm,
+            workload: &self.workload,
+            responsibility: self.responsibility,
+            jurisdiction: &self.jurisdiction,
+            classification: &self.classification,
+            environment: &self.environment,
+            backend: &self.backend,
+        }
+    }
+
+    /// What it may be used for.
+    pub fn operations(&self) -> BTreeSet<Operation> {
+        if self.usage.is_empty() { self.algorithm.operations() } else { self.usage.clone() }
+    }
+
+    /// The key of the same tenant that wraps it.
+    pub fn parent_here(&self) -> Option<KeyId> {
+        self.wrapped_by.filter(|parent| parent.tenant.is_none()).map(|parent| parent.key_id)
+    }
+
+    /// Whether it protects an AI model: by its layer or its kind of work.
+    pub fn is_for_ai(&self) -> bool {
+        matches!(self.responsibility, Responsibility::Model | Responsibility::Orchestrated)
+            || Self::AI_WORKLOADS.contains(&self.workload.as_str())
+    }
+
+    /// Whether it says anything that rules epoch 1 does not know.
+    pub fn is_beyond_v1(&self) -> bool {
+        self.model_digest.is_some()
+            || self.endpoint.is_some()
+            || self.owner.is_some()
+            || !self.usage.is_empty()
+            || self.attributes.is_some()
+            || self.wrapped_by.is_some()
+            || self.inherited_scope.is_some()
+    }
+}
+
+/// What keys must have in common that are activated under one request: by it, people know what they sign for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Template {
+    /// What they compute.
+    pub algorithm: Algorithm,
+    /// The kind of work.
+    pub workload: Name,
+    /// The layer they belong to.
+    pub responsibility: Responsibility,
+    /// Where their data lives in law.
+    pub jurisdiction: Name,
+    /// How sensitive their data is.
+    pub classification: Name,
+    /// Such as `production`.
+    pub environment: Name,
+    /// The key store.
+    pub backend: Name,
+}
+
+impl Template {
+    /// What rules match on.
+    pub fn traits(&self) -> Traits<'_> {
+        Traits {
+            algorithm: self.algorithm,
+            workload: &self.workload,
+            responsibility: self.responsibility,
+            jurisdiction: &self.jurisdiction,
+            classification: &self.classification,
+            environment: &self.environment,
+            backend: &self.backend,
+        }
+    }
+
+    /// The template that a key is an instance of.
+    pub fn of(key: &KeySpec) -> Self {
+        Self {
+            algorithm: key.algorithm,
+            workload: key.workload.clone(),
+            responsibility: key.responsibility,
+            jurisdiction: key.jurisdiction.clone(),
+            classification: key.classification.clone(),
+            environment: key.environment.clone(),
+            backend: key.backend.clone(),
+        }
+    }
 }
 
 /// Why something is asked for.
@@ -287,4 +532,44 @@ impl ReasonKind {
         Self::Unjustified,
         Self::Test,
     ];
+
+    /// Its name in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NewService => "new-service",
+            Self::Rotation => "rotation",
+            Self::Migration => "migration",
+            Self::Recovery => "recovery",
+            Self::Maintenance => "maintenance",
+            Self::Investigation => "investigation",
+            Self::Incident => "incident",
+            Self::KeyCompromise => "key-compromise",
+            Self::Superseded => "superseded",
+            Self::CessationOfOperation => "cessation-of-operation",
+            Self::LegalOrder => "legal-order",
+            Self::Unjustified => "unjustified",
+            Self::Test => "test",
+        }
+    }
+}
+
+impl fmt::Display for ReasonKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_sentences_are_those_in_documents() {
+        for kind in ReasonKind::ALL {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.to_string());
+        }
+        for operation in Algorithm::ALL.into_iter().flat_map(Algorithm::operations) {
+            assert_eq!(serde_json::to_value(operation).unwrap(), operation.to_string());
+        }
+    }
 }

@@ -12,6 +12,7 @@ pub mod history;
 pub mod id;
 pub mod json;
 pub mod key;
+pub mod pack;
 pub mod people;
 pub mod policy;
 pub mod problem;

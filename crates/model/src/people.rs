@@ -8,7 +8,8 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Fingerprint, Malformed};
+use crate::id::{Digest, Fingerprint, Malformed};
+use crate::key::Party;
 use crate::text::Name;
 
 /// The part a service plays. A service key may sign only the event types of its role ([`crate::EventType::signers`]).
@@ -297,12 +298,29 @@ pub struct Principal {
     pub person: Name,
     /// The roles it holds.
     pub roles: BTreeSet<Role>,
+    /// HMAC-SHA-256 of the identity provider's issuer and subject under a key that the tenant keeps off the log: the same
+    /// for every key of one human, so that two labels can't be one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Digest>,
+    /// The party of the AI supply chain that it acts for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub party: Option<Party>,
 }
 
 impl Principal {
+    /// Somebody of whom no more is said.
+    pub fn new(key: PublicKey, label: Name, kind: PrincipalKind, person: Name, roles: BTreeSet<Role>) -> Self {
+        Self { key, label, kind, person, roles, subject: None, party: None }
+    }
+
     /// Its key's fingerprint, by which everything else names it.
     pub fn fingerprint(&self) -> Fingerprint {
         self.key.fingerprint()
+    }
+
+    /// Whether it says anything that rules epoch 1 does not know.
+    pub fn is_beyond_v1(&self) -> bool {
+        self.subject.is_some() || self.party.is_some()
     }
 }
 

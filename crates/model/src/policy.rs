@@ -8,16 +8,17 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::key::{Algorithm, KeySpec, Responsibility};
+use crate::id::Fingerprint;
+use crate::key::{Algorithm, Operation, Party, ReasonKind, Responsibility, Traits};
 use crate::people::Role;
 use crate::text::Name;
-use crate::time::Span;
+use crate::time::{Span, Timestamp};
 
 /// The document.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// The version of this form: 1.
+    /// The version of this form: 2. Version 1 knows less, and is all that rules epoch 1 takes.
     pub schema: u32,
     /// A name for people.
     pub name: Name,
@@ -33,9 +34,111 @@ pub struct Policy {
     pub algorithms: Vec<AlgorithmRule>,
     /// Who may do what to a key outside approval.
     pub operations: Operations,
+    /// People: enrolment, delegation, the access review.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub people: PeopleRules,
+    /// Who may place holds, and who may lift them. Left out, nobody can hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holds: Option<HoldRules>,
+    /// What follows for keys whose parent is in trouble, and whose word counts about parents elsewhere.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub parents: ParentRules,
+    /// The legal packs that must be declared, applied or not applicable, before any key is activated.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub packs: BTreeSet<Name>,
+    /// Who may assert which facts. A fact that is not listed can't be asserted.
+    #[serde(rename = "fact", default, skip_serializing_if = "Vec::is_empty")]
+    pub facts: Vec<FactRule>,
     /// What approval takes. The first rule that matches a key is the one.
     #[serde(rename = "rule")]
     pub rules: Vec<Rule>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+/// People: enrolment, delegation, the access review.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PeopleRules {
+    /// Whether a person is enrolled only with a keyed hash of the identity provider's issuer and subject.
+    #[serde(skip_serializing_if = "is_false")]
+    pub subject_required: bool,
+    /// How long a delegation may last. Left out, nobody can delegate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delegation_max: Option<Span>,
+    /// The periodic look at who may create keys and who may approve.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub access_review: Option<AccessReview>,
+}
+
+/// The periodic look at who may create keys and who may approve. A missed one is an exception, and is recorded as such.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccessReview {
+    /// Who signs it.
+    pub by: Permission,
+    /// How often.
+    pub every: Span,
+    /// How long before it is due a warning is recorded. Left out, none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warn_before: Option<Span>,
+}
+
+/// Who may place holds, and who may lift them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HoldRules {
+    /// Who may place one.
+    pub place: Permission,
+    /// Who may lift one. Nobody else can.
+    pub lift: Permission,
+}
+
+/// What follows for keys whose parent is in trouble, and whose word counts about parents elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ParentRules {
+    /// When the parent is suspended.
+    #[serde(skip_serializing_if = "is_default")]
+    pub when_suspended: Children,
+    /// When the parent is compromised.
+    #[serde(skip_serializing_if = "is_default")]
+    pub when_compromised: Children,
+    /// The roots of other platforms whose chains count as proof that a parent there is active.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub trusted_roots: BTreeSet<Fingerprint>,
+    /// How old such a proof may be at activation. Left out, parents elsewhere are not taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof_max_age: Option<Span>,
+}
+
+/// What happens to active keys when the key that wraps them is in trouble.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Children {
+    /// They are named, and left as they are.
+    #[default]
+    Leave,
+    /// They are suspended.
+    Suspend,
+}
+
+/// Who may assert a fact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FactRule {
+    /// The fact.
+    pub name: Name,
+    /// Any of these roles may assert and withdraw it.
+    pub roles: BTreeSet<Role>,
+    /// How long an assertion may be good.
+    pub valid_max: Span,
 }
 
 fn default_max_staleness() -> Span {
@@ -50,6 +153,43 @@ pub struct KeyRules {
     pub creators: BTreeSet<Role>,
     /// How long a key may wait for its activation before it expires.
     pub pre_active_for: Span,
+    /// How often somebody must say that a key which waits is still wanted. Left out, nobody needs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revalidation: Option<Revalidation>,
+    /// How long before a key's deadline a warning is recorded. Left out, none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warn_before: Option<Span>,
+    /// The attributes that keys may have beyond the plain ones.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub allow: AllowedAttributes,
+}
+
+/// The look at the pre-active keys (CCM CEK-15: they are reviewed). A missed one expires the key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Revalidation {
+    /// Who may say so.
+    pub roles: BTreeSet<Role>,
+    /// How often.
+    pub every: Span,
+}
+
+/// The attributes that keys may have beyond the plain ones: not exportable, deletable.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AllowedAttributes {
+    /// Keys that may leave their store, wrapped.
+    #[serde(skip_serializing_if = "is_false")]
+    pub exportable: bool,
+    /// Keys that nobody may destroy.
+    #[serde(skip_serializing_if = "is_false")]
+    pub undeletable: bool,
+    /// Keys that take the place of another.
+    #[serde(skip_serializing_if = "is_false")]
+    pub successor: bool,
+    /// Keys that name their instance.
+    #[serde(skip_serializing_if = "is_false")]
+    pub instance: bool,
 }
 
 /// An allowed algorithm.
@@ -60,6 +200,33 @@ pub struct AlgorithmRule {
     pub name: Algorithm,
     /// How long a key of it may be active (SP 800-57 part 1, 5.3).
     pub crypto_period: Span,
+    /// Shorter periods for keys that do certain things. The shortest that fits a key is its own.
+    #[serde(rename = "use", default, skip_serializing_if = "Vec::is_empty")]
+    pub uses: Vec<UsePeriod>,
+    /// No key of it is active before this time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_from: Option<Timestamp>,
+    /// No key of it is active from this time on (SP 800-131A, such dates; SP 800-57 part 3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_until: Option<Timestamp>,
+}
+
+/// The crypto period of keys that do one of these things.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UsePeriod {
+    /// What they do.
+    pub operations: BTreeSet<Operation>,
+    /// How long such a key may be active.
+    pub crypto_period: Span,
+}
+
+impl AlgorithmRule {
+    /// How long a key that does these things may be active: the shortest period that is for it.
+    pub fn period(&self, operations: &BTreeSet<Operation>) -> Span {
+        let fitting = self.uses.iter().filter(|period| !period.operations.is_disjoint(operations));
+        fitting.map(|period| period.crypto_period).min().unwrap_or(self.crypto_period).min(self.crypto_period)
+    }
 }
 
 /// Who may do what to a key outside approval. Each needs a quorum of distinct people who hold one of the roles.
@@ -110,7 +277,25 @@ pub struct Rule {
     pub request_valid_for: Span,
     /// How long an approval is good. Activation must fall within it.
     pub approval_valid_for: Span,
-    /// Quorums, each by role. All must be met, each person counting once in all of them together.
+    /// Whether all stages must be met, or any one of them will do.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub need: Need,
+    /// Whether the stages must be met one after the other, in the order in which they stand.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub in_order: bool,
+    /// What a request must say.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub requires: Requires,
+    /// Whether this is the rule for emergencies: what such a request asks for, and what must follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<BreakGlass>,
+    /// Whether keys may be activated under a standing authorisation, and within which bounds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub standing: Option<StandingRule>,
+    /// How many keys one request may be for, at most 10,000. Left out, one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_max: Option<u32>,
+    /// Quorums, each by role. Each person counts once in all of them together.
     #[serde(rename = "stage")]
     pub stages: Vec<Stage>,
     /// Who may use the key once it is active.
@@ -120,14 +305,134 @@ pub struct Rule {
     pub process_when_deactivated: bool,
 }
 
+/// How stages go together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Need {
+    /// Every stage must be met.
+    #[default]
+    All,
+    /// One stage will do.
+    Any,
+}
+
+/// What a request must say, beyond a reason.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Requires {
+    /// The kinds of reason that will do. Left out, any.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub reasons: BTreeSet<ReasonKind>,
+    /// The change it belongs to.
+    #[serde(skip_serializing_if = "is_false")]
+    pub change_ref: bool,
+    /// At least one provision that it rests on.
+    #[serde(skip_serializing_if = "is_false")]
+    pub legal_basis: bool,
+    /// At least one system that will use the key.
+    #[serde(skip_serializing_if = "is_false")]
+    pub affected_systems: bool,
+    /// When the key's use is to end.
+    #[serde(skip_serializing_if = "is_false")]
+    pub deactivate_at: bool,
+    /// The custodian's attestation of where the key is kept: what people sign for is that store.
+    #[serde(skip_serializing_if = "is_false")]
+    pub attestation: bool,
+}
+
+/// The rule for emergencies: approved by its own quorum, short-lived, and looked at afterwards.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BreakGlass {
+    /// How long the key may be active.
+    pub life: Span,
+    /// Until when after activation the review must be signed. Else the key is suspended.
+    pub review_within: Span,
+    /// Who signs the review: nobody who asked or approved.
+    pub reviewers: Permission,
+}
+
+/// The bounds of a standing authorisation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StandingRule {
+    /// The most keys that one may be for.
+    pub count_max: u32,
+    /// How long one may last.
+    pub window_max: Span,
+    /// Who may draw on it. Workloads may hold these roles.
+    pub users: BTreeSet<Role>,
+}
+
 /// One quorum.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stage {
     /// The role that approves.
     pub role: Role,
-    /// How many distinct people of it. At least one.
+    /// Other roles that will do as well.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub or: BTreeSet<Role>,
+    /// How many distinct people. At least one.
     pub quorum: u8,
+    /// The party whose people they must be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub party: Option<Party>,
+    /// Whether they must sign with a hardware key, touched for this signature (FIDO user presence).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub touch: bool,
+    /// Whether the hardware key must also have verified who touched it, by PIN or body (FIDO user verification).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub verified: bool,
+}
+
+impl Rule {
+    /// Of these people and times, for every key, and nothing else asked.
+    pub fn new(name: Name, requesters: BTreeSet<Role>, stages: Vec<Stage>, users: BTreeSet<Role>) -> Self {
+        Self {
+            name,
+            when: Match::default(),
+            requesters,
+            request_valid_for: Span::from_secs(24 * 3600),
+            approval_valid_for: Span::from_secs(24 * 3600),
+            need: Need::All,
+            in_order: false,
+            requires: Requires::default(),
+            break_glass: None,
+            standing: None,
+            manifest_max: None,
+            stages,
+            users,
+            process_when_deactivated: false,
+        }
+    }
+}
+
+impl AlgorithmRule {
+    /// Allowed without end, for one period whatever its keys do.
+    pub fn new(name: Algorithm, crypto_period: Span) -> Self {
+        Self { name, crypto_period, uses: Vec::new(), allowed_from: None, allowed_until: None }
+    }
+}
+
+impl KeyRules {
+    /// Generated by these, waiting for so long, and nothing else asked.
+    pub fn new(creators: BTreeSet<Role>, pre_active_for: Span) -> Self {
+        let (revalidation, warn_before, allow) = (None, None, AllowedAttributes::default());
+        Self { creators, pre_active_for, revalidation, warn_before, allow }
+    }
+}
+
+impl Stage {
+    /// So many people of a role, and nothing else asked.
+    pub fn of(role: Role, quorum: u8) -> Self {
+        Self { role, or: BTreeSet::new(), quorum, party: None, touch: false, verified: false }
+    }
+
+    /// Every role that will do.
+    pub fn roles(&self) -> impl Iterator<Item = &Role> {
+        std::iter::once(&self.role).chain(&self.or)
+    }
 }
 
 /// Which keys a rule is for. A list left out or empty matches anything.
@@ -154,17 +459,20 @@ pub struct Match {
     pub responsibility: BTreeSet<Responsibility>,
 }
 
+/// The most keys that one request may be for.
+pub const MANIFEST_MAX: u32 = 10_000;
+
 impl Match {
     /// Whether `key` is one of them.
-    pub fn covers(&self, key: &KeySpec) -> bool {
+    pub fn covers(&self, key: &Traits<'_>) -> bool {
         fn among<T: Ord>(listed: &BTreeSet<T>, value: &T) -> bool {
             listed.is_empty() || listed.contains(value)
         }
-        among(&self.workload, &key.workload)
-            && among(&self.jurisdiction, &key.jurisdiction)
-            && among(&self.classification, &key.classification)
-            && among(&self.environment, &key.environment)
-            && among(&self.backend, &key.backend)
+        among(&self.workload, key.workload)
+            && among(&self.jurisdiction, key.jurisdiction)
+            && among(&self.classification, key.classification)
+            && among(&self.environment, key.environment)
+            && among(&self.backend, key.backend)
             && among(&self.responsibility, &key.responsibility)
     }
 
@@ -183,16 +491,55 @@ impl Match {
 }
 
 impl Policy {
-    /// The version of the form that this program writes and reads.
-    pub const SCHEMA: u32 = 1;
+    /// The newest version of the form that this program writes and reads.
+    pub const SCHEMA: u32 = 2;
 
-    /// The rule for this key: the first that matches.
-    pub fn rule_for(&self, key: &KeySpec) -> Option<&Rule> {
-        self.rules.iter().find(|rule| rule.when.covers(key))
+    /// The rule for keys of these traits: the first that matches. Rules for emergencies are asked for by name of the
+    /// thing, and match no other request.
+    pub fn rule_for(&self, key: &Traits<'_>) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.break_glass.is_none() && rule.when.covers(key))
+    }
+
+    /// The rule for emergencies with keys of these traits: the first that matches.
+    pub fn break_glass_for(&self, key: &Traits<'_>) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.break_glass.is_some() && rule.when.covers(key))
     }
 
     /// The rule for this algorithm.
     pub fn algorithm(&self, algorithm: Algorithm) -> Option<&AlgorithmRule> {
         self.algorithms.iter().find(|rule| rule.name == algorithm)
+    }
+
+    /// Who may assert this fact.
+    pub fn fact(&self, name: &Name) -> Option<&FactRule> {
+        self.facts.iter().find(|rule| rule.name == *name)
+    }
+
+    /// Whether it says anything that version 1 of the form can't.
+    pub fn is_beyond_v1(&self) -> bool {
+        let KeyRules { revalidation, warn_before, allow, .. } = &self.keys;
+        let stage = |stage: &Stage| *stage != Stage::of(stage.role.clone(), stage.quorum);
+        let rule = |rule: &Rule| {
+            rule.need != Need::All
+                || rule.in_order
+                || !is_default(&rule.requires)
+                || rule.break_glass.is_some()
+                || rule.standing.is_some()
+                || rule.manifest_max.is_some()
+                || rule.stages.iter().any(stage)
+        };
+        let algorithm =
+            |rule: &AlgorithmRule| !rule.uses.is_empty() || rule.allowed_from.is_some() || rule.allowed_until.is_some();
+        self.schema != 1
+            || revalidation.is_some()
+            || warn_before.is_some()
+            || !is_default(allow)
+            || !is_default(&self.people)
+            || self.holds.is_some()
+            || !is_default(&self.parents)
+            || !self.packs.is_empty()
+            || !self.facts.is_empty()
+            || self.algorithms.iter().any(algorithm)
+            || self.rules.iter().any(rule)
     }
 }

@@ -39,6 +39,14 @@ impl Timestamp {
     }
 }
 
+impl Timestamp {
+    /// The time this much earlier, never before [`Timestamp::MIN`].
+    #[must_use]
+    pub fn before(self, span: Span) -> Self {
+        Self::from_unix_millis(self.0.saturating_sub(span.0))
+    }
+}
+
 impl FromStr for Timestamp {
     type Err = Malformed;
 

@@ -1,13 +1,14 @@
 //! A role does what is due to it. Its loop reads the replica's index of deadlines; it sweeps nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use journal::Journal;
-use lifecycle::{Due, Duty, Rejection};
-use model::{ProblemType, ServiceRole, TenantId};
+use lifecycle::{Due, Duty, Governance, Input, Key, Rejection, Request, View};
+use model::{KeyId, ProblemType, ServiceRole, TenantId};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
@@ -22,6 +23,8 @@ const AT_ONCE: usize = 256;
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// The longest such wait.
 const RETRY_MOST: Duration = Duration::from_secs(60);
+/// How often refused duties are looked at for what has changed.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The longest sleep: a clock that was set forward is noticed after at most this.
 const SLEEP_MOST: Duration = Duration::from_secs(5);
 
@@ -45,8 +48,15 @@ where
     let mut at_work: JoinSet<(Task, Result<Recorded, Rejection>)> = JoinSet::new();
     let mut busy: HashSet<Task> = HashSet::new();
     let mut refused: HashMap<Task, Retry> = HashMap::new();
+    // When refused duties were last looked at, and whether anything was committed since.
+    let (mut looked, mut stale) = (Instant::now(), false);
     loop {
+        stale |= commits.has_changed().unwrap_or(false);
         commits.mark_unchanged();
+        if stale && looked.elapsed() >= LOOK_EVERY {
+            (looked, stale) = (Instant::now(), false);
+            retry_what_changed(&node, &mut refused);
+        }
         let now = node.clock().now();
         for (tenant, Due { duty, .. }) in node.replica().due(role, now, AT_ONCE + refused.len())? {
             let task = (tenant, duty);
@@ -64,11 +74,12 @@ where
         let sleep = until_next(&node, role, &refused)?;
         tokio::select! {
             () = &mut shutdown => break,
-            _ = commits.changed() => {}
+            _ = commits.changed() => stale = true,
+            () = tokio::time::sleep_until(looked + LOOK_EVERY), if stale && !refused.is_empty() => {}
             Some(done) = at_work.join_next() => {
                 if let Ok((task, outcome)) = done {
                     busy.remove(&task);
-                    note(task, outcome, &mut refused);
+                    note(&node, task, outcome, &mut refused);
                 }
             }
             () = tokio::time::sleep(sleep) => {}
@@ -78,13 +89,43 @@ where
     Ok(())
 }
 
-/// When a refused duty is tried again, and how long it waited.
+/// When a refused duty is tried again, how long it waited, and what it was refused over.
 struct Retry {
     at: Instant,
     waited: Duration,
+    over: Option<Box<Over>>,
 }
 
-fn note(task: Task, outcome: Result<Recorded, Rejection>, refused: &mut HashMap<Task, Retry>) {
+/// What a refusal rests on: when any of it changes, the duty is tried at once. A missing fact that is asserted, a hold that
+/// is lifted and a parent that is activated are not waited out.
+#[derive(PartialEq)]
+struct Over {
+    governance: Option<Arc<Governance>>,
+    key: Option<Key>,
+    request: Option<Request>,
+    others: BTreeMap<KeyId, Key>,
+}
+
+fn over<J: Journal>(node: &Node<J>, (tenant, duty): Task) -> Option<Box<Over>> {
+    let View { governance, key, request, others, .. } = node.view(tenant, Input::Due(duty).footprint()).ok()?;
+    Some(Box::new(Over { governance, key, request, others }))
+}
+
+fn retry_what_changed<J: Journal>(node: &Node<J>, refused: &mut HashMap<Task, Retry>) {
+    let now = Instant::now();
+    for (task, retry) in refused.iter_mut().filter(|(_, retry)| now < retry.at).take(4 * AT_ONCE) {
+        if over(node, *task) != retry.over {
+            (retry.at, retry.waited) = (now, RETRY_FIRST / 2);
+        }
+    }
+}
+
+fn note<J: Journal>(
+    node: &Node<J>,
+    task: Task,
+    outcome: Result<Recorded, Rejection>,
+    refused: &mut HashMap<Task, Retry>,
+) {
     let (tenant, duty) = task;
     match outcome {
         Ok(Recorded { sequence, .. }) => {
@@ -94,7 +135,7 @@ fn note(task: Task, outcome: Result<Recorded, Rejection>, refused: &mut HashMap<
         Err(rejection) => {
             let again = refused.contains_key(&task);
             let waited = refused.get(&task).map_or(RETRY_FIRST, |retry| RETRY_MOST.min(retry.waited * 2));
-            refused.insert(task, Retry { at: Instant::now() + waited, waited });
+            refused.insert(task, Retry { at: Instant::now() + waited, waited, over: over(node, task) });
             // Once, because another instance did it, or things have changed: that is how they work side by side. Where it
             // is still due after that, something is wrong.
             match rejection.problem {

@@ -193,7 +193,7 @@ impl<J: Journal> Node<J> {
         footprint: lifecycle::Footprint,
         check: impl Fn(&View) -> Result<T, Rejection>,
     ) -> Result<T, Rejection> {
-        let look = || self.view(tenant, footprint).map_err(unavailable);
+        let look = || self.view(tenant, footprint.clone()).map_err(unavailable);
         let view = look()?;
         let refused = match check(&view) {
             Ok(passed) => return Ok(passed),

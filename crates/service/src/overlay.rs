@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use journal_sled::Replica;
-use lifecycle::Footprint;
 use lifecycle::state::{Key, Receipt, Request, View};
-use model::{CommandId, EventHash, KeyId, TenantId};
+use lifecycle::{Document, Entities, Footprint};
+use model::{CommandId, Digest, EventHash, KeyId, TenantId};
 
 use crate::Error;
 
@@ -18,49 +18,63 @@ pub(crate) struct Overlay<'a> {
     keys: HashMap<KeyId, Key>,
     requests: HashMap<EventHash, Request>,
     receipts: HashMap<CommandId, Receipt>,
+    documents: HashMap<Digest, Document>,
 }
 
 impl<'a> Overlay<'a> {
     /// Nothing on top.
     pub(crate) fn new(replica: &'a Replica, tenant: TenantId) -> Self {
         let (keys, requests, receipts) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { replica, tenant, newest: None, keys, requests, receipts }
+        Self { replica, tenant, newest: None, keys, requests, receipts, documents: HashMap::new() }
     }
 
     /// The view that a decision with this footprint sees.
     pub(crate) fn view(&self, footprint: Footprint) -> Result<View, Error> {
-        let mut view = self.replica.view(self.tenant, footprint)?;
-        let Some(newest) = &self.newest else { return Ok(view) };
-        view.chain = newest.chain.clone();
-        view.progress = newest.progress;
-        view.governance = newest.governance.clone();
-        if let Some(key) = footprint.key.and_then(|key| self.keys.get(&key)) {
-            view.key = Some(key.clone());
-        }
-        let wanted = footprint.request.or_else(|| view.key.as_ref().and_then(|key| key.open_request));
-        view.request = self.request(wanted, view.request.take())?;
-        if let Some(receipt) = footprint.command.and_then(|id| Some((id, *self.receipts.get(&id)?))) {
-            view.receipt = Some(receipt);
-        }
-        Ok(view)
-    }
-
-    fn request(&self, wanted: Option<EventHash>, loaded: Option<Request>) -> Result<Option<Request>, Error> {
-        let Some(wanted) = wanted else { return Ok(None) };
-        if let Some(request) = self.requests.get(&wanted) {
-            return Ok(Some(request.clone()));
-        }
-        match loaded {
-            Some(request) if request.hash == wanted => Ok(Some(request)),
-            _ => Ok(self.replica.request(self.tenant, wanted)?),
+        match &self.newest {
+            None => Ok(self.replica.view(self.tenant, footprint)?),
+            Some(newest) => newest.clone().load(self, &footprint),
         }
     }
 
     /// Takes a view back, to be seen by what follows.
     pub(crate) fn put(&mut self, view: &View) {
+        self.keys.extend(view.others.clone());
         self.keys.extend(view.key.clone().map(|key| (key.id, key)));
         self.requests.extend(view.request.clone().map(|request| (request.hash, request)));
         self.receipts.extend(view.receipt);
-        self.newest = Some(View { key: None, request: None, receipt: None, ..view.clone() });
+        self.documents.extend(view.document.clone().map(|document| (document.digest, document)));
+        self.newest = Some(View::of(view.chain.clone(), view.progress, view.governance.clone()));
+    }
+}
+
+impl Entities for Overlay<'_> {
+    type Error = Error;
+
+    fn key(&self, key: KeyId) -> Result<Option<Key>, Error> {
+        match self.keys.get(&key) {
+            Some(changed) => Ok(Some(changed.clone())),
+            None => Ok(self.replica.key(self.tenant, key)?),
+        }
+    }
+
+    fn request(&self, request: EventHash) -> Result<Option<Request>, Error> {
+        match self.requests.get(&request) {
+            Some(changed) => Ok(Some(changed.clone())),
+            None => Ok(self.replica.request(self.tenant, request)?),
+        }
+    }
+
+    fn receipt(&self, command: CommandId) -> Result<Option<Receipt>, Error> {
+        match self.receipts.get(&command) {
+            Some(new) => Ok(Some(*new)),
+            None => Ok(self.replica.receipt(self.tenant, command)?),
+        }
+    }
+
+    fn document(&self, document: Digest) -> Result<Option<Document>, Error> {
+        match self.documents.get(&document) {
+            Some(changed) => Ok(Some(changed.clone())),
+            None => Ok(self.replica.document(self.tenant, document)?),
+        }
     }
 }

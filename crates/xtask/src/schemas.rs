@@ -1,8 +1,9 @@
 //! The JSON Schemas in `schemas/`, made from the types.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use model::command::Takes;
 use model::{Action, Envelope, EventType, Policy, Problem, ProblemType};
 use schemars::Schema;
 use serde_json::{Value, json};
@@ -68,6 +69,8 @@ pub fn write(checkout: &Path) -> std::io::Result<()> {
 fn text(schema: &Value) -> String {
     let mut schema = schema.clone();
     without_null(&mut schema);
+    // Else the order depends on a feature of serde_json that some dependency or other turns on.
+    schema.sort_all_objects();
     serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
 }
 
@@ -129,7 +132,8 @@ fn event(event_type: EventType) -> Value {
         "signer": text("^SHA256:[A-Za-z0-9+/]{43}$"),
         "data": data,
     });
-    let required: Vec<&String> = properties.as_object().map(|members| members.keys().collect()).unwrap_or_default();
+    let required: BTreeSet<&String> =
+        properties.as_object().map(|members| members.keys().collect()).unwrap_or_default();
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": event_type.full_name(),
@@ -143,7 +147,7 @@ fn event(event_type: EventType) -> Value {
 }
 
 /// The payload of a command.
-fn command(action: &str, takes_key: bool, params: Schema) -> Value {
+fn command(action: &str, takes_key: Takes, params: Schema) -> Value {
     let mut params = params.to_value();
     let defs = params.as_object_mut().and_then(|params| params.remove("$defs")).unwrap_or_else(|| json!({}));
     if let Some(params) = params.as_object_mut() {
@@ -158,10 +162,14 @@ fn command(action: &str, takes_key: bool, params: Schema) -> Value {
         "issued_at": time,
         "expires_at": time,
     });
-    if let (true, Some(properties)) = (takes_key, properties.as_object_mut()) {
+    let names = |properties: &Value| -> BTreeSet<String> {
+        properties.as_object().map(|members| members.keys().cloned().collect()).unwrap_or_default()
+    };
+    let without_key = names(&properties);
+    if let (Takes::Key | Takes::KeyOrNot, Some(properties)) = (takes_key, properties.as_object_mut()) {
         properties.insert("key_id".into(), json!({ "type": "string", "format": "uuid" }));
     }
-    let required: Vec<&String> = properties.as_object().map(|members| members.keys().collect()).unwrap_or_default();
+    let required = if takes_key == Takes::KeyOrNot { without_key } else { names(&properties) };
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": format!("The payload of the command {action}"),

@@ -100,7 +100,15 @@ impl Replica {
     pub(super) fn finish_forgetting(&self, mut total: Total, tenant: TenantId) -> Result<Total, Error> {
         const STEP: usize = 1_000;
         let end = rows::end_of(tenant);
-        for table in [Table::Tail, Table::Commands, Table::Requests, Table::Keys, Table::Governance, Table::Tenants] {
+        for table in [
+            Table::Tail,
+            Table::Commands,
+            Table::Documents,
+            Table::Requests,
+            Table::Keys,
+            Table::Governance,
+            Table::Tenants,
+        ] {
             loop {
                 let from = std::ops::Bound::Included(tenant.as_bytes().as_slice());
                 let page = self.store.page(self.trees.of(table), from, super::below(end.as_deref()), STEP)?;
@@ -216,6 +224,14 @@ impl Group<'_> {
         if let Some(request) = after.request.as_ref().filter(|request| before.request.as_ref() != Some(request)) {
             let row = self.replica.json(Table::Requests, request)?;
             self.rows.insert((Table::Requests, rows::request(tenant, request.hash)), Some(row));
+        }
+        for (id, key) in after.others.iter().filter(|(id, key)| before.others.get(*id) != Some(*key)) {
+            let row = self.replica.json(Table::Keys, key)?;
+            self.rows.insert((Table::Keys, rows::key(tenant, *id)), Some(row));
+        }
+        if let Some(document) = after.document.as_ref().filter(|document| before.document.as_ref() != Some(document)) {
+            let row = self.replica.json(Table::Documents, document)?;
+            self.rows.insert((Table::Documents, rows::document(tenant, document.digest)), Some(row));
         }
         if let Some((command, receipt)) = after.receipt.filter(|receipt| before.receipt != Some(*receipt)) {
             self.receipts.add(self.replica, tenant, command, receipt)?;

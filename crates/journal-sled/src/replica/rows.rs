@@ -4,7 +4,7 @@
 use journal::{Chain, Record};
 use lifecycle::state::Progress;
 use lifecycle::{Due, Duty};
-use model::{EventHash, KeyId, Sequence, ServiceRole, TenantId, Timestamp};
+use model::{Digest, EventHash, KeyId, Sequence, ServiceRole, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -19,9 +19,11 @@ pub(super) enum Table {
     Keys,
     /// tenant, hash: a request.
     Requests,
+    /// tenant, digest: a document, and where its parts are in the log.
+    Documents,
     /// tenant, command id: what this command and those up to the next row led to.
     Commands,
-    /// role, time, tenant, duty, key id: nothing. What is due, in order of time.
+    /// role, time, tenant, duty, key id or request's hash: nothing. What is due, in order of time.
     Due,
     /// tenant, sequence: an event's bytes.
     Tail,
@@ -31,11 +33,12 @@ pub(super) enum Table {
 
 impl Table {
     /// Every tree.
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Tenants,
         Self::Governance,
         Self::Keys,
         Self::Requests,
+        Self::Documents,
         Self::Commands,
         Self::Due,
         Self::Tail,
@@ -49,6 +52,7 @@ impl Table {
             Self::Governance => "governance",
             Self::Keys => "keys",
             Self::Requests => "requests",
+            Self::Documents => "documents",
             Self::Commands => "commands",
             Self::Due => "due",
             Self::Tail => "tail",
@@ -103,6 +107,10 @@ pub(super) fn request(tenant: TenantId, request: EventHash) -> Vec<u8> {
     [tenant.as_bytes().as_slice(), request.as_bytes()].concat()
 }
 
+pub(super) fn document(tenant: TenantId, document: Digest) -> Vec<u8> {
+    [tenant.as_bytes().as_slice(), document.as_bytes()].concat()
+}
+
 pub(super) fn event(tenant: TenantId, sequence: u64) -> Vec<u8> {
     [tenant.as_bytes().as_slice(), &sequence.to_be_bytes()].concat()
 }
@@ -139,6 +147,7 @@ pub(super) fn due(tenant: TenantId, due: Due) -> Vec<u8> {
     row.extend_from_slice(tenant.as_bytes());
     row.push(number_of(due.duty));
     row.extend(due.duty.key().iter().flat_map(KeyId::as_bytes));
+    row.extend(due.duty.request().iter().flat_map(EventHash::as_bytes));
     row
 }
 
@@ -164,8 +173,12 @@ pub(super) fn read_due(mut row: &[u8]) -> Option<(TenantId, Due)> {
     let millis = i64::from_be_bytes(take(&mut row)?) ^ i64::MIN;
     let tenant = TenantId::from_bytes(take(&mut row)?);
     let [duty] = take(&mut row)?;
-    let key = if row.is_empty() { None } else { Some(KeyId::from_bytes(row.try_into().ok()?)?) };
-    let due = Due { at: Timestamp::from_unix_millis(millis), duty: duty_of(duty, key)? };
+    let about = match row.len() {
+        0 => About::Tenant,
+        16 => About::Key(KeyId::from_bytes(row.try_into().ok()?)?),
+        _ => About::Request(EventHash::new(row.try_into().ok()?)),
+    };
+    let due = Due { at: Timestamp::from_unix_millis(millis), duty: duty_of(duty, about)? };
     Some((tenant, due))
 }
 
@@ -192,19 +205,40 @@ fn number_of(duty: Duty) -> u8 {
         Duty::Destroy(_) => 6,
         Duty::Apply(_) => 7,
         Duty::Checkpoint => 8,
+        Duty::AuthorizeRequest(_) => 9,
+        Duty::LapseRequest(_) => 10,
+        Duty::ActivateMembers(_) => 11,
+        Duty::Suspend(_) => 12,
+        Duty::SuspendChildren(_) => 13,
+        Duty::Warn(_) => 14,
+        Duty::Deadlines => 15,
     }
 }
 
-fn duty_of(number: u8, key: Option<KeyId>) -> Option<Duty> {
-    Some(match (number, key) {
-        (1, Some(key)) => Duty::Authorize(key),
-        (2, Some(key)) => Duty::Activate(key),
-        (3, Some(key)) => Duty::Lapse(key),
-        (4, Some(key)) => Duty::Expire(key),
-        (5, Some(key)) => Duty::Deactivate(key),
-        (6, Some(key)) => Duty::Destroy(key),
-        (7, Some(key)) => Duty::Apply(key),
-        (8, None) => Duty::Checkpoint,
+/// What a duty is about.
+enum About {
+    Tenant,
+    Key(KeyId),
+    Request(EventHash),
+}
+
+fn duty_of(number: u8, about: About) -> Option<Duty> {
+    Some(match (number, about) {
+        (1, About::Key(key)) => Duty::Authorize(key),
+        (2, About::Key(key)) => Duty::Activate(key),
+        (3, About::Key(key)) => Duty::Lapse(key),
+        (4, About::Key(key)) => Duty::Expire(key),
+        (5, About::Key(key)) => Duty::Deactivate(key),
+        (6, About::Key(key)) => Duty::Destroy(key),
+        (7, About::Key(key)) => Duty::Apply(key),
+        (8, About::Tenant) => Duty::Checkpoint,
+        (9, About::Request(request)) => Duty::AuthorizeRequest(request),
+        (10, About::Request(request)) => Duty::LapseRequest(request),
+        (11, About::Request(request)) => Duty::ActivateMembers(request),
+        (12, About::Key(key)) => Duty::Suspend(key),
+        (13, About::Key(key)) => Duty::SuspendChildren(key),
+        (14, About::Key(key)) => Duty::Warn(key),
+        (15, About::Tenant) => Duty::Deadlines,
         _ => return None,
     })
 }

@@ -122,17 +122,17 @@ pub(crate) fn assert_same(replica: &Replica, state: &Tenant) {
     assert_eq!(replica.head(id).unwrap(), state.chain.head());
     assert_eq!(replica.view(id, Footprint::default()).unwrap(), state.view(Footprint::default()));
     for key in state.keys.keys() {
-        let footprint = Footprint { key: Some(*key), ..Footprint::default() };
-        assert_eq!(replica.view(id, footprint).unwrap(), state.view(footprint));
+        let footprint = Footprint::of_key(*key);
+        assert_eq!(replica.view(id, footprint.clone()).unwrap(), state.view(footprint));
     }
     for (hash, request) in &state.requests {
-        let footprint = Footprint { key: Some(request.key_id), request: Some(*hash), command: None };
-        assert_eq!(replica.view(id, footprint).unwrap(), state.view(footprint));
+        let footprint = Footprint { key: request.key_id, request: Some(*hash), ..Footprint::default() };
+        assert_eq!(replica.view(id, footprint.clone()).unwrap(), state.view(footprint));
         assert_eq!(replica.request(id, *hash).unwrap().as_ref(), Some(request));
     }
     for (command, receipt) in &state.receipts {
         let footprint = Footprint { command: Some(*command), ..Footprint::default() };
-        assert_eq!(replica.view(id, footprint).unwrap(), state.view(footprint));
+        assert_eq!(replica.view(id, footprint.clone()).unwrap(), state.view(footprint));
         assert_eq!(replica.receipt(id, *command).unwrap(), Some(*receipt));
     }
     let keys = replica.keys(id, None, usize::MAX).unwrap();
@@ -149,6 +149,6 @@ pub(crate) fn dues(replica: &Replica, id: TenantId) -> BTreeSet<Due> {
 
 /// What the rules say is due, entity by entity.
 pub(crate) fn dues_of(state: &Tenant) -> BTreeSet<Due> {
-    let keys = state.keys.keys().map(|key| Footprint { key: Some(*key), ..Footprint::default() });
+    let keys = state.keys.keys().map(|key| Footprint::of_key(*key));
     keys.chain([Footprint::default()]).flat_map(|footprint| due(&state.view(footprint))).collect()
 }

@@ -3,7 +3,7 @@
 use clap::Args;
 use model::command::{ActivationApprove, ActivationCancel, ActivationReject, LIFETIME_MAX};
 use model::key::Reason;
-use model::{Action, Text};
+use model::{Action, EventHash, Text};
 
 use crate::command::{ConsentArgs, ReasonArgs};
 use crate::error::Error;
@@ -21,6 +21,9 @@ pub struct ApproveArgs {
     /// What you say beyond yes. It is recorded for good: no personal data.
     #[arg(long, value_name = "TEXT")]
     pub note: Option<Text>,
+    /// Give the vote of somebody who has delegated it to you: a label or a fingerprint. Your own is then not given.
+    #[arg(long, value_name = "WHO")]
+    pub on_behalf_of: Option<String>,
     #[command(flatten)]
     /// Whether to ask.
     pub consent: ConsentArgs,
@@ -45,6 +48,8 @@ pub struct RefuseArgs {
 pub enum Word {
     /// Yes, and what else there is to say.
     Approve(Option<Text>),
+    /// Yes, as the vote of somebody who delegated it: by label or fingerprint.
+    ApproveFor(String, Option<Text>),
     /// No, because.
     Reject(Reason),
     /// No longer, because.
@@ -53,7 +58,11 @@ pub enum Word {
 
 /// Runs `keylatch approve`.
 pub async fn run_approve(args: ApproveArgs, session: &mut Session, screen: &mut Screen) -> Result<(), Error> {
-    run(&args.request, Word::Approve(args.note), args.consent, session, screen).await
+    let word = match args.on_behalf_of {
+        Some(whose) => Word::ApproveFor(whose, args.note),
+        None => Word::Approve(args.note),
+    };
+    run(&args.request, word, args.consent, session, screen).await
 }
 
 /// Runs `keylatch reject`.
@@ -87,12 +96,21 @@ pub async fn say(
     signing: &Signing,
 ) -> Result<Outcome, Error> {
     let (key, request) = lookup::open_request(session.state(), named)?;
-    let (key_id, request) = (key.id, request.hash);
-    let action = match word {
-        Word::Approve(note) => Action::ActivationApprove(ActivationApprove { request, note }),
+    let (key_id, request) = (key.map(|key| key.id), request.hash);
+    let action = action(session, request, word)?;
+    let command = session.command(action, key_id, LIFETIME_MAX);
+    session.carry_out(screen, &command, signing, Needs { signatures: 1, review: true }).await
+}
+
+/// What is signed for it.
+pub fn action(session: &Session, request: EventHash, word: Word) -> Result<Action, Error> {
+    Ok(match word {
+        Word::Approve(note) => Action::ActivationApprove(ActivationApprove { note, ..ActivationApprove::new(request) }),
+        Word::ApproveFor(whose, note) => {
+            let whose = lookup::principal(session.state(), &whose)?.principal.fingerprint();
+            Action::ActivationApprove(ActivationApprove { request, note, on_behalf_of: Some(whose) })
+        }
         Word::Reject(reason) => Action::ActivationReject(ActivationReject { request, reason }),
         Word::Cancel(reason) => Action::ActivationCancel(ActivationCancel { request, reason }),
-    };
-    let command = session.command(action, Some(key_id), LIFETIME_MAX);
-    session.carry_out(screen, &command, signing, Needs { signatures: 1, review: true }).await
+    })
 }

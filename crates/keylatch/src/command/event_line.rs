@@ -85,10 +85,15 @@ fn to_people(seen: &Seen, state: &Tenant) -> String {
 fn style(event: Option<&Event>) -> anstyle::Style {
     match event {
         Some(Event::KeyActivated(_) | Event::KeyResumed(_) | Event::ActivationAuthorized(_)) => GREEN,
-        Some(Event::KeyCompromised(_) | Event::ActivationRejected(_)) => RED,
-        Some(Event::KeySuspended(_) | Event::KeyExpired(_) | Event::ActivationLapsed(_) | Event::CustodyRefused(_)) => {
-            YELLOW
-        }
+        Some(Event::KeyCompromised(_) | Event::ActivationRejected(_) | Event::DeadlineMissed(_)) => RED,
+        Some(
+            Event::KeySuspended(_)
+            | Event::KeyExpired(_)
+            | Event::ActivationLapsed(_)
+            | Event::ActivationHeld(_)
+            | Event::DeadlineWarned(_)
+            | Event::CustodyRefused(_),
+        ) => YELLOW,
         Some(Event::CheckpointSigned(_) | Event::CustodyApplied(_) | Event::CustodyUsed(_)) => DIM,
         _ => CYAN,
     }
@@ -97,6 +102,7 @@ fn style(event: Option<&Event>) -> anstyle::Style {
 /// What is worth saying of it beyond its type, its key and who did it.
 fn detail(event: &Event, state: &Tenant) -> String {
     let until = |at: Timestamp| format!("until {}", time(at));
+    let by = |at: Timestamp| format!("by {}", time(at));
     match event {
         Event::TenantCreated(data) => format!("`{}`, {} admins of {}", data.name, data.admin_quorum, data.admins.len()),
         Event::AuthorityChanged(data) => format!("epoch {}", data.epoch),
@@ -111,7 +117,7 @@ fn detail(event: &Event, state: &Tenant) -> String {
             let mode = if data.mode == ActivationMode::Manual { "on command" } else { "by itself" };
             format!("{mode}, {} approvals, {}", data.approvals.len(), until(data.deactivate_at))
         }
-        Event::KeySuspended(data) => data.reason.text.to_string(),
+        Event::KeySuspended(data) => reason(data.reason.as_ref(), "by itself"),
         Event::KeyResumed(data) => data.reason.text.to_string(),
         Event::KeyCompromised(data) => format!("was {}: {}", data.was, data.reason.text),
         Event::KeyDeactivated(data) => reason(data.reason.as_ref(), "its time was over"),
@@ -125,11 +131,49 @@ fn detail(event: &Event, state: &Tenant) -> String {
         Event::ActivationLapsed(data) => {
             if data.approval.is_some() { "an approval ran out" } else { "the request ran out" }.to_owned()
         }
+        Event::PrincipalRotated(data) => {
+            let by = if data.vouched { "the old key vouches" } else { "an admin quorum" };
+            format!("{}: {by}", lookup::name(state, data.fingerprint))
+        }
+        Event::DelegationGranted(data) => {
+            let (from, to) = (lookup::name(state, data.from), lookup::name(state, data.to));
+            format!("{from} to {to}, as {}, {}", roles(&data.roles), until(data.not_after))
+        }
+        Event::DelegationEnded(data) => format!("by {}", lookup::name(state, data.ended_by)),
+        Event::AccessReviewed(data) => format!("the next {}", by(data.next_by)),
+        Event::PackDeclared(data) => {
+            let what = if data.applied { "applied" } else { "not applicable" };
+            format!("{} {}: {what}, to be looked at again {}", data.pack, data.version, by(data.review_by))
+        }
+        Event::FactAsserted(data) => format!("{}, {}", data.fact, until(data.valid_until)),
+        Event::FactWithdrawn(data) => data.fact.to_string(),
+        Event::DocumentStored(data) => format!("part {} of {}", data.part + 1, data.parts),
+        Event::DeadlineWarned(data) => {
+            let about = data.algorithm.map_or_else(|| of(data.pack.as_ref()), |algorithm| format!(" of {algorithm}"));
+            format!("{}{about} {}", name_of(&data.deadline), by(data.at))
+        }
+        Event::AlgorithmEnded(data) => format!("{}, {}", data.algorithm, by(data.at)),
+        Event::DeadlineMissed(data) => format!("{}{} {}", name_of(&data.deadline), of(data.pack.as_ref()), by(data.at)),
+        Event::KeyRevalidated(data) => format!("{} keys, the next {}", data.keys.len(), by(data.next_by)),
+        Event::ActivationHeld(data) => {
+            let what = if data.request.is_some() { "a request" } else { "every activation" };
+            format!("{what}: {}, {}", name_of(&data.kind), data.reference)
+        }
+        Event::ActivationReleased(data) => format!("by {}", lookup::name(state, data.released_by)),
+        Event::ActivationReviewed(data) => data.findings.to_string(),
+        Event::ConsumerAcknowledged(data) => {
+            format!("{}: {}", lookup::name(state, data.acknowledged_by), name_of(&data.readiness))
+        }
+        Event::ParentAttested(data) => format!("in {}, {}", data.activation.tenant, until(data.deactivate_at)),
         Event::CustodyApplied(data) => format!("the store `{}` has it {}", data.store, data.state),
         Event::CustodyUsed(data) => counts(&data.uses),
         Event::CustodyRefused(data) => format!("{}: {}", data.reason, counts(&data.refusals)),
         Event::CheckpointSigned(data) => format!("over {} events", data.size),
     }
+}
+
+fn of(pack: Option<&model::Name>) -> String {
+    pack.map_or_else(String::new, |pack| format!(" of {pack}"))
 }
 
 fn roles(roles: &std::collections::BTreeSet<model::Role>) -> String {

@@ -1,11 +1,15 @@
 //! `keylatch principal`: the tenant's people and workloads.
 
+pub mod rotate;
+pub mod subject;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use lifecycle::state::Member;
 use model::command::{PrincipalChange, PrincipalEnroll, PrincipalRevoke};
+use model::key::Party;
 use model::people::PrincipalKind;
 use model::{Action, Fingerprint, Name, Principal, Role};
 use serde_json::{Value, json};
@@ -26,13 +30,29 @@ pub enum PrincipalCommand {
     /// Enrol a person or workload. Takes a quorum of admins.
     ///
     /// A principal is known by its SSH public key; nothing else of a person goes into the record, so choose labels that
-    /// are no personal data. Two keys of one human carry the same --person, and count as one voter.
+    /// are no personal data. Two keys of one human carry the same --person, and count as one voter. With --subject-issuer
+    /// and --subject, a keyed hash of who they are at your identity provider is recorded, so that one human can't be
+    /// enrolled under two names. Policy may ask for it.
     #[command(
-        after_long_help = "Example, two admins at one machine:\n  keylatch principal enroll sec-1 --key sec-1.pub --role security-officer --cosign second-admin\n\nTwo admins apart:\n  keylatch principal enroll sec-1 --key sec-1.pub --role security-officer --out enroll.json\n  keylatch sign enroll.json        (the other admin)\n  keylatch submit enroll.json"
+        after_long_help = "Example, two admins at one machine:\n  keylatch principal enroll sec-1 --key sec-1.pub --role security-officer --cosign second-admin\n\nTwo admins apart:\n  keylatch principal enroll sec-1 --key sec-1.pub --role security-officer --out enroll.json\n  keylatch sign enroll.json        (the other admin)\n  keylatch submit enroll.json\n\nWith who they are at the identity provider:\n  keylatch principal subject-key subject.key       (once; every admin has the same file)\n  keylatch principal enroll sec-1 --key sec-1.pub --role security-officer --party mp \\\n    --subject-issuer https://login.example.com --subject 00u1abcd \\\n    --subject-key subject.key --out enroll.json"
     )]
     Enroll(EnrollArgs),
     /// Give a principal other roles. Takes a quorum of admins.
     Change(ChangeArgs),
+    /// Put a new SSH key in the place of a principal's old one. The old key vouches for it, or a quorum of admins does.
+    #[command(
+        after_long_help = "What the old key approved and nobody has activated yet must be approved again.\n\nExample, your own:\n  ssh-keygen -t ed25519-sk -f ~/.ssh/new\n  keylatch principal rotate --key ~/.ssh/new --reason-kind rotation --reason 'a new token'\n\nWhere the old key is lost, two admins and whoever has the new one:\n  keylatch principal rotate sec-1 --by-admins --key new.pub \\\n    --reason-kind key-compromise --reason 'lost' --out rotate.json\n  keylatch sign rotate.json        (the other admin, and with the new key)\n  keylatch submit rotate.json"
+    )]
+    Rotate(rotate::RotateArgs),
+    /// Make the key under which people's identities are hashed (--subject-key). Needs no platform.
+    ///
+    /// 32 random bytes in a file that is its owner's alone. Keep it as you keep secrets: every admin who enrols needs the
+    /// same one, and without it nobody can tell whether two labels are one human. It is never printed.
+    #[command(after_long_help = "Example:\n  keylatch principal subject-key subject.key")]
+    SubjectKey {
+        /// The file to make. It must not be there yet.
+        file: PathBuf,
+    },
     /// Revoke a principal, for good. Takes a quorum of admins.
     Revoke(RevokeArgs),
     /// List everyone who is or was enrolled.
@@ -61,6 +81,12 @@ pub struct EnrollArgs {
     /// Who it is, where one human has several keys; left out, the label.
     #[arg(long)]
     pub person: Option<Name>,
+    /// The party of the AI supply chain that it acts for.
+    #[arg(long, value_parser = words::party())]
+    pub party: Option<Party>,
+    #[command(flatten)]
+    /// Who it is at the identity provider.
+    pub subject: subject::SubjectArgs,
     #[command(flatten)]
     /// Who signs.
     pub signing: SigningArgs,
@@ -103,6 +129,8 @@ pub async fn run(command: PrincipalCommand, session: &mut Session, screen: &mut 
                 person: args.person.unwrap_or_else(|| args.label.clone()),
                 label: args.label,
                 roles: args.role.into_iter().collect(),
+                subject: args.subject.digest()?,
+                party: args.party,
             };
             let outcome = enroll(session, screen, principal, &args.signing.into()).await?;
             screen.show(&outcome)
@@ -115,6 +143,11 @@ pub async fn run(command: PrincipalCommand, session: &mut Session, screen: &mut 
             let outcome = govern(session, screen, action, &args.signing.into()).await?;
             screen.show(&outcome)
         }
+        PrincipalCommand::Rotate(args) => {
+            let outcome = rotate::rotate(session, screen, args).await?;
+            screen.show(&outcome)
+        }
+        PrincipalCommand::SubjectKey { file } => screen.show(&subject::make_key(&file)?),
         PrincipalCommand::Revoke(args) => {
             let principal = lookup::principal(session.state(), &args.who)?.principal.fingerprint();
             let against = session.governance()?.head;
@@ -194,6 +227,11 @@ fn show(session: &Session, who: &str) -> Result<Shown, Error> {
     fields.text("kind", name_of(&principal.kind));
     fields.text("person", principal.person.as_str());
     fields.text("roles", roles(principal));
+    if let Some(party) = principal.party {
+        fields.text("acts for", party.name());
+    }
+    let subject = if principal.subject.is_some() { "bound by a keyed hash" } else { "not bound" };
+    fields.text("identity", subject);
     let standing = match member.revoked {
         None => styled(GREEN, "enrolled"),
         Some(event) => styled(RED, &format!("revoked by event {}", lookup::short(event))),

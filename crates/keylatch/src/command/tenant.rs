@@ -178,6 +178,8 @@ fn founding(args: &ProposeArgs, tenant: TenantId) -> Result<Envelope, Error> {
         kind: PrincipalKind::Person,
         person: admin.label.clone(),
         roles: [admins.clone()].into(),
+        subject: None,
+        party: None,
     };
     let action = Action::TenantCreate(command::TenantCreate {
         name: args.name.clone(),

@@ -167,23 +167,25 @@ fn first_tenant(path: &Path, batch: &[Record]) -> Result<TenantId, Error> {
 }
 
 /// The lines of a file, some at a time.
-struct Lines {
+pub(crate) struct Lines {
     path: PathBuf,
     file: BufReader<File>,
     number: u64,
-    read: u64,
-    total: u64,
+    /// How many bytes were read.
+    pub(crate) read: u64,
+    /// How many there are.
+    pub(crate) total: u64,
 }
 
 impl Lines {
-    fn open(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
         let (total, file) = opened
             .map_err(|error| Error::file(path, error, "name the folder that `keylatch export` made, or its events"))?;
         Ok(Self { path: path.to_owned(), file: BufReader::new(file), number: 0, read: 0, total })
     }
 
-    fn next_batch(&mut self) -> Result<Vec<Record>, Error> {
+    pub(crate) fn next_batch(&mut self) -> Result<Vec<Record>, Error> {
         let mut batch = Vec::with_capacity(AT_ONCE);
         let mut line = Vec::new();
         while batch.len() < AT_ONCE {

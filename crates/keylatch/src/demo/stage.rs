@@ -166,6 +166,16 @@ impl<'a> Stage<'a> {
 
     /// Runs a command that must do what it is asked, and shows what it says to people.
     pub(super) async fn shown(&mut self, context: Option<&str>, arguments: &[&str]) -> Result<(), Error> {
+        self.told(context, arguments, 0).await
+    }
+
+    /// Runs a question whose answer is no, and shows what it says to people.
+    pub(super) async fn shown_to_be_no(&mut self, context: Option<&str>, arguments: &[&str]) -> Result<(), Error> {
+        self.told(context, arguments, 1).await
+    }
+
+    /// Runs a command that must end with this code, and shows what it says to people.
+    async fn told(&mut self, context: Option<&str>, arguments: &[&str], code: i32) -> Result<(), Error> {
         self.typed(context, arguments)?;
         let mut command = self.command(context, arguments);
         // Colours where we have them ourselves.
@@ -174,10 +184,11 @@ impl<'a> Stage<'a> {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let lines: String = said.lines().map(|line| format!("      {line}\n")).collect();
         self.screen.tell(&lines)?;
-        if output.status.success() {
+        if output.status.code() == Some(code) {
             return Ok(());
         }
-        let what = format!("`keylatch {}` failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        let (ended, said) = (output.status, String::from_utf8_lossy(&output.stderr));
+        let what = format!("`keylatch {}` ended otherwise than it must ({ended}): {said}", arguments.join(" "));
         Err(Error::failed(what, "tell the authors"))
     }
 

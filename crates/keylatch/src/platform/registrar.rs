@@ -6,9 +6,9 @@ use journal::command::SignedCommand;
 use journal::{Append, Journal as _, Outgoing, Record};
 use journal_nats::permission::PlatformUser;
 use journal_nats::{NatsJournal, Provisioner, connect};
-use lifecycle::{Input, Judgement, Tenant, decide};
+use lifecycle::{Input, Judgement, Tenant, View, decide};
 use model::{EventHash, Name, Problem, ProblemType, Sequence, ServiceRole, TenantId};
-use service::{Clock, clock};
+use service::{Clock, Node, clock};
 
 use super::Deployment;
 
@@ -72,6 +72,61 @@ pub async fn create(deployment: &Deployment, signed: Arc<SignedCommand>) -> Resu
             Some(record) => already(&mut state, record, &signed),
             None => Err(Error::Journal(journal::Error::Unavailable("the log changed and shows nothing".into()))),
         },
+    }
+}
+
+/// Brings the platform's newest authority statement into the chain of every tenant that has an older one: keys that were
+/// replaced, or the rules epoch of a newer program. Answers with how many chains were brought forward.
+pub async fn bring_authority(deployment: &Deployment, node: &Node<NatsJournal>) -> Result<usize, Error> {
+    let credentials = deployment.operator.credentials_path(PlatformUser::PROVISIONER);
+    let mut connection = None;
+    let mut brought = 0;
+    for tenant in deployment.operator.tenants()? {
+        if !is_behind(deployment, &view(node, tenant)?) {
+            continue;
+        }
+        if connection.is_none() {
+            connection = Some(connect::watched(&deployment.url()?, &credentials, "keylatch registrar").await?);
+        }
+        if let Some(connection) = &connection {
+            bring(deployment, node, &NatsJournal::new(connection), tenant).await?;
+            brought += 1;
+        }
+    }
+    Ok(brought)
+}
+
+fn view(node: &Node<NatsJournal>, tenant: TenantId) -> Result<View, Error> {
+    Ok(node.view(tenant, lifecycle::Footprint::default())?)
+}
+
+fn is_behind(deployment: &Deployment, view: &View) -> bool {
+    let newest = deployment.authority.statement.epoch;
+    view.governance.as_ref().is_some_and(|governance| governance.authority.ring.epoch() < newest)
+}
+
+/// COMMIT POINT: the append. Before it nothing has happened, and the next start tries again; after it the chain is brought
+/// forward, whether we live to see it or not.
+async fn bring(
+    deployment: &Deployment,
+    node: &Node<NatsJournal>,
+    journal: &NatsJournal,
+    tenant: TenantId,
+) -> Result<(), Error> {
+    let key = deployment.service_key(ServiceRole::Registrar)?;
+    loop {
+        node.catch_up(tenant).await?;
+        let view = view(node, tenant)?;
+        if !is_behind(deployment, &view) {
+            return Ok(());
+        }
+        let now = Clock::default().now().max(view.chain.time());
+        let event = decide(&view, &Input::Authority(deployment.authority.clone()), now)
+            .map_err(|rejection| Error::Refused(Box::new(rejection.into())))?;
+        let (record, _) = key.sign_event(&view.chain, clock::event_id(), now, &event);
+        let outgoing = Outgoing { event_type: event.event_type(), record };
+        // Somebody else may have written first: then it is decided again, on what stands now.
+        journal.append(tenant, view.chain.head(), &[outgoing]).await?;
     }
 }
 

@@ -11,8 +11,8 @@ use service::process::{self, start};
 use service::{Clock, Error, Ports, Shutdown, Stopper};
 use tracing::{info, warn};
 
-use super::Deployment;
 use super::parts::Parts;
+use super::{Deployment, registrar};
 
 /// How the platform is to run.
 #[derive(Clone, Debug)]
@@ -63,6 +63,11 @@ impl Platform {
             clock,
         };
         let (ports, following) = start(process, shutdown.clone()).await?;
+        let brought = registrar::bring_authority(&deployment, &ports.node).await;
+        match brought.map_err(|error| Error::Internal(format!("the new authority could not be recorded: {error}")))? {
+            0 => {}
+            tenants => info!(tenants, "the newest authority statement was recorded in their chains"),
+        }
         let mut parts = start_roles(&ports, deployment.dir(), &shutdown).await?;
         parts.spawn("follower of the log", async {
             following.await.map_err(|error| Error::Internal(error.to_string()))

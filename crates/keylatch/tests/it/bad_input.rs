@@ -111,7 +111,7 @@ async fn bad_messages_get_a_problem_and_change_nothing() {
     let stale = Action::KeyDeactivate(command::KeyDeactivate { against: EventHash::ZERO, reason: reason() });
     let stale = signed(id, stale, Some(key), "opa");
     check(&tenant, "keylatch.cmd.key.deactivate", bytes(&stale.envelope), P::StateChanged).await;
-    let approve = command::ActivationApprove { request: EventHash::ZERO, note: None };
+    let approve = command::ActivationApprove::new(EventHash::ZERO);
     let approve = signed(id, Action::ActivationApprove(approve), Some(key), "sam");
     check(&tenant, "keylatch.cmd.activation.approve", bytes(&approve.envelope), P::KeyNotPreActive).await;
     check(&tenant, "keylatch.hist.get", b"{}".to_vec(), P::Malformed).await;

@@ -134,13 +134,13 @@ fn script(folder: &Path, text: &str) -> PathBuf {
 }
 
 /// An agent of its own, ended with the test.
-struct Agent {
+pub(crate) struct Agent {
     socket: PathBuf,
     child: Option<Child>,
 }
 
 impl Agent {
-    fn start(folder: &Path) -> Self {
+    pub(crate) fn start(folder: &Path) -> Self {
         let socket = folder.join("agent");
         let mut command = Command::new("ssh-agent");
         let child =
@@ -152,7 +152,7 @@ impl Agent {
     }
 
     /// Adds a key, whose passphrase a script tells.
-    fn add(&self, key: &Path, passphrase: &str, folder: &Path) {
+    pub(crate) fn add(&self, key: &Path, passphrase: &str, folder: &Path) {
         let tells = script(folder, &format!("echo '{passphrase}'"));
         let mut command = Command::new("ssh-add");
         command.arg("-q").arg(key).env("SSH_AUTH_SOCK", &self.socket).stdin(Stdio::null());
@@ -161,7 +161,7 @@ impl Agent {
     }
 
     /// An ssh-keygen that asks this agent, and nobody else.
-    fn wrapper(&self, folder: &Path) -> PathBuf {
+    pub(crate) fn wrapper(&self, folder: &Path) -> PathBuf {
         let socket = self.socket.display();
         script(folder, &format!("SSH_ASKPASS_REQUIRE=never SSH_AUTH_SOCK='{socket}' exec setsid -w ssh-keygen \"$@\""))
     }

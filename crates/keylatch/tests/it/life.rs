@@ -17,7 +17,7 @@ async fn a_key_is_born_latched_signed_for_activated_used_suspended_and_destroyed
     assert_eq!(tenant.wrap(key).await, Err(urn(ProblemType::KeyNotActive)));
 
     let request = tenant.request(key).await;
-    let approve = || Action::ActivationApprove(command::ActivationApprove { request, note: None });
+    let approve = || Action::ActivationApprove(command::ActivationApprove::new(request));
     tenant.refused(approve(), Some(key), "rae", ProblemType::RoleMissing).await;
     tenant.approve(key, request, "sam").await;
     assert_eq!(tenant.wrap(key).await, Err(urn(ProblemType::KeyNotActive)));

@@ -10,12 +10,17 @@
 )]
 #![allow(unreachable_pub, reason = "one binary of modules")]
 
+mod applying;
 mod bad_input;
 mod contexts;
 mod exports;
 mod files;
+mod governed;
+mod governing;
 mod identities;
+mod inboxes;
 mod life;
+mod many;
 mod memory;
 mod policies;
 mod processes;
@@ -23,10 +28,12 @@ mod program;
 mod quorums;
 mod requests;
 mod sending;
+mod simulating;
 mod strangers;
 mod subscriber;
 mod up;
 mod watching;
+mod webhook;
 mod world;
 
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! A platform in memory: the rules and records of a scenario, a key store, history and live events, and faults on demand.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,12 +17,13 @@ use keystore::memory::MemoryStore;
 use keystore::seal::{self, Purpose};
 use keystore::{KeyStore as _, Output, Permit, Proof, Use};
 use lifecycle::decide::{Applied, usage};
+use lifecycle::manifest::List;
 use lifecycle::scenario::Scenario;
-use lifecycle::{Input, Rejection};
+use lifecycle::{Duty, Footprint, Input, Rejection};
 use model::history::{HistoryAnswer, HistoryEvent, HistoryRequest};
 use model::statement::Generated;
 use model::text::Base64;
-use model::{Action, Digest, Envelope, KeyId, Problem, ProblemType, Sequence, ServiceRole, Span, dsse};
+use model::{Action, Digest, Envelope, EventHash, KeyId, Problem, ProblemType, Sequence, ServiceRole, Span, dsse};
 use rand_core::OsRng;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -38,6 +40,7 @@ pub(crate) struct Inside {
     /// How often each command reached a service.
     pub(crate) asked: usize,
     store: MemoryStore,
+    documents: HashMap<Digest, BTreeMap<u16, String>>,
     listeners: Vec<UnboundedSender<News>>,
     told: usize,
 }
@@ -69,7 +72,8 @@ impl Platform {
         let clock = Clock::set_at(scenario.now);
         let store = MemoryStore::new("software".parse().unwrap(), Box::new(OsRng)).unwrap();
         let (listeners, faults, told) = (Vec::new(), Faults::default(), scenario.records.len());
-        let inside = Mutex::new(Inside { scenario, faults, asked: 0, store, listeners, told });
+        let documents = HashMap::new();
+        let inside = Mutex::new(Inside { scenario, faults, asked: 0, store, documents, listeners, told });
         Arc::new(Self { inside, clock })
     }
 
@@ -164,6 +168,7 @@ impl Inside {
         }
         let (role, input) = match &signed.command.action {
             Action::KeyGenerate(_) => (ServiceRole::Issuer, self.generate(signed)?),
+            Action::KeyRevalidate(_) => (ServiceRole::Issuer, Input::Command(signed.clone())),
             Action::KeyActivate(_)
             | Action::KeySuspend(_)
             | Action::KeyResume(_)
@@ -173,6 +178,9 @@ impl Inside {
             _ => (ServiceRole::Approver, Input::Command(signed.clone())),
         };
         self.scenario.submit(role, input)?;
+        if let Action::DocumentStore(store) = &signed.command.action {
+            self.documents.entry(store.document).or_default().insert(store.part, store.text.clone());
+        }
         let head = self.scenario.tenant.chain.head();
         let hash = if self.faults.lies { model::EventHash::new([7; 32]) } else { head.hash };
         Ok(json!({ "ok": true, "sequence": head.sequence.0, "hash": hash }))
@@ -251,6 +259,7 @@ impl Inside {
     /// Everything that is due happens, the store follows, and listeners hear of it.
     pub(crate) fn settle(&mut self) {
         self.scenario.perform("due");
+        self.settle_many();
         let behind: Vec<KeyId> =
             self.scenario.tenant.keys.values().filter(|key| !key.is_applied()).map(|key| key.id).collect();
         for key_id in behind.into_iter().filter(|_| !self.faults.custodian_sleeps) {
@@ -270,6 +279,38 @@ impl Inside {
             }
         }
         self.told = self.scenario.records.len();
+    }
+
+    /// What is due of requests for many keys.
+    fn settle_many(&mut self) {
+        loop {
+            let (now, tenant) = (self.scenario.now, &self.scenario.tenant);
+            let open = tenant.requests.values().filter(|request| request.key_id.is_none() && request.closed.is_none());
+            let dues = open.flat_map(|request| lifecycle::due(&tenant.view(Footprint::of_request(request.hash))));
+            let dues: Vec<Duty> =
+                dues.filter(|due| due.at <= now && due.duty.request().is_some()).map(|due| due.duty).collect();
+            let before = self.scenario.records.len();
+            for duty in dues {
+                match duty {
+                    Duty::ActivateMembers(request) => self.activate_members(request),
+                    duty => drop(self.scenario.submit(duty.role(), Input::Due(duty))),
+                }
+            }
+            if self.scenario.records.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn activate_members(&mut self, request: EventHash) {
+        let manifest = self.scenario.tenant.requests[&request].manifest.unwrap();
+        let text: String = self.documents[&manifest.document].values().map(String::as_str).collect();
+        for (key_id, membership) in List::parse(&text).unwrap().memberships() {
+            if self.scenario.tenant.keys[&key_id].is_waiting() {
+                let member = Input::Member { key_id, request, membership };
+                let _ = self.scenario.submit(ServiceRole::Activator, member);
+            }
+        }
     }
 
     /// Tells listeners something.

@@ -38,7 +38,7 @@ fn faults_are_named_with_their_line() {
     let policy = good();
     finds(&policy.replace("admin_quorum = 2", "admin_quorum = 1"), "admin_quorum", "let at least 2 admins govern");
     let nobody = policy.replacen("role = \"security\"\nquorum = 1", "role = \"security\"\nquorum = 0", 1);
-    finds(&nobody, "[[rule.stage]]", "rule.every-key.stage: a quorum of nobody for `security`");
+    finds(&nobody, "[[rule.stage]]", "rule.every-key.stage.1: a quorum of nobody for `security`");
     let short = policy.replace("pre_active_for = \"1h\"", "pre_active_for = \"0s\"");
     finds(&short, "pre_active_for", "keys.pre_active_for: no time at all");
     let twice = policy.replace("name = \"ed25519\"", "name = \"aes-256-gcm\"");
@@ -64,4 +64,37 @@ fn programs_get_the_findings_as_json() {
     let missing = keylatch(folder.path(), &["policy", "check", "nothing.toml"]);
     assert_eq!(missing.status.code(), Some(2));
     assert!(stderr(&missing).contains("nothing.toml"));
+}
+
+#[test]
+fn what_needs_no_platform_needs_no_context() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let run = |arguments: &[&str]| keylatch(folder.path(), arguments);
+    fs::write(at("policy.toml"), good()).unwrap();
+    let checked = run(&["policy", "check", &at("policy.toml")]);
+    assert!(checked.status.success());
+    assert!(stdout(&checked).contains("not checked: whether people hold the roles"), "{}", stdout(&checked));
+    assert!(stdout(&checked).contains("there is no context"), "{}", stdout(&checked));
+    let checked = run(&["--json", "policy", "check", "--offline", &at("policy.toml")]);
+    assert!(json(&checked)["not_checked"].as_str().unwrap().contains("--offline"));
+    let elsewhere = run(&["--context", "nowhere", "policy", "check", &at("policy.toml")]);
+    assert!(stdout(&elsewhere).contains("there is no context `nowhere`"), "{}", stdout(&elsewhere));
+
+    for (name, shows) in [("fips-140-3", "module-certificate"), ("ear-740-17", "screening-clear")] {
+        assert!(stdout(&run(&["pack", "show", name])).contains(shows));
+        let checked = run(&["--json", "pack", "check", name]);
+        assert_eq!((checked.status.code(), &json(&checked)["ok"]), (Some(0), &true.into()));
+    }
+    assert_eq!(json(&run(&["--json", "pack", "show", "fips-140-3"]))["pack"]["version"], 1);
+    fs::write(at("ours.toml"), "schema = 1\nname = 7\n").unwrap();
+    let broken = run(&["pack", "check", &at("ours.toml")]);
+    assert_eq!(broken.status.code(), Some(1));
+    assert!(stdout(&broken).contains("ours.toml:2: "), "{}", stdout(&broken));
+
+    let made = run(&["principal", "subject-key", &at("subject.key")]);
+    assert!(made.status.success(), "{}", stderr(&made));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(at("subject.key")).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(run(&["pack", "declare", "fips-140-3", "--review-by", "+1d"]).status.code(), Some(2));
 }

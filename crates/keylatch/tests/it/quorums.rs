@@ -24,13 +24,9 @@ pub(crate) fn key_file(folder: &Path, who: &str) -> std::path::PathBuf {
 }
 
 fn newcomer(label: &str) -> Principal {
-    Principal {
-        key: PublicKey::ed25519(key_of(label).verifying_key().as_bytes()),
-        label: label.parse().unwrap(),
-        kind: PrincipalKind::Person,
-        person: label.parse().unwrap(),
-        roles: ["security".parse().unwrap()].into(),
-    }
+    let key = PublicKey::ed25519(key_of(label).verifying_key().as_bytes());
+    let name: model::Name = label.parse().unwrap();
+    Principal::new(key, name.clone(), PrincipalKind::Person, name, ["security".parse().unwrap()].into())
 }
 
 #[tokio::test]

@@ -4,19 +4,18 @@ use keylatch::command::approve::{Word, say};
 use keylatch::command::key::generate::generate;
 use keylatch::command::key::operate::{Operation, operate};
 use keylatch::command::key::{list, prove, show};
-use keylatch::command::request::{self, RequestArgs, request};
+use keylatch::command::request::{self, ManyArgs, RequestArgs, SaidArgs, StandingArgs, request};
 use keylatch::command::{ReasonArgs, requests};
 use keylatch::error::Exit;
 use keylatch::{Error, Outcome, Screen, Session, Show, Signing};
 use lifecycle::state::Outcome as End;
-use model::key::{Reason, ReasonKind};
+use model::key::{Reason, ReasonKind, Template};
 use model::{Algorithm, KeySpec, KeyState, ProblemType};
 
 use crate::memory::Platform;
 
 pub(crate) fn spec(label: &str, algorithm: Algorithm) -> KeySpec {
-    KeySpec {
-        label: label.parse().unwrap(),
+    let of = Template {
         algorithm,
         workload: "model-storage".parse().unwrap(),
         responsibility: model::key::Responsibility::Application,
@@ -24,8 +23,8 @@ pub(crate) fn spec(label: &str, algorithm: Algorithm) -> KeySpec {
         classification: "secret".parse().unwrap(),
         environment: "production".parse().unwrap(),
         backend: "software".parse().unwrap(),
-        asset: None,
-    }
+    };
+    KeySpec { asset: Some("the weights".parse().unwrap()), ..KeySpec::new(label.parse().unwrap(), of) }
 }
 
 pub(crate) fn reason(text: &str) -> ReasonArgs {
@@ -34,13 +33,16 @@ pub(crate) fn reason(text: &str) -> ReasonArgs {
 
 pub(crate) fn asked(key: &str) -> RequestArgs {
     RequestArgs {
-        key: key.to_owned(),
+        key: Some(key.to_owned()),
         reason: reason("the release goes live"),
-        change_ref: Some("CHG-7".parse().unwrap()),
-        legal_basis: vec!["GDPR art. 32(1)(a)".parse().unwrap()],
-        systems: vec!["inference endpoint".parse().unwrap()],
-        not_before: None,
-        until: None,
+        said: SaidArgs {
+            change_ref: Some("CHG-7".parse().unwrap()),
+            legal_basis: vec!["GDPR art. 32(1)(a)".parse().unwrap()],
+            systems: vec!["inference endpoint".parse().unwrap()],
+            ..SaidArgs::default()
+        },
+        many: ManyArgs::default(),
+        standing: StandingArgs::default(),
         wait: false,
     }
 }

@@ -22,7 +22,7 @@ use tokio::process::{Child, ChildStdout, Command};
 use crate::world::{World, reason};
 
 /// Where its packages are. Without them the test fails, and says what to do.
-fn packages() -> PathBuf {
+pub(crate) fn packages() -> PathBuf {
     let named = std::env::var_os("KEYLATCH_TEST_PYTHONPATH").map(PathBuf::from);
     named.expect("the subscriber needs nats-py and PyNaCl: run `cargo xtask test`, or set KEYLATCH_TEST_PYTHONPATH")
 }

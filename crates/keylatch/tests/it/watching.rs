@@ -20,6 +20,7 @@ fn forge(platform: &Platform) {
         let event = Event::KeyExpired(model::event::KeyExpired {
             key_id: key.id,
             pre_active_until: key.pre_active_until,
+            revalidate_by: None,
             cause: key.generated,
         });
         assert!(matches!(scenario.forge(ServiceRole::Expirer, &event), Judgement::Void(_)));

@@ -15,7 +15,7 @@ use keystore::seal::{self, Purpose, SecretKey};
 use lifecycle::{Judgement, Tenant};
 use model::command::{self, Action};
 use model::history::{HistoryAnswer, HistoryRequest};
-use model::key::{Reason, ReasonKind, TenantClass};
+use model::key::{Reason, ReasonKind, Template, TenantClass};
 use model::people::PrincipalKind;
 use model::text::Base64;
 use model::*;
@@ -89,13 +89,10 @@ pub fn key_of(name: &str) -> SigningKey {
 }
 
 pub fn principal(who: &str, roles: &str) -> Principal {
-    Principal {
-        key: KeyInHand::new(key_of(who)).public_key().clone(),
-        label: who.parse().unwrap(),
-        kind: if who == "app" { PrincipalKind::Workload } else { PrincipalKind::Person },
-        person: who.parse().unwrap(),
-        roles: roles.split(',').map(|role| role.parse().unwrap()).collect(),
-    }
+    let kind = if who == "app" { PrincipalKind::Workload } else { PrincipalKind::Person };
+    let roles = roles.split(',').map(|role| role.parse().unwrap()).collect();
+    let name: Name = who.parse().unwrap();
+    Principal::new(KeyInHand::new(key_of(who)).public_key().clone(), name.clone(), kind, name, roles)
 }
 
 pub fn signed(tenant: TenantId, action: Action, key_id: Option<KeyId>, who: &str) -> Arc<SignedCommand> {
@@ -230,20 +227,14 @@ impl Member {
 
     pub async fn request(&mut self, key: KeyId) -> EventHash {
         let action = command::ActivationRequest {
-            identity: self.key(key).identity.clone(),
-            manifest: None,
-            reason: reason(),
-            change_ref: None,
-            legal_basis: vec![],
             affected_systems: vec!["a test".parse().unwrap()],
-            not_before: None,
-            deactivate_at: None,
+            ..command::ActivationRequest::of_key(self.key(key).identity.clone(), reason())
         };
         self.done(Action::ActivationRequest(action), Some(key), "rae").await
     }
 
     pub async fn approve(&mut self, key: KeyId, request: EventHash, who: &str) {
-        let action = command::ActivationApprove { request, note: None };
+        let action = command::ActivationApprove::new(request);
         self.done(Action::ActivationApprove(action), Some(key), who).await;
     }
 
@@ -272,17 +263,18 @@ impl Member {
 }
 
 pub fn spec(algorithm: Algorithm) -> KeySpec {
-    KeySpec {
-        label: "test-key".parse().unwrap(),
-        algorithm,
-        workload: "model-storage".parse().unwrap(),
-        responsibility: model::key::Responsibility::Application,
-        jurisdiction: "EU".parse().unwrap(),
-        classification: "secret".parse().unwrap(),
-        environment: "test".parse().unwrap(),
-        backend: "software".parse().unwrap(),
-        asset: None,
-    }
+    KeySpec::new(
+        "test-key".parse().unwrap(),
+        Template {
+            algorithm,
+            workload: "model-storage".parse().unwrap(),
+            responsibility: model::key::Responsibility::Application,
+            jurisdiction: "EU".parse().unwrap(),
+            classification: "secret".parse().unwrap(),
+            environment: "test".parse().unwrap(),
+            backend: "software".parse().unwrap(),
+        },
+    )
 }
 
 pub fn urn(problem: ProblemType) -> String {

@@ -1,37 +1,29 @@
 //! From request to activation: what the control is about.
 //!
-//! INVARIANT (no unapproved activation): [`activate`] is the only place that makes `key.activated`, and it assesses the
-//! quorum anew, under the policy and the standing of people at that moment.
+//! INVARIANT (no unapproved activation): [`activated`] is the only place that makes `key.activated`, and it takes a
+//! [`Clearance`], which [`clear`] alone gives.
+
+use std::collections::BTreeSet;
 
 use journal::command::SignedCommand;
-use model::command::{ActivationCancel, ActivationReject, ActivationRequest, KeyActivate};
+use journal::sshsig::Signed;
+use model::command::{
+    ActivationApprove, ActivationCancel, ActivationReject, ActivationRequest, ActivationReview, KeyActivate,
+};
 use model::event::{
     ActivationApproved, ActivationAuthorized, ActivationCancelled, ActivationLapsed, ActivationMode,
-    ActivationRejected, ActivationRequested, KeyActivated,
+    ActivationRejected, ActivationRequested, ActivationReviewed, Assurance, KeyActivated, Membership,
 };
-use model::policy::{Permission, Rule};
-use model::{Event, EventHash, Fingerprint, KeyState, Name, ProblemType, Role, Timestamp, command};
+use model::policy::{MANIFEST_MAX, Permission, Rule};
+use model::{Event, EventHash, Fingerprint, Name, ProblemType, Role, Timestamp, command};
 
 use super::{not_yet, nothing_due, unchanged};
-use crate::quorum::{self, Assessment};
-use crate::state::{Governance, InForce, Key, Mark, Request, View};
-use crate::{Rejection, standing, transition};
+use crate::clearance::{self, Clearance, Way, clear, ends, not_held, quorum_met, waiting};
+use crate::quorum::{self, Vote};
+use crate::state::{Approval, Governance, InForce, Key, Mark, Request, View};
+use crate::{Rejection, standing};
 
-/// A key that waits for its activation.
-fn pre_active(view: &View) -> Result<&Key, Rejection> {
-    let key = view.key()?;
-    if key.state == KeyState::PreActive && key.expired.is_none() {
-        return Ok(key);
-    }
-    let state = if key.expired.is_some() { "expired" } else { key.state.name() };
-    Rejection::new(ProblemType::KeyNotPreActive, format!("the key is {state}")).with("state", state).err()
-}
-
-/// The policy and its rule for the key.
-fn rule<'a>(governance: &'a Governance, key: &Key) -> Result<(&'a InForce, &'a Rule), Rejection> {
-    let policy = governance.policy()?;
-    Ok((policy, policy.rule_for(&key.spec)?))
-}
+// === Asking ===
 
 pub(super) fn request(
     view: &View,
@@ -39,33 +31,31 @@ pub(super) fn request(
     params: &ActivationRequest,
     now: Timestamp,
 ) -> Result<Event, Rejection> {
-    let (governance, key) = (view.governance()?, pre_active(view)?);
+    let governance = view.governance()?;
+    let key = signed.command.key_id.map(|_| free(view)).transpose()?;
     standing::times(signed, now, command::LIFETIME_MAX)?;
-    if params.manifest.is_some() {
-        return Rejection::new(ProblemType::NotSupported, "requests over a manifest are not taken yet").err();
-    }
-    if let Some(open) = key.open_request {
-        let detail = format!("request {} is open", open.short());
-        return Rejection::new(ProblemType::RequestOpen, detail).with("request", open.to_string()).err();
-    }
-    let (policy, rule) = rule(governance, key)?;
+    let policy = governance.policy()?;
     let (requested_by, principal) = standing::sole(governance, signed)?;
+    let asked = Request { break_glass: params.break_glass, ..asked(params, signed, requested_by, now) };
+    let rule = policy.rule_of(&asked, key)?;
     standing::person(principal)?;
     standing::role(principal, &rule.requesters)?;
-    if params.identity != key.identity {
-        let detail = format!("the request describes {}, the key is {}", params.identity, key.identity);
-        return Rejection::new(ProblemType::IdentityMismatch, detail).err();
+    let not_before = asked.not_before;
+    match key {
+        Some(key) => one(policy, rule, key, params, not_before)?,
+        None => many(view, policy, rule, &asked, params, now)?,
     }
-    let not_before = params.not_before.map_or(now, |time| time.max(now));
-    if not_before >= key.pre_active_until {
-        let detail = format!("the key expires at {}, before it could be activated", key.pre_active_until);
-        return Rejection::new(ProblemType::TimesInvalid, detail).err();
-    }
-    deactivate_at(policy, key, params.deactivate_at, not_before)?;
+    clearance::says(&rule.requires, &asked)?;
     Ok(Event::ActivationRequested(ActivationRequested {
-        key_id: key.id,
+        key_id: key.map(|key| key.id),
         requested_by,
-        identity: key.identity.clone(),
+        identity: params.identity.clone(),
+        attestation: params.attestation,
+        template: params.template.clone(),
+        manifest: params.manifest,
+        standing: params.standing,
+        break_glass: params.break_glass,
+        consumers: params.consumers.clone(),
         reason: params.reason.clone(),
         change_ref: params.change_ref.clone(),
         legal_basis: params.legal_basis.clone(),
@@ -79,97 +69,217 @@ pub(super) fn request(
     }))
 }
 
-/// When a key that is activated at `from` ends: when it was asked to, at the latest when its crypto period is over.
-fn deactivate_at(
+/// A key that waits for its activation, and has no open request.
+fn free(view: &View) -> Result<&Key, Rejection> {
+    let key = waiting(view)?;
+    clearance::free(key).map(|()| key)
+}
+
+/// The request that a command would make.
+fn asked(params: &ActivationRequest, signed: &SignedCommand, requested_by: Fingerprint, now: Timestamp) -> Request {
+    let not_before = params.not_before.map_or(now, |time| time.max(now));
+    Request::asked(EventHash::ZERO, signed.command.key_id, params, requested_by, not_before, now)
+}
+
+/// A request for one key: it describes that key, and the times fit.
+fn one(
     policy: &InForce,
-    key: &Key,
-    wanted: Option<Timestamp>,
-    from: Timestamp,
-) -> Result<Timestamp, Rejection> {
-    let Some(algorithm) = policy.policy.algorithm(key.spec.algorithm) else {
-        let detail = format!("`{}` is not listed any more", key.spec.algorithm);
-        return Rejection::new(ProblemType::AlgorithmNotAllowed, detail).err();
-    };
-    let latest = from + algorithm.crypto_period;
-    match wanted {
-        None => Ok(latest),
-        Some(end) if end <= from => {
-            let detail = format!("it is to end at {end}, and would begin at {from}");
-            Rejection::new(ProblemType::TimesInvalid, detail).err()
-        }
-        Some(end) if end > latest => {
-            let detail = format!("`{}` keys may be active for {}", key.spec.algorithm, algorithm.crypto_period);
-            Rejection::new(ProblemType::PeriodTooLong, detail).with("latest", latest.to_string()).err()
-        }
-        Some(end) => Ok(end),
-    }
-}
-
-/// What the approvals of a request come to now, under the policy and with the standing of people now.
-fn assess(governance: &Governance, rule: &Rule, request: &Request, now: Timestamp) -> Assessment {
-    quorum::assess(rule, &quorum::votes(governance, rule, request, now))
-}
-
-/// The assessment, or what is missing.
-fn quorum_met(
-    governance: &Governance,
     rule: &Rule,
-    request: &Request,
-    now: Timestamp,
-) -> Result<Vec<EventHash>, Rejection> {
-    let assessment = assess(governance, rule, request, now);
-    if assessment.is_met() {
-        return Ok(assessment.counted);
+    key: &Key,
+    params: &ActivationRequest,
+    not_before: Timestamp,
+) -> Result<(), Rejection> {
+    if params.template.is_some() || params.manifest.is_some() || params.standing.is_some() {
+        return malformed("a request that names a key is for that key alone");
     }
-    let missing: Vec<String> =
-        assessment.missing.iter().map(|missing| format!("{} of `{}`", missing.count, missing.role)).collect();
-    let detail = format!("still to approve: {}", missing.join(", "));
-    Rejection::new(ProblemType::QuorumNotMet, detail).with("missing", missing).err()
+    if params.identity.as_ref() != Some(&key.identity) {
+        let described = params.identity.as_ref().map_or("none".to_owned(), ToString::to_string);
+        let detail = format!("the request describes {described}, the key is {}", key.identity);
+        return Rejection::new(ProblemType::IdentityMismatch, detail).err();
+    }
+    if let Some(attestation) = params.attestation.filter(|attestation| *attestation != key.attestation) {
+        let detail = format!("the request names {attestation}, the key came with {}", key.attestation);
+        return Rejection::new(ProblemType::IdentityMismatch, detail).err();
+    }
+    if not_before >= key.pre_active_until {
+        let detail = format!("the key expires at {}, before it could be activated", key.pre_active_until);
+        return Rejection::new(ProblemType::TimesInvalid, detail).err();
+    }
+    clearance::attributes(&policy.policy, &key.spec)?;
+    let (algorithm, operations) = (key.spec.algorithm, key.spec.operations());
+    ends(&policy.policy, rule, algorithm, &operations, params.deactivate_at, not_before).map(|_| ())
 }
 
-pub(super) fn approve(view: &View, signed: &SignedCommand, now: Timestamp) -> Result<Event, Rejection> {
-    let (governance, key, request) = (view.governance()?, pre_active(view)?, open_of_this_key(view)?);
+/// A request for many keys: a list that is in the log, or a number of keys that are still to come.
+fn many(
+    view: &View,
+    policy: &InForce,
+    rule: &Rule,
+    asked: &Request,
+    params: &ActivationRequest,
+    now: Timestamp,
+) -> Result<(), Rejection> {
+    if params.identity.is_some() || params.attestation.is_some() || params.break_glass {
+        return malformed("a request for many keys has a template, and neither identity, attestation nor emergency");
+    }
+    // Nobody is to sign for what could never be activated: at the longest, as long as a key of that algorithm may be active.
+    if let Some(template) = &params.template {
+        let (algorithm, wanted) = (template.algorithm, clearance::wanted_end(asked, asked.not_before));
+        ends(&policy.policy, rule, algorithm, &BTreeSet::new(), wanted, asked.not_before)?;
+    }
+    let at_most = |most: u32| {
+        let detail = format!("rule `{}` takes requests for at most {most} keys", rule.name);
+        Rejection::new(ProblemType::RequestIncomplete, detail).with("most", most).err()
+    };
+    match (&params.template, params.manifest, params.standing) {
+        (Some(_), Some(manifest), None) => {
+            let most = rule.manifest_max.unwrap_or(1).min(MANIFEST_MAX);
+            if manifest.count == 0 || manifest.count > most {
+                return at_most(most);
+            }
+            match view.document.as_ref().filter(|document| document.is_complete()) {
+                Some(document) if document.digest == manifest.document => Ok(()),
+                _ => Rejection::new(ProblemType::RequestIncomplete, "its list is not in the log, or not whole").err(),
+            }
+        }
+        (Some(_), None, Some(standing)) => {
+            let Some(rules) = &rule.standing else {
+                let detail = format!("rule `{}` has no standing authorisations", rule.name);
+                return Rejection::new(ProblemType::RequestIncomplete, detail).err();
+            };
+            if standing.count == 0 || standing.count > rules.count_max {
+                return at_most(rules.count_max);
+            }
+            if standing.until <= asked.not_before || standing.until > now + rules.window_max {
+                let latest = now + rules.window_max;
+                let detail = format!("it is to last until {}; at most until {latest}", standing.until);
+                return Rejection::new(ProblemType::TimesInvalid, detail).with("latest", latest.to_string()).err();
+            }
+            Ok(())
+        }
+        _ => malformed("it names neither a key, nor a template with a manifest or a standing authorisation"),
+    }
+}
+
+fn malformed<T>(detail: &str) -> Result<T, Rejection> {
+    Rejection::new(ProblemType::Malformed, detail).err()
+}
+
+// === Approving ===
+
+pub(super) fn approve(
+    view: &View,
+    signed: &SignedCommand,
+    params: &ActivationApprove,
+    now: Timestamp,
+) -> Result<Event, Rejection> {
+    let (governance, request) = (view.governance()?, open_as_named(view, signed)?);
     standing::times(signed, now, command::LIFETIME_MAX)?;
-    let (_, rule) = rule(governance, key)?;
-    let (approved_by, person) = approver(governance, signed, rule)?;
-    if is_requester(governance, request, person) {
-        let detail = format!("`{person}` asked for this activation");
-        return Rejection::new(ProblemType::SelfApproval, detail).err();
-    }
-    if request.authorized.is_some() && assess(governance, rule, request, now).is_met() {
-        return nothing_due("the request is authorised already").err();
-    }
-    if quorum::votes(governance, rule, request, now).iter().any(|vote| vote.person == *person) {
-        return Rejection::new(ProblemType::AlreadyVoted, format!("`{person}` has approved already")).err();
-    }
+    let rule = governance.policy()?.rule_of(request, view.key.as_ref())?;
+    let (approved_by, principal) = standing::sole(governance, signed)?;
+    standing::person(principal)?;
+    let expires_at = now + rule.approval_valid_for;
+    let assurance = signed.signers.first().and_then(assurance).filter(|_| governance.authority.rules >= 2);
+    let on_behalf_of = params.on_behalf_of;
+    let approval = Approval { hash: EventHash::ZERO, by: approved_by, at: now, expires_at, on_behalf_of, assurance };
+    may_approve(view, &approval, now)?;
     Ok(Event::ActivationApproved(ActivationApproved {
-        key_id: key.id,
+        key_id: request.key_id,
         request: request.hash,
         approved_by,
-        expires_at: now + rule.approval_valid_for,
+        on_behalf_of,
+        assurance,
+        expires_at,
         command: signed.envelope.clone(),
     }))
 }
 
-/// The request that the command names, open, and of the key that it names.
-fn open_of_this_key(view: &View) -> Result<&Request, Rejection> {
-    let (key, request) = (view.key()?, view.open_request()?);
-    if request.key_id == key.id {
+/// Whether an approval would be taken now, and which vote it is. The one place that says so: for the decision, and for whoever
+/// wants to know beforehand.
+pub(crate) fn may_approve(view: &View, approval: &Approval, now: Timestamp) -> Result<Vote, Rejection> {
+    let (governance, request) = (view.governance()?, view.open_request()?);
+    let rule = governance.policy()?.rule_of(request, view.key.as_ref())?;
+    let vote = vote(governance, rule, approval, now)?;
+    not_the_askers(governance, request, &vote, approval, now)?;
+    not_held(governance, request)?;
+    let votes = quorum::votes(governance, rule, request, now);
+    if request.authorized.is_some() && quorum::assess(rule, &votes).is_met() {
+        return nothing_due("the request is authorised already").err();
+    }
+    is_new(rule, &votes, &vote)?;
+    Ok(vote)
+}
+
+/// What a hardware key said of whoever signed with it.
+fn assurance(signed: &Signed) -> Option<Assurance> {
+    let flags = signed.token.as_ref()?;
+    Some(if flags.user_verified { Assurance::Verified } else { Assurance::Touched })
+}
+
+/// The request that the command names: open, of the key that the command names (or of none), and that key waiting.
+fn open_as_named<'a>(view: &'a View, signed: &SignedCommand) -> Result<&'a Request, Rejection> {
+    if signed.command.key_id.is_some() {
+        waiting(view)?;
+    }
+    let request = view.open_request()?;
+    if request.key_id == signed.command.key_id {
         return Ok(request);
     }
     Rejection::new(ProblemType::UnknownRequest, "the request is for another key").err()
 }
 
-/// The one who signed: a person who holds a role of one of the rule's stages.
-fn approver<'a>(
-    governance: &'a Governance,
-    signed: &SignedCommand,
-    rule: &Rule,
-) -> Result<(Fingerprint, &'a Name), Rejection> {
-    let (fingerprint, principal) = standing::sole(governance, signed)?;
-    standing::person(principal)?;
-    standing::role(principal, &rule.stages.iter().map(|stage| stage.role.clone()).collect())?;
-    Ok((fingerprint, &principal.person))
+/// The vote that an approval would be, where it could take a place in some stage.
+fn vote(governance: &Governance, rule: &Rule, approval: &Approval, now: Timestamp) -> Result<Vote, Rejection> {
+    let signer = governance.member(approval.by)?;
+    let Some(vote) = quorum::vote(governance, approval, now) else {
+        let detail = format!("`{}` has no delegation from whom it names that holds now", signer.label);
+        return Rejection::new(ProblemType::DelegationInvalid, detail).err();
+    };
+    if rule.stages.iter().any(|stage| vote.fits(stage)) {
+        return Ok(vote);
+    }
+    if rule.stages.iter().any(|stage| stage.roles().any(|role| vote.roles.contains(role)) && !vote.assures(stage)) {
+        let detail = format!("`{}` signed with a key that shows neither touch nor verification", signer.label);
+        return Rejection::new(ProblemType::AssuranceMissing, detail).err();
+    }
+    let wanted: Vec<String> = rule.stages.iter().flat_map(|stage| stage.roles()).map(Role::to_string).collect();
+    let detail = format!("`{}` holds none of: {}, or acts for another party", signer.label, wanted.join(", "));
+    Rejection::new(ProblemType::RoleMissing, detail).with("roles", wanted).err()
+}
+
+/// INVARIANT (no self-approval): by whichever key, in whichever role, through whomever.
+fn not_the_askers(
+    governance: &Governance,
+    request: &Request,
+    vote: &Vote,
+    approval: &Approval,
+    now: Timestamp,
+) -> Result<(), Rejection> {
+    match quorum::is_the_askers(governance, request, vote, approval, now) {
+        false => Ok(()),
+        true => {
+            let detail = format!("`{}` asked for this activation, or votes for who did", vote.given_by);
+            Rejection::new(ProblemType::SelfApproval, detail).err()
+        }
+    }
+}
+
+/// Whether the vote adds to those that are there.
+fn is_new(rule: &Rule, votes: &[Vote], vote: &Vote) -> Result<(), Rejection> {
+    let mut others = votes.iter().filter(|other| other.involves(&vote.person) || other.involves(&vote.given_by));
+    let counted = quorum::assess(rule, votes).counted;
+    if others.any(|other| !rule.in_order || counted.contains(&other.approval)) {
+        let detail = match vote.person == vote.given_by {
+            true => format!("`{}` has approved already", vote.person),
+            false => format!("`{}` or `{}` has approved already", vote.person, vote.given_by),
+        };
+        return Rejection::new(ProblemType::AlreadyVoted, detail).err();
+    }
+    if rule.in_order && !quorum::would_count(rule, votes, vote) {
+        let detail = format!("first: {}", quorum::assess(rule, votes).missing_text());
+        return Rejection::new(ProblemType::NotYourTurn, detail).err();
+    }
+    Ok(())
 }
 
 /// Whether this is who asked, by whichever of their keys.
@@ -183,12 +293,15 @@ pub(super) fn reject(
     params: &ActivationReject,
     now: Timestamp,
 ) -> Result<Event, Rejection> {
-    let (governance, key, request) = (view.governance()?, pre_active(view)?, open_of_this_key(view)?);
+    let (governance, request) = (view.governance()?, open_as_named(view, signed)?);
     standing::times(signed, now, command::LIFETIME_MAX)?;
-    let (_, rule) = rule(governance, key)?;
-    let (rejected_by, _) = approver(governance, signed, rule)?;
+    let rule = governance.policy()?.rule_of(request, view.key.as_ref())?;
+    let (rejected_by, principal) = standing::sole(governance, signed)?;
+    standing::person(principal)?;
+    standing::role(principal, &rule.stages.iter().flat_map(|stage| stage.roles()).cloned().collect())?;
+    not_held(governance, request)?;
     Ok(Event::ActivationRejected(ActivationRejected {
-        key_id: key.id,
+        key_id: request.key_id,
         request: request.hash,
         rejected_by,
         reason: params.reason.clone(),
@@ -202,15 +315,16 @@ pub(super) fn cancel(
     params: &ActivationCancel,
     now: Timestamp,
 ) -> Result<Event, Rejection> {
-    let (governance, key, request) = (view.governance()?, pre_active(view)?, open_of_this_key(view)?);
+    let (governance, request) = (view.governance()?, open_as_named(view, signed)?);
     standing::times(signed, now, command::LIFETIME_MAX)?;
     let (cancelled_by, principal) = standing::sole(governance, signed)?;
     if !is_requester(governance, request, &principal.person) && !principal.roles.iter().any(Role::is_admin) {
         let detail = format!("`{}` neither asked for this activation nor is an admin", principal.label);
         return Rejection::new(ProblemType::RoleMissing, detail).err();
     }
+    not_held(governance, request)?;
     Ok(Event::ActivationCancelled(ActivationCancelled {
-        key_id: key.id,
+        key_id: request.key_id,
         request: request.hash,
         cancelled_by,
         reason: params.reason.clone(),
@@ -219,17 +333,22 @@ pub(super) fn cancel(
 }
 
 pub(super) fn authorize(view: &View, now: Timestamp) -> Result<Event, Rejection> {
-    let (governance, key, request) = (view.governance()?, pre_active(view)?, view.open_request()?);
+    let (governance, request) = (view.governance()?, view.open_request()?);
+    if request.key_id.is_some() {
+        waiting(view)?;
+    }
     let (None, Some(complete)) = (request.authorized, request.complete) else {
         return nothing_due("the request is authorised, or nobody completed its quorum").err();
     };
-    let (policy, rule) = rule(governance, key)?;
+    let policy = governance.policy()?;
+    let rule = policy.rule_of(request, view.key.as_ref())?;
     if request.expires_at <= now {
         return Rejection::new(ProblemType::RequestClosed, format!("the request ran out at {}", request.expires_at))
             .err();
     }
+    not_held(governance, request)?;
     Ok(Event::ActivationAuthorized(ActivationAuthorized {
-        key_id: key.id,
+        key_id: request.key_id,
         request: request.hash,
         approvals: quorum_met(governance, rule, request, now)?,
         policy: policy.hash,
@@ -238,17 +357,34 @@ pub(super) fn authorize(view: &View, now: Timestamp) -> Result<Event, Rejection>
     }))
 }
 
+// === Activating ===
+
 pub(super) fn activate_when_due(view: &View, now: Timestamp) -> Result<Event, Rejection> {
-    pre_active(view)?;
+    waiting(view)?;
+    by_itself(view, Way::Own, now)
+}
+
+/// One of many: the activator brings the proof that the key is in the list.
+pub(super) fn activate_member(view: &View, membership: &Membership, now: Timestamp) -> Result<Event, Rejection> {
+    waiting(view)?;
+    let activated = by_itself(view, Way::Member(membership), now)?;
+    Ok(match activated {
+        Event::KeyActivated(event) => {
+            Event::KeyActivated(KeyActivated { membership: Some(membership.clone()), ..event })
+        }
+        other => other,
+    })
+}
+
+/// An activation that follows from its authorisation.
+fn by_itself(view: &View, way: Way<'_>, now: Timestamp) -> Result<Event, Rejection> {
     let request = view.open_request()?;
     let cause = authorized(request)?;
-    let initiated_by = request.requested_by;
-    let activated = activate(view, now)?;
-    Ok(Event::KeyActivated(KeyActivated {
+    let clearance = clear(view, way, now)?;
+    Ok(activated(view.key()?, request, clearance, now, |event| KeyActivated {
         mode: ActivationMode::Scheduled,
-        initiated_by,
         cause: Some(cause.hash),
-        ..activated
+        ..event
     }))
 }
 
@@ -258,14 +394,48 @@ pub(super) fn activate_on_command(
     params: &KeyActivate,
     now: Timestamp,
 ) -> Result<Event, Rejection> {
-    let (governance, key) = (view.governance()?, pre_active(view)?);
+    let (governance, key) = (view.governance()?, waiting(view)?);
+    let initiated_by = match params.standing {
+        None => by_operators(governance, signed, now)?,
+        Some(_) => by_user_of_standing(governance, view.open_request()?, signed, now)?,
+    };
+    unchanged(params.against, key.head)?;
+    let (way, mode) = match params.standing {
+        None => (Way::Own, ActivationMode::Manual),
+        Some(_) => (Way::Standing, ActivationMode::Standing),
+    };
+    let clearance = clear(view, way, now)?;
+    let command = Some(signed.envelope.clone());
+    Ok(activated(key, view.open_request()?, clearance, now, |event| KeyActivated {
+        mode,
+        initiated_by,
+        command,
+        ..event
+    }))
+}
+
+fn by_operators(governance: &Governance, signed: &SignedCommand, now: Timestamp) -> Result<Fingerprint, Rejection> {
     let permission: &Permission = &governance.policy()?.policy.operations.activate;
     standing::times(signed, now, standing::lifetime(permission.quorum))?;
-    let initiated_by = standing::quorum(governance, signed, permission)?;
-    unchanged(params.against, key.head)?;
-    let activated = activate(view, now)?;
-    let command = Some(signed.envelope.clone());
-    Ok(Event::KeyActivated(KeyActivated { mode: ActivationMode::Manual, initiated_by, command, ..activated }))
+    standing::quorum(governance, signed, permission)
+}
+
+/// Who draws on a standing authorisation may be a program.
+fn by_user_of_standing(
+    governance: &Governance,
+    request: &Request,
+    signed: &SignedCommand,
+    now: Timestamp,
+) -> Result<Fingerprint, Rejection> {
+    standing::times(signed, now, command::LIFETIME_MAX)?;
+    let (fingerprint, principal) = standing::sole(governance, signed)?;
+    let rule = governance.policy()?.rule_of(request, None)?;
+    let Some(standing) = &rule.standing else {
+        let detail = format!("rule `{}` has no standing authorisations any more", rule.name);
+        return Rejection::new(ProblemType::NotAuthorized, detail).err();
+    };
+    standing::role(principal, &standing.users)?;
+    Ok(fingerprint)
 }
 
 /// That the quorum was complete once is not enough: it must be complete now.
@@ -275,54 +445,93 @@ fn authorized(request: &Request) -> Result<Mark, Rejection> {
 }
 
 /// The one way into `active` from pre-activation.
-fn activate(view: &View, now: Timestamp) -> Result<KeyActivated, Rejection> {
-    let (governance, key) = (view.governance()?, pre_active(view)?);
-    let request = view.open_request()?;
-    authorized(request)?;
-    transition::check(key.state, KeyState::Active)?;
-    if now < request.not_before {
-        return not_yet(request.not_before).err();
-    }
-    if now >= key.pre_active_until {
-        let detail = format!("the key could be activated until {}", key.pre_active_until);
-        return Rejection::new(ProblemType::KeyNotPreActive, detail).err();
-    }
-    let (policy, rule) = rule(governance, key)?;
-    // Whoever asked must still be one who may: people and policy are looked at as they are now.
-    let requester = governance.member(request.requested_by)?;
-    standing::person(requester)?;
-    standing::role(requester, &rule.requesters)?;
-    let approvals = quorum_met(governance, rule, request, now)?;
-    Ok(KeyActivated {
+fn activated(
+    key: &Key,
+    request: &Request,
+    clearance: Clearance,
+    now: Timestamp,
+    with: impl FnOnce(KeyActivated) -> KeyActivated,
+) -> Event {
+    Event::KeyActivated(with(KeyActivated {
         key_id: key.id,
         activated_at: now,
         mode: ActivationMode::Scheduled,
         initiated_by: request.requested_by,
         request: request.hash,
-        approvals,
-        policy: policy.hash,
+        approvals: clearance.approvals,
+        policy: clearance.policy,
         legal_basis: request.legal_basis.clone(),
         affected_systems: request.affected_systems.clone(),
         change_ref: request.change_ref.clone(),
-        deactivate_at: deactivate_at(policy, key, request.deactivate_at, now)?,
+        deactivate_at: clearance.deactivate_at,
+        conditions: clearance.conditions,
+        facts: clearance.facts,
+        acknowledgements: clearance.acknowledgements,
+        parent: clearance.parent,
+        membership: None,
+        review_by: clearance.review_by,
         command: None,
         cause: None,
-    })
+    }))
 }
 
-/// What ran out first: an approval, or the request itself while nobody authorised it.
-pub(super) fn lapse(view: &View, now: Timestamp) -> Result<Event, Rejection> {
-    let (key, request) = (view.key()?, view.open_request()?);
-    let lapsed = |approval, cause| {
-        Event::ActivationLapsed(ActivationLapsed { key_id: key.id, request: request.hash, approval, cause })
+// === Afterwards ===
+
+/// The review that must follow an emergency: by people who neither asked nor approved.
+pub(super) fn review(
+    view: &View,
+    signed: &SignedCommand,
+    params: &ActivationReview,
+    now: Timestamp,
+) -> Result<Event, Rejection> {
+    let (governance, key) = (view.governance()?, view.key()?);
+    let activation =
+        key.activation.filter(|activation| activation.hash == params.activation && key.review_by.is_some());
+    let Some(activation) = activation else {
+        return nothing_due("the key has no such activation that waits for its review").err();
     };
-    if request.authorized.is_none() && request.expires_at <= now {
+    let request = view.request.as_ref().filter(|request| request.hash == activation.request);
+    let request = request.ok_or_else(|| Rejection::new(ProblemType::UnknownRequest, "its request is not known"))?;
+    let policy = governance.policy()?;
+    let Some(break_glass) = &policy.rule_of(request, Some(key))?.break_glass else {
+        return nothing_due("the policy has no rule for emergencies any more").err();
+    };
+    standing::times(signed, now, standing::lifetime(break_glass.reviewers.quorum))?;
+    let reviewed_by = standing::quorum(governance, signed, &break_glass.reviewers)?;
+    let person = |who: &Fingerprint| governance.people.get(who).map(|member| &member.principal.person);
+    let all = request.approvals.iter().chain(&request.lapsed);
+    let involved: Vec<Fingerprint> = std::iter::once(request.requested_by)
+        .chain(all.flat_map(|approval| std::iter::once(approval.by).chain(approval.on_behalf_of)))
+        .collect();
+    let signers: Vec<Fingerprint> = signed.signers.iter().map(|signer| signer.key.fingerprint()).collect();
+    if let Some(own) = signers.iter().find(|who| involved.iter().any(|other| person(other) == person(who))) {
+        let detail = format!("{own} asked for this activation or approved it");
+        return Rejection::new(ProblemType::SelfApproval, detail).err();
+    }
+    Ok(Event::ActivationReviewed(ActivationReviewed {
+        key_id: key.id,
+        activation: activation.hash,
+        reviewed_by,
+        findings: params.findings.clone(),
+        command: signed.envelope.clone(),
+    }))
+}
+
+/// What ran out first: an approval, or the request itself while nobody authorised it, or what it stood for.
+pub(super) fn lapse(view: &View, now: Timestamp) -> Result<Event, Rejection> {
+    let request = view.open_request()?;
+    let lapsed = |approval, cause| {
+        let (key_id, request) = (request.key_id, request.hash);
+        Event::ActivationLapsed(ActivationLapsed { key_id, request, approval, cause })
+    };
+    if request.ends_at().is_some_and(|ends| ends <= now) {
         return Ok(lapsed(None, request.hash));
     }
-    let oldest = request.approvals.iter().min_by_key(|approval| approval.expires_at);
+    let oldest =
+        request.approvals.iter().map(|approval| (request.runs_out(approval), approval.hash)).min_by_key(|(at, _)| *at);
     match oldest {
-        Some(approval) if approval.expires_at <= now => Ok(lapsed(Some(approval.hash), approval.hash)),
-        Some(approval) => not_yet(approval.expires_at).err(),
+        Some((at, approval)) if at <= now => Ok(lapsed(Some(approval), approval)),
+        Some((at, _)) => not_yet(at).err(),
         None => nothing_due("there is no approval that could run out").err(),
     }
 }

@@ -4,14 +4,15 @@ use journal::command::SignedCommand;
 use journal::statement::Stated;
 use model::command::KeyGenerate;
 use model::event::KeyGenerated;
-use model::key::KeyIdentity;
+use model::key::{KeyIdentity, Operation};
+use model::policy::Rule;
 use model::statement::Generated;
 use model::text::Base64;
-use model::{Action, Algorithm, Event, Fingerprint, KeyId, ProblemType, ServiceRole, Timestamp, command};
+use model::{Action, Algorithm, Event, Fingerprint, KeyId, KeySpec, ProblemType, ServiceRole, Timestamp, command};
 
 use super::new_command;
 use crate::state::{InForce, View};
-use crate::{Rejection, standing};
+use crate::{Rejection, clearance, policy, standing};
 
 /// What a command to generate comes to, where it is allowed.
 struct Allowed<'a> {
@@ -39,12 +40,45 @@ fn allowed<'a>(view: &'a View, signed: &'a SignedCommand, now: Timestamp) -> Res
     if let Some(key) = &view.key {
         return Rejection::new(ProblemType::KeyExists, format!("{} is `{}`", key.id, key.spec.label)).err();
     }
-    policy.rule_for(&params.spec)?;
-    if policy.policy.algorithm(params.spec.algorithm).is_none() {
+    let rule = policy.rule_for(&params.spec.traits())?;
+    let Some(algorithm) = policy.policy.algorithm(params.spec.algorithm) else {
         return Rejection::new(ProblemType::AlgorithmNotAllowed, format!("`{}` is not listed", params.spec.algorithm))
             .err();
+    };
+    if let Some(until) = algorithm.allowed_until.filter(|until| *until <= now) {
+        let detail = format!("`{}` was allowed until {until}", params.spec.algorithm);
+        return Rejection::new(ProblemType::AlgorithmNotAllowed, detail).err();
     }
+    clearance::attributes(&policy.policy, &params.spec)?;
+    parties(policy, rule, &params.spec)?;
+    parent_is_known(view, &params.spec)?;
     Ok(Allowed { key_id, params, created_by, policy })
+}
+
+/// A key whose duty several parties share needs a stage of each (AICM: ownership of orchestrated keys). The policy's own
+/// check sees to it; a rule that came in without is not gone by.
+fn parties(policy: &InForce, rule: &Rule, spec: &KeySpec) -> Result<(), Rejection> {
+    let missing = policy::parties_missing(&policy.policy, rule, spec.responsibility);
+    match missing.first() {
+        None => Ok(()),
+        Some(party) => {
+            let detail = format!("rule `{}` has no stage of the {party}, whose duty such a key is too", rule.name);
+            Rejection::new(ProblemType::NoRule, detail).err()
+        }
+    }
+}
+
+/// The key that is to wrap it is one that wraps.
+fn parent_is_known(view: &View, spec: &KeySpec) -> Result<(), Rejection> {
+    let Some(named) = spec.parent_here() else { return Ok(()) };
+    let refuse = |detail: String| Rejection::new(ProblemType::ParentNotActive, detail).err();
+    match view.others.get(&named) {
+        None => refuse(format!("{named}, which is to wrap it, is not known here")),
+        Some(parent) if !parent.spec.operations().contains(&Operation::Wrap) => {
+            refuse(format!("`{}` is no key that wraps", parent.spec.label))
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 pub(super) fn record(
@@ -83,6 +117,8 @@ pub(super) fn record(
         created_by,
         policy: policy.hash,
         pre_active_until: now + policy.policy.keys.pre_active_for,
+        revalidate_by: policy.policy.keys.revalidation.as_ref().map(|revalidation| now + revalidation.every),
+        warn_before: policy.policy.keys.warn_before,
         statement: stated.envelope.clone(),
         command: signed.envelope.clone(),
     }))

@@ -9,6 +9,7 @@ use model::people::PrincipalKind;
 use model::{Action, Event, Fingerprint, Name, Principal, ProblemType, Role, Timestamp, command};
 
 use super::Authorised;
+use super::people::one_human_one_name;
 use crate::state::View;
 use crate::{Rejection, standing};
 
@@ -31,6 +32,8 @@ pub(super) fn create(
         return Rejection::new(ProblemType::QuorumNotMet, "at least 2 admins govern together").with("quorum", 2).err();
     }
     params.admins.iter().try_for_each(first_admin)?;
+    let all: Vec<&Principal> = params.admins.iter().collect();
+    all.iter().try_for_each(|admin| one_human_one_name(&all, admin, false))?;
     let ring = ring(authority)?;
     params.admins.iter().try_for_each(|admin| standing::own_key(&admin.key, &ring, authority.statement.root))?;
     let keys: BTreeSet<Fingerprint> = params.admins.iter().map(Principal::fingerprint).collect();

@@ -6,8 +6,10 @@
 use journal::command::SignedCommand;
 use model::command::{LIFETIME_MAX, LIFETIME_MAX_USE};
 use model::key::Operation;
-use model::{Algorithm, Fingerprint, KeyState, ProblemType, Span, Timestamp};
+use model::policy::Children;
+use model::{Fingerprint, KeyState, Policy, ProblemType, Span, Timestamp};
 
+use crate::clearance::listed;
 use crate::state::{Key, View};
 use crate::{Rejection, standing};
 
@@ -43,10 +45,13 @@ pub fn may_use<'a>(
     let (by, principal) = standing::sole(governance, signed)?;
     let key = view.key()?;
     let policy = governance.policy()?;
-    let rule = policy.rule_for(&key.spec)?;
+    let rule = policy.rule_for(&key.spec.traits())?;
     standing::role(principal, &rule.users)?;
-    does(key.spec.algorithm, operation)?;
+    does(key, operation)?;
     let deactivated = usable(key, operation, rule.process_when_deactivated, now)?;
+    if !deactivated {
+        not_ended(view, &policy.policy, key, now)?;
+    }
     custody(key)?;
     let max_staleness = policy.policy.max_staleness;
     if fresh.is_none_or(|age| age > max_staleness) {
@@ -69,18 +74,39 @@ pub fn may_prove<'a>(view: &'a View, signed: &SignedCommand, now: Timestamp) -> 
     Ok(key)
 }
 
-/// Each algorithm has its operations.
-fn does(algorithm: Algorithm, operation: Operation) -> Result<(), Rejection> {
-    use Operation::{Decrypt, Encrypt, Sign, Unwrap, Verify, Wrap};
-    let does = match algorithm {
-        Algorithm::Aes256Gcm => matches!(operation, Encrypt | Decrypt | Wrap | Unwrap),
-        Algorithm::Ed25519 | Algorithm::EcdsaP256 => matches!(operation, Sign | Verify),
-    };
-    if does {
-        return Ok(());
+/// Each algorithm has its operations, and a key may be for fewer.
+fn does(key: &Key, operation: Operation) -> Result<(), Rejection> {
+    let (spec, algorithm) = (&key.spec, key.spec.algorithm);
+    if !algorithm.operations().contains(&operation) {
+        let detail = format!("`{algorithm}` keys do not {operation}");
+        return Rejection::new(ProblemType::OperationNotAllowed, detail).err();
     }
-    let detail = format!("`{algorithm}` keys do not {operation}");
-    Rejection::new(ProblemType::OperationNotAllowed, detail).err()
+    if !spec.operations().contains(&operation) {
+        let detail = format!("`{}` is not for that: it may {}", spec.label, listed(&spec.usage));
+        return Rejection::new(ProblemType::OperationNotAllowed, detail).err();
+    }
+    Ok(())
+}
+
+/// What the policy in force says of active keys whose time others set: their algorithm's end, which it may have brought
+/// forward since, and trouble with the key that wraps them. The custodian heeds both before anybody has recorded it.
+fn not_ended(view: &View, policy: &Policy, key: &Key, now: Timestamp) -> Result<(), Rejection> {
+    let until = policy.algorithm(key.spec.algorithm).and_then(|rule| rule.allowed_until);
+    if let Some(until) = until.filter(|until| *until <= now) {
+        let detail = format!("`{}` is allowed until {until}", key.spec.algorithm);
+        return Rejection::new(ProblemType::AlgorithmNotAllowed, detail).err();
+    }
+    let Some(parent) = view.parent() else { return Ok(()) };
+    let halts = match parent.state {
+        KeyState::Suspended => policy.parents.when_suspended == Children::Suspend,
+        KeyState::Compromised | KeyState::DestroyedCompromised => policy.parents.when_compromised == Children::Suspend,
+        _ => false,
+    };
+    if halts {
+        let detail = format!("`{}`, which wraps it, is {}", parent.spec.label, parent.state);
+        return Rejection::new(ProblemType::ParentNotActive, detail).err();
+    }
+    Ok(())
 }
 
 /// Whether the state allows it; `true` where that is in spite of deactivation. A key whose end has come is not used, even

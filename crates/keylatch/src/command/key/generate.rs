@@ -1,15 +1,16 @@
 //! A key's birth, on a person's command.
 
 use clap::Args;
-use lifecycle::Key;
+use lifecycle::{Key, Tenant};
 use model::command::{KeyGenerate, LIFETIME_MAX};
-use model::key::Responsibility;
-use model::{Action, Algorithm, KeySpec, Name, Text};
+use model::key::{Attributes, Operation, Parent, Responsibility, Template};
+use model::{Action, Algorithm, Digest, KeyId, KeySpec, Name, TenantId, Text};
 use serde_json::{Value, json};
 use service::clock;
 
 use crate::error::Error;
 use crate::layout::{BOLD, Fields, GREEN, YELLOW, time_from};
+use crate::lookup;
 use crate::screen::{Screen, Show};
 use crate::session::Session;
 use crate::submit::{Needs, Outcome, Recorded, Signing};
@@ -44,13 +45,88 @@ pub struct GenerateArgs {
     /// What it protects, in words. It is recorded for good: no personal data.
     #[arg(long, value_name = "TEXT")]
     pub asset: Option<Text>,
+    #[command(flatten)]
+    /// What else there is to say of it.
+    pub further: FurtherArgs,
 }
 
-impl From<GenerateArgs> for KeySpec {
-    fn from(args: GenerateArgs) -> Self {
-        let GenerateArgs { label, algorithm, workload, responsibility, jurisdiction, .. } = args;
-        let GenerateArgs { classification, environment, backend, asset, .. } = args;
-        Self { label, algorithm, workload, responsibility, jurisdiction, classification, environment, backend, asset }
+/// What else there is to say of a key.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Further")]
+pub struct FurtherArgs {
+    /// Who answers for it: a label, no personal data.
+    #[arg(long, value_name = "LABEL")]
+    pub owner: Option<Name>,
+    /// The SHA-256 of the model that it protects, in hex.
+    #[arg(long, value_name = "SHA256")]
+    pub model_digest: Option<Digest>,
+    /// The endpoint that it protects.
+    #[arg(long, value_name = "TEXT")]
+    pub endpoint: Option<Text>,
+    /// What it may be used for; left out, all that its algorithm does. Repeat it for further operations.
+    #[arg(long, value_name = "OP", value_parser = words::operation(), num_args = 1..)]
+    pub usage: Vec<Operation>,
+    /// It may leave its store, wrapped, where the policy allows such keys.
+    #[arg(long)]
+    pub exportable: bool,
+    /// Nobody may have it destroyed, where the policy allows such keys.
+    #[arg(long)]
+    pub not_deletable: bool,
+    /// The key whose place it takes: label, id, or the beginning of an id.
+    #[arg(long, value_name = "KEY")]
+    pub replaces: Option<String>,
+    /// Which of several alike it is, such as `eu-1`.
+    #[arg(long, value_name = "NAME")]
+    pub instance: Option<Name>,
+    /// The key that wraps it, which must be active before it can be; one in another tenant as TENANT:KEYID.
+    #[arg(long, value_name = "KEY|TENANT:KEYID")]
+    pub wrapped_by: Option<String>,
+    /// For a key that wraps: the session keys under it, in words. They inherit its authorisation.
+    #[arg(long, value_name = "TEXT")]
+    pub session_scope: Option<Text>,
+}
+
+impl GenerateArgs {
+    /// The description that these options give, with the keys they name looked up.
+    pub fn spec(self, state: &Tenant) -> Result<KeySpec, Error> {
+        let Self { label, algorithm, workload, responsibility, jurisdiction, further, .. } = self;
+        let Self { classification, environment, backend, asset, .. } = self;
+        let kind = Template { algorithm, workload, responsibility, jurisdiction, classification, environment, backend };
+        let replaces = further.replaces.as_deref().map(|named| any_key(state, named)).transpose()?;
+        let wrapped_by = further.wrapped_by.as_deref().map(|named| parent(state, named)).transpose()?;
+        let FurtherArgs { exportable, not_deletable, instance, .. } = further;
+        let attributes = Attributes { exportable, deletable: !not_deletable, replaces, instance };
+        Ok(KeySpec {
+            asset,
+            model_digest: further.model_digest,
+            endpoint: further.endpoint,
+            owner: further.owner,
+            usage: further.usage.into_iter().collect(),
+            attributes: Some(attributes).filter(|attributes| *attributes != Attributes::default()),
+            wrapped_by,
+            inherited_scope: further.session_scope,
+            ..KeySpec::new(label, kind)
+        })
+    }
+}
+
+/// A key by its name, or by an id that is not known here.
+fn any_key(state: &Tenant, named: &str) -> Result<KeyId, Error> {
+    named.parse().or_else(|_| lookup::key(state, named).map(|key| key.id))
+}
+
+/// The key that wraps another: `KEY`, or `TENANT:KEYID`.
+pub fn parent(state: &Tenant, named: &str) -> Result<Parent, Error> {
+    match named.split_once(':') {
+        None => any_key(state, named).map(|key_id| Parent { tenant: None, key_id }),
+        Some((tenant, key)) => {
+            let wrong = |error: &dyn std::fmt::Display| {
+                Error::usage(format!("--wrapped-by {named}: {error}"), "write KEY, or TENANT:KEYID with both ids whole")
+            };
+            let tenant: TenantId = tenant.parse().map_err(|error| wrong(&error))?;
+            let key_id = key.parse().map_err(|error| wrong(&error))?;
+            Ok(Parent { tenant: Some(tenant).filter(|tenant| *tenant != state.chain.tenant()), key_id })
+        }
     }
 }
 

@@ -32,6 +32,9 @@ pub struct OperateArgs {
 pub struct ActivateArgs {
     /// The key: label, id, or the beginning of an id.
     pub key: String,
+    /// Draw on a standing authorisation: the beginning of its request's hash.
+    #[arg(long, value_name = "REQUEST")]
+    pub standing: Option<String>,
     #[command(flatten)]
     /// Who signs.
     pub signing: SigningArgs,
@@ -107,20 +110,26 @@ pub async fn operate(
 
 /// Runs `keylatch key activate`.
 pub async fn run_activate(session: &mut Session, screen: &mut Screen, args: ActivateArgs) -> Result<(), Error> {
-    let outcome = activate(session, screen, &args.key, &args.signing.into()).await?;
+    let outcome = activate(session, screen, &args.key, args.standing.as_deref(), &args.signing.into()).await?;
     screen.show(&outcome)
 }
 
-/// Activates a key whose activation is authorised.
+/// Activates a key whose activation is authorised: by its own request, or by the standing authorisation that is named.
 pub async fn activate(
     session: &mut Session,
     screen: &mut Screen,
     named: &str,
+    standing: Option<&str>,
     signing: &Signing,
 ) -> Result<Outcome, Error> {
     let key = lookup::key(session.state(), named)?.clone();
-    let signatures = quorum(session, |operations| &operations.activate)?;
-    let action = Action::KeyActivate(KeyActivate { against: key.head });
+    let standing = standing.map(|named| lookup::open_request(session.state(), named)).transpose()?;
+    let standing = standing.map(|(_, request)| request.hash);
+    let signatures = match standing {
+        Some(_) => 1,
+        None => quorum(session, |operations| &operations.activate)?,
+    };
+    let action = Action::KeyActivate(KeyActivate { against: key.head, standing });
     submit(session, screen, &key, action, signing, Needs { signatures, review: false }).await
 }
 

@@ -1,5 +1,7 @@
 //! Everything there is to know of one key.
 
+mod more;
+
 use lifecycle::Key;
 use lifecycle::state::Request;
 use model::{KeyState, Timestamp};
@@ -33,7 +35,7 @@ pub fn custody_word(key: &Key) -> &'static str {
 pub fn to_json(known: &Known, key: &Key, now: Timestamp) -> Value {
     let state = known.state();
     let request = key.open_request.and_then(|request| state.requests.get(&request));
-    json!({
+    let mut json = json!({
         "key_id": key.id,
         "spec": key.spec,
         "identity": key.identity,
@@ -54,7 +56,11 @@ pub fn to_json(known: &Known, key: &Key, now: Timestamp) -> Value {
         })),
         "custody": { "applied": key.is_applied(), "state": key.custody.map(|custody| custody.state) },
         "open_request": request.map(|request| request_json(known, request, now)),
-    })
+    });
+    if let (Value::Object(members), Value::Object(more)) = (&mut json, more::to_json(state, key)) {
+        members.extend(more);
+    }
+    json
 }
 
 /// A request for programs.
@@ -96,8 +102,12 @@ fn to_people(known: &Known, key: &Key, now: Timestamp) -> String {
     if let Some(asset) = &spec.asset {
         fields.text("protects", asset.as_str());
     }
+    more::nature(state, key, &mut fields);
     fields.text("created", format!("{} by {}", time(key.created_at), lookup::name(state, key.created_by)));
     deadlines(key, now, &mut fields);
+    more::deadlines(key, now, &mut fields);
+    more::family(state, key, now, &mut fields);
+    more::law(state, key, now, &mut fields);
     let custody = format!("{}: {}", key.store, custody_word(key));
     fields.add("custody", styled(if key.is_applied() { GREEN } else { YELLOW }, &safe(&custody)));
     fields.text("last event", key.head.to_string());
@@ -128,7 +138,7 @@ fn deadlines(key: &Key, now: Timestamp, fields: &mut Fields) {
 /// The requests that ended, newest last.
 fn earlier(known: &Known, key: &Key) -> String {
     let state = known.state();
-    let of_key = |request: &&Request| request.key_id == key.id && request.closed.is_some();
+    let of_key = |request: &&Request| request.key_id == Some(key.id) && request.closed.is_some();
     let mut ended: Vec<&Request> = state.requests.values().filter(of_key).collect();
     ended.sort_by_key(|request| request.requested_at);
     let line = |request: &&Request| {

@@ -1,0 +1,407 @@
+//! `keylatch inbox`: what waits for the identity of the context, each with the command to type; and one of it in full, with
+//! the exact bytes that would be signed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use lifecycle::state::{Hold, Request, TenantDeadline};
+use lifecycle::{Governance, Key, Tenant, simulate};
+use model::command::LIFETIME_MAX;
+use model::event::Deadline;
+use model::policy::Policy;
+use model::{Digest, EventHash, Fingerprint, KeyId, KeyState, Principal, Span, Timestamp, dsse};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::command::approve::{self, Word};
+use crate::error::Error;
+use crate::explain;
+use crate::layout::{BOLD, Cell, DIM, Fields, Table, relative, safe};
+use crate::lookup;
+use crate::reader::Known;
+use crate::review::review;
+use crate::screen::{Screen, Shown};
+use crate::session::Session;
+use crate::submit;
+use crate::words::name_of;
+
+/// What to do with the inbox.
+#[derive(Args, Clone, Debug, Default)]
+pub struct InboxArgs {
+    /// What to do; left out, it is listed.
+    #[command(subcommand)]
+    pub command: Option<InboxCommand>,
+}
+
+/// What to do with the inbox.
+#[derive(Subcommand, Clone, Debug)]
+pub enum InboxCommand {
+    /// Show one thing in full: the request, the key, what others signed, gates and facts, and the exact bytes to be signed.
+    Show(ShowArgs),
+}
+
+/// Which one.
+#[derive(Args, Clone, Debug)]
+pub struct ShowArgs {
+    /// Its number in `keylatch inbox`, or a request: the beginning of its hash, or its key.
+    #[arg(value_name = "N|REQUEST")]
+    pub which: String,
+    /// Write the very command that is shown to this file, to be signed with `keylatch sign` and sent with `keylatch submit`.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Runs `keylatch inbox`.
+pub async fn run(args: InboxArgs, session: &mut Session, screen: &mut Screen) -> Result<(), Error> {
+    session.refresh(screen).await?;
+    match args.command {
+        None => screen.show(&list(session)?),
+        Some(InboxCommand::Show(args)) => screen.show(&show(session, &args)?),
+    }
+}
+
+/// Something that waits for somebody.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Item {
+    /// What is to be done.
+    pub task: Task,
+    /// What it is about, in words.
+    pub about: String,
+    /// By when.
+    pub by: Option<Timestamp>,
+    /// The command to type.
+    pub command: String,
+    /// The request, where it is about one.
+    pub request: Option<EventHash>,
+    /// The key, where it is about one.
+    pub key_id: Option<KeyId>,
+    /// Whose vote it is, where it was delegated.
+    pub on_behalf_of: Option<Fingerprint>,
+}
+
+/// What can wait for somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// Vote on a request.
+    Vote,
+    /// Say, as a consumer, that a key's identity is known.
+    Acknowledge,
+    /// Review an emergency activation.
+    ReviewActivation,
+    /// Say that keys which wait are still wanted.
+    Revalidate,
+    /// Look at who may create and who may approve.
+    AccessReview,
+    /// A hold that could be lifted.
+    LiftHold,
+}
+
+impl Item {
+    fn new(task: Task, about: String, by: Option<Timestamp>, command: String) -> Self {
+        Self { task, about, by, command, request: None, key_id: None, on_behalf_of: None }
+    }
+
+    fn of(self, request: Option<&Request>, key: Option<&Key>) -> Self {
+        Self { request: request.map(|request| request.hash), key_id: key.map(|key| key.id), ..self }
+    }
+}
+
+/// Everything that waits for this identity: what is due first before the rest, each kind together.
+pub fn items(known: &Known, me: Fingerprint, now: Timestamp) -> Vec<Item> {
+    let state = known.state();
+    let Some(governance) = state.governance.as_deref() else { return Vec::new() };
+    let (Ok(principal), Ok(held)) = (governance.member(me), governance.policy()) else { return Vec::new() };
+    let looks = Looks { known, state, governance, policy: &held.policy, principal, me, now };
+    let mut items: Vec<Item> = [
+        looks.votes(),
+        looks.acknowledgements(),
+        looks.reviews(),
+        looks.revalidations(),
+        looks.access_review(),
+        looks.holds(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    items.sort_by_key(|item| (item.task, item.by.unwrap_or(Timestamp::MAX), item.about.clone()));
+    items
+}
+
+/// Somebody's look at the state.
+struct Looks<'a> {
+    known: &'a Known,
+    state: &'a Tenant,
+    governance: &'a Governance,
+    policy: &'a Policy,
+    principal: &'a Principal,
+    me: Fingerprint,
+    now: Timestamp,
+}
+
+impl Looks<'_> {
+    fn open(&self) -> impl Iterator<Item = &Request> {
+        self.state.requests.values().filter(|request| request.closed.is_none())
+    }
+
+    fn holds_one_of(&self, roles: &std::collections::BTreeSet<model::Role>) -> bool {
+        lifecycle::standing::person(self.principal).is_ok() && !self.principal.roles.is_disjoint(roles)
+    }
+
+    fn votes(&self) -> Vec<Item> {
+        let mut items = Vec::new();
+        for request in self.open() {
+            for whose in simulate::votes_that_count(self.state, request.hash, self.me, self.now) {
+                let what = lookup::what(self.state, request);
+                let by = lookup::name(self.state, request.requested_by);
+                let named = named(self.state, request);
+                let (about, command) = match whose.map(|whose| lookup::name(self.state, whose)) {
+                    None => (format!("{what}, asked by {by}"), format!("keylatch approve {named}")),
+                    Some(whose) => (
+                        format!("{what}, asked by {by}: the vote of {whose}"),
+                        format!("keylatch approve {named} --on-behalf-of {whose}"),
+                    ),
+                };
+                let key = lookup::key_of(self.state, request);
+                let item = Item::new(Task::Vote, about, request.ends_at(), command).of(Some(request), key);
+                items.push(Item { on_behalf_of: whose, ..item });
+            }
+        }
+        items
+    }
+
+    /// Keys of open requests that name this identity as a consumer.
+    fn acknowledgements(&self) -> Vec<Item> {
+        let mut items = Vec::new();
+        for request in self.open().filter(|request| request.consumers.contains(&self.me)) {
+            let listed = self.known.list(request).into_iter().flat_map(|list| list.keys().collect::<Vec<KeyId>>());
+            let keys = request.key_id.into_iter().chain(listed).filter_map(|key| self.state.keys.get(&key));
+            for key in keys.filter(|key| key.is_waiting() && !key.acknowledged.contains_key(&self.me)) {
+                let command = format!("keylatch key acknowledge {} --key-identity …", key.spec.label);
+                let about = format!("{} {}", key.spec.label, key.identity);
+                let item = Item::new(Task::Acknowledge, about, request.ends_at(), command);
+                items.push(item.of(Some(request), Some(key)));
+            }
+        }
+        items
+    }
+
+    /// Emergency activations that this identity may review: nobody who asked or approved.
+    fn reviews(&self) -> Vec<Item> {
+        let waiting = self.state.keys.values().filter(|key| key.state == KeyState::Active && key.review_by.is_some());
+        let mine = waiting.filter_map(|key| {
+            let request = self.state.requests.get(&key.activation?.request)?;
+            let rule = request.rule(self.policy, Some(key))?;
+            let may = self.holds_one_of(&rule.break_glass.as_ref()?.reviewers.roles) && !self.was_involved(request);
+            let command = format!("keylatch key review {} --findings …", key.spec.label);
+            let item = Item::new(Task::ReviewActivation, key.spec.label.to_string(), key.review_by, command);
+            may.then(|| item.of(Some(request), Some(key)))
+        });
+        mine.collect()
+    }
+
+    fn was_involved(&self, request: &Request) -> bool {
+        let approvals = request.approvals.iter().chain(&request.lapsed);
+        let voters = approvals.flat_map(|approval| std::iter::once(approval.by).chain(approval.on_behalf_of));
+        let is_me = |who: Fingerprint| {
+            self.governance.people.get(&who).is_some_and(|member| member.principal.person == self.principal.person)
+        };
+        std::iter::once(request.requested_by).chain(voters).any(is_me)
+    }
+
+    /// The keys whose time to be looked at is half over, as one task.
+    fn revalidations(&self) -> Vec<Item> {
+        let Some(rule) = self.policy.keys.revalidation.as_ref().filter(|rule| self.holds_one_of(&rule.roles)) else {
+            return Vec::new();
+        };
+        let half = half(rule.every);
+        let waiting = self.state.keys.values().filter(|key| key.is_waiting());
+        let due: Vec<&Key> =
+            waiting.filter(|key| key.revalidate_by.is_some_and(|by| by.before(half) <= self.now)).collect();
+        let Some(by) = due.iter().filter_map(|key| key.revalidate_by).min() else { return Vec::new() };
+        let labels: Vec<&str> = due.iter().take(3).map(|key| key.spec.label.as_str()).collect();
+        let more = if due.len() > labels.len() { ", …" } else { "" };
+        let about = format!("{} keys that wait: {}{more}", due.len(), labels.join(", "));
+        let command =
+            format!("keylatch key revalidate {}{}", labels.join(" "), if more.is_empty() { "" } else { " …" });
+        let item = Item::new(Task::Revalidate, about, Some(by), command);
+        vec![match due.as_slice() {
+            [key] => item.of(None, Some(key)),
+            _ => item,
+        }]
+    }
+
+    /// The access review, from when it is warned of, or, where no warning is wanted, from when it is half over.
+    fn access_review(&self) -> Vec<Item> {
+        let Some(rule) = self.policy.people.access_review.as_ref().filter(|rule| self.holds_one_of(&rule.by.roles))
+        else {
+            return Vec::new();
+        };
+        let before = rule.warn_before.unwrap_or_else(|| half(rule.every));
+        let is_due = |deadline: &&TenantDeadline| {
+            deadline.deadline == Deadline::AccessReview && deadline.at.before(before) <= self.now
+        };
+        let due = self.governance.deadlines.iter().filter(is_due);
+        due.map(|deadline| {
+            let late = if deadline.missed { ", missed" } else { "" };
+            let about = format!("who may create keys and who may approve{late}");
+            Item::new(Task::AccessReview, about, Some(deadline.at), "keylatch access review --findings …".to_owned())
+        })
+        .collect()
+    }
+
+    fn holds(&self) -> Vec<Item> {
+        if !self.policy.holds.as_ref().is_some_and(|rules| self.holds_one_of(&rules.lift.roles)) {
+            return Vec::new();
+        }
+        let item = |hash: &EventHash, hold: &Hold, what: String| {
+            let about = format!("{what}: {}, {}", name_of(&hold.kind), hold.reference);
+            let command = format!("keylatch hold lift {} --reason-kind … --reason …", lookup::short(*hash));
+            Item::new(Task::LiftHold, about, None, command)
+        };
+        let of_tenant = self.governance.holds.iter().map(|(hash, hold)| item(hash, hold, "all activations".to_owned()));
+        let of_requests = self.open().flat_map(|request| {
+            let what = lookup::what(self.state, request);
+            let key = lookup::key_of(self.state, request);
+            request.holds.iter().map(move |(hash, hold)| item(hash, hold, what.clone()).of(Some(request), key))
+        });
+        of_tenant.chain(of_requests).collect()
+    }
+}
+
+/// Half of it, to the second.
+fn half(span: Span) -> Span {
+    Span::from_secs(u32::try_from(span.to_std().as_secs() / 2).unwrap_or(u32::MAX))
+}
+
+/// How a request is named on a command line: by its key's label where that is one, else by its hash.
+fn named(state: &Tenant, request: &Request) -> String {
+    let label = lookup::key_of(state, request).map(|key| key.spec.label.as_str());
+    let unique = label.filter(|label| lookup::key(state, label).is_ok());
+    unique.map_or_else(|| lookup::short(request.hash), str::to_owned)
+}
+
+fn me(session: &Session) -> Result<Fingerprint, Error> {
+    let me = session.hand()?.public_key().fingerprint();
+    session.governance()?.member(me)?;
+    Ok(me)
+}
+
+/// The list.
+pub fn list(session: &Session) -> Result<Shown, Error> {
+    let (me, now) = (me(session)?, session.now());
+    let items = items(session.known(), me, now);
+    let mut table = Table::new(&["N", "TASK", "ABOUT", "BY", "TYPE"]);
+    for (place, item) in items.iter().enumerate() {
+        table.row([
+            (place + 1).to_string().into(),
+            name_of(&item.task).into(),
+            Cell::styled(BOLD, item.about.as_str()),
+            item.by.map_or("-".to_owned(), |by| relative(by, now)).into(),
+            item.command.as_str().into(),
+        ]);
+    }
+    let people = table.to_people("nothing waits for you");
+    let name = lookup::name(session.state(), me);
+    Ok(Shown { json: json!({ "ok": true, "for": { "fingerprint": me, "label": name }, "items": items }), people })
+}
+
+/// One thing in full.
+pub fn show(session: &Session, args: &ShowArgs) -> Result<Shown, Error> {
+    let (me, now) = (me(session)?, session.now());
+    let items = items(session.known(), me, now);
+    let numbered = args.which.parse::<usize>().ok().filter(|number| *number <= items.len());
+    let by_number = numbered.and_then(|number| items.get(number.checked_sub(1)?));
+    let item = match by_number {
+        Some(item) => item.clone(),
+        None => {
+            let (key, request) = lookup::open_request(session.state(), &args.which)?;
+            let mine = items.iter().find(|item| item.request == Some(request.hash)).cloned();
+            let command = format!("keylatch approve {}", named(session.state(), request));
+            let item = Item::new(Task::Vote, lookup::what(session.state(), request), request.ends_at(), command);
+            mine.unwrap_or(item.of(Some(request), key))
+        }
+    };
+    match item.request.filter(|_| item.task == Task::Vote) {
+        Some(request) => vote(session, &item, request, args.out.as_deref()),
+        None => Ok(other(session, &item)),
+    }
+}
+
+fn other(session: &Session, item: &Item) -> Shown {
+    let now = session.now();
+    let mut fields = Fields::default();
+    fields.text("what", &item.about);
+    if let Some(by) = item.by {
+        fields.add("by", crate::layout::time_from(by, now));
+    }
+    if let Some(key) = item.key_id.and_then(|key| session.state().keys.get(&key)) {
+        fields.text("key", key.id.to_string());
+        fields.text("identity", key.identity.to_string());
+        fields.text("state", key.state.name());
+    }
+    fields.text("type", &item.command);
+    let people = format!("{BOLD}{}{BOLD:#}\n{}", name_of(&item.task), fields.to_people(2));
+    Shown { json: json!({ "ok": true, "item": item }), people }
+}
+
+/// A vote: everything, and the exact bytes.
+fn vote(session: &Session, item: &Item, request: EventHash, out: Option<&std::path::Path>) -> Result<Shown, Error> {
+    let (state, now) = (session.state(), session.now());
+    let word = match item.on_behalf_of {
+        None => Word::Approve(None),
+        Some(whose) => Word::ApproveFor(whose.to_string(), None),
+    };
+    let command = session.command(approve::action(session, request, word)?, item.key_id, LIFETIME_MAX);
+    let payload = command.to_json();
+    let pae = dsse::pae(dsse::COMMAND, &payload);
+    let mut people = review(&command, &payload, &[], Some(session.known()), now);
+    people.push_str(&by_hand(&payload, &pae));
+    if let Some(path) = out {
+        let envelope = model::Envelope {
+            payload_type: dsse::COMMAND.to_owned(),
+            payload: model::text::Base64(payload.clone()),
+            signatures: Vec::new(),
+        };
+        if path.exists() {
+            return Err(Error::file(path, "there is such a file", "take another name for --out"));
+        }
+        submit::write_envelope(path, &envelope)?;
+        let path = safe(&path.display().to_string());
+        people
+            .push_str(&format!("  kept in {BOLD}{path}{BOLD:#}: keylatch sign {path}, then keylatch submit {path}\n"));
+    } else {
+        let typed = safe(&item.command);
+        people.push_str(&format!("  {BOLD}{typed}{BOLD:#} signs the same with its own id and times\n"));
+    }
+    let simulation = simulate::of_request(state, request, now).ok();
+    let json = json!({
+        "ok": true, "item": item,
+        "simulation": simulation.map(|simulation| explain::to_json(&simulation, state)),
+        "command": serde_json::from_slice::<Value>(&payload).unwrap_or_default(),
+        "signed_bytes": {
+            "hex": data_encoding::HEXLOWER.encode(&pae), "length": pae.len(), "sha256": Digest::of(&pae),
+            "payload_sha256": Digest::of(&payload), "namespace": model::command::NAMESPACE, "hash": "sha512",
+        },
+    });
+    Ok(Shown { json, people })
+}
+
+/// The bytes that a signature is over, and how to check them without this program.
+fn by_hand(payload: &[u8], pae: &[u8]) -> String {
+    let hex = data_encoding::HEXLOWER.encode(pae);
+    let lines: Vec<&str> =
+        (0..hex.len()).step_by(100).filter_map(|at| hex.get(at..(at + 100).min(hex.len()))).collect();
+    let (length, digest) = (pae.len(), Digest::of(pae));
+    let head = length - payload.len();
+    format!(
+        "  {DIM}what the signature is over: DSSE's pre-authentication encoding, {length} bytes, SHA-256 {digest}{DIM:#}\n    \
+         {}\n  {DIM}by hand: put the hex into bytes.hex, then{DIM:#}\n    xxd -r -p bytes.hex | sha256sum        \
+         {DIM}# {digest}{DIM:#}\n    xxd -r -p bytes.hex | tail -c +{}        {DIM}# the JSON above, {} bytes{DIM:#}\n    \
+         xxd -r -p bytes.hex | ssh-keygen -Y sign -n {} -f KEY        {DIM}# what signing it is{DIM:#}\n",
+        lines.join("\n    "),
+        head + 1,
+        payload.len(),
+        model::command::NAMESPACE,
+    )
+}

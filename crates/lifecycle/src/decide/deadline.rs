@@ -1,0 +1,47 @@
+//! Deadlines: warnings ahead of them, and the record of those that were missed.
+
+use model::event::{AlgorithmEnded, DeadlineMissed, DeadlineWarned};
+use model::{Event, Timestamp};
+
+use super::{not_yet, nothing_due};
+use crate::Rejection;
+use crate::state::{Governance, TenantDeadline, View};
+
+/// A key's next deadline comes near.
+pub(super) fn warn_of_key(view: &View, now: Timestamp) -> Result<Event, Rejection> {
+    let key = view.key()?;
+    let Some((warn_at, deadline, at, cause)) = key.next_warning() else {
+        return nothing_due("the key has no deadline that nobody was warned of").err();
+    };
+    if now < warn_at {
+        return not_yet(warn_at).err();
+    }
+    let (key_id, pack, algorithm) = (Some(key.id), None, None);
+    Ok(Event::DeadlineWarned(DeadlineWarned { key_id, deadline, pack, algorithm, at, cause }))
+}
+
+/// The tenant's deadline that has passed and is not recorded yet.
+pub fn next_passed(governance: &Governance, now: Timestamp) -> Option<&TenantDeadline> {
+    governance.deadlines.iter().find(|deadline| !deadline.missed && deadline.at <= now)
+}
+
+/// The tenant's own: first what was missed, then what comes near.
+pub(super) fn of_tenant(view: &View, now: Timestamp) -> Result<Event, Rejection> {
+    let deadlines = &view.governance()?.deadlines;
+    if let Some(missed) = next_passed(view.governance()?, now) {
+        if let Some(algorithm) = missed.algorithm {
+            let (at, cause) = (missed.at, missed.cause);
+            return Ok(Event::AlgorithmEnded(AlgorithmEnded { algorithm, at, cause }));
+        }
+        let (pack, at, cause) = (missed.pack.clone(), missed.at, missed.cause);
+        return Ok(Event::DeadlineMissed(DeadlineMissed { key_id: None, deadline: missed.deadline, pack, at, cause }));
+    }
+    if let Some(near) = deadlines.iter().find(|deadline| deadline.warn_at.is_some_and(|warn_at| warn_at <= now)) {
+        let TenantDeadline { deadline, pack, algorithm, at, cause, .. } = near.clone();
+        return Ok(Event::DeadlineWarned(DeadlineWarned { key_id: None, deadline, pack, algorithm, at, cause }));
+    }
+    match deadlines.iter().filter_map(|deadline| deadline.next()).min() {
+        Some(at) => not_yet(at).err(),
+        None => nothing_due("the tenant has no deadline").err(),
+    }
+}

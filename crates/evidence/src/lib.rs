@@ -5,6 +5,7 @@
 //! arguments.
 
 pub mod export;
+pub mod history;
 pub mod trust;
 pub mod verify;
 

@@ -4,6 +4,7 @@
 //! on, form and law, under a pinned root and with nothing else to go by. Neither opens a file: bytes come and go as
 //! arguments.
 
+pub mod controls;
 pub mod export;
 pub mod history;
 pub mod trust;

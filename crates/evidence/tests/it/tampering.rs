@@ -1,5 +1,4 @@
 //! A history that was touched is found out, and the first event that does not stand is named.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 use evidence::{Trust, Verifier, export};
 use journal::Record;

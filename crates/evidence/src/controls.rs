@@ -1,0 +1,305 @@
+//! The control tests: each of the sixteen points of CEK-15 as a test over the replayed history, with its population, what
+//! passed, the exceptions with the events behind them, or why there is nothing to say.
+//!
+//! A test never says "pass". It says how many of how many had nothing against them.
+
+use std::collections::BTreeMap;
+
+use model::{Digest, EventHash, Fingerprint, KeyId, Name, Sequence, TenantId, Timestamp};
+use serde::Serialize;
+
+use crate::history::{At, History, KeyLife};
+
+/// The part of a history that a test is about: from this event on, to the last one that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Period {
+    /// The first event, from 1.
+    pub from: Sequence,
+    /// The last event: the whole history up to it was replayed.
+    pub to: Sequence,
+    /// The last event's time.
+    pub until: Timestamp,
+}
+
+/// `controls.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Controls {
+    /// `keylatch.dev/controls/v1`.
+    pub format: &'static str,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The root that the history was checked under.
+    pub root: Fingerprint,
+    /// What was looked at.
+    pub period: Period,
+    /// The last event's hash.
+    pub head: EventHash,
+    /// The sixteen points, in order, and then what else is claimed.
+    pub controls: Vec<ControlTest>,
+    /// Keys for AI workloads beside all others.
+    pub comparison: Vec<Comparison>,
+    /// What the tests rest on and can't see.
+    pub limits: Vec<String>,
+}
+
+/// The value of [`Controls::format`].
+pub const FORMAT: &str = "keylatch.dev/controls/v1";
+
+/// What a test came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// There are exceptions.
+    Exceptions,
+    /// The history can't answer it.
+    InsufficientEvidence,
+    /// Of all items, none had anything against it.
+    NoExceptions,
+    /// There is nothing that it is about.
+    NotApplicable,
+}
+
+/// One test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ControlTest {
+    /// `CEK-15.01` to `CEK-15.16` for the sixteen points, else a name of its own.
+    pub id: String,
+    /// The point in few words.
+    pub title: &'static str,
+    /// What is claimed, as a statement that can be false.
+    pub statement: &'static str,
+    /// Where the point comes from.
+    pub source: &'static str,
+    /// How it was tested.
+    pub method: &'static str,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// What was looked at.
+    pub population: Population,
+    /// How many items had nothing against them.
+    pub passed: u64,
+    /// What there is against the others.
+    pub exceptions: Vec<Exception>,
+    /// Why there is nothing to say, and what a reader should know beside.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remarks: Vec<String>,
+}
+
+/// What a test looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Population {
+    /// What the items are.
+    pub of: &'static str,
+    /// How many.
+    pub count: u64,
+    /// The file and the column values that list them all.
+    pub listed_in: &'static str,
+}
+
+/// Something against an item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Exception {
+    /// The same for the same item and reason, however often evidence is made: what a disposition names.
+    pub id: Name,
+    /// What is wrong.
+    pub what: String,
+    /// The key, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
+    /// The key's label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<Name>,
+    /// The events behind it.
+    pub events: Vec<At>,
+    /// Who answers for it: who disposed of it, else the key's owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// What was signed about it, where somebody has.
+    pub disposition: Option<Disposed>,
+}
+
+/// What the control's owner signed about an exception.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Disposed {
+    /// What was decided.
+    pub disposition: String,
+    /// By when.
+    pub due: Timestamp,
+    /// Why.
+    pub note: String,
+    /// The `control.evaluated`.
+    pub event: At,
+}
+
+/// One figure for keys of AI workloads and for all others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Comparison {
+    /// What is compared.
+    pub figure: &'static str,
+    /// For AI workloads.
+    pub ai: String,
+    /// For all others.
+    pub general: String,
+}
+
+/// Tests a history. `dispositions` are what was signed about exceptions, by their ids.
+pub fn test(history: &History, of: Tested, dispositions: &BTreeMap<Name, (Disposed, Fingerprint)>) -> Controls {
+    let mut controls: Vec<ControlTest> = Vec::new();
+    for exception in controls.iter_mut().flat_map(|test| &mut test.exceptions) {
+        if let Some((disposed, owner)) = dispositions.get(&exception.id) {
+            exception.disposition = Some(disposed.clone());
+            exception.owner = Some(history.label(*owner));
+        }
+    }
+    Controls {
+        format: FORMAT,
+        tenant: of.tenant,
+        root: of.root,
+        period: of.period,
+        head: of.head,
+        controls,
+        comparison: Vec::new(),
+        limits: LIMITS.iter().map(|limit| (*limit).to_owned()).collect(),
+    }
+}
+
+/// What was tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tested {
+    /// Whose history.
+    pub tenant: TenantId,
+    /// Under which root.
+    pub root: Fingerprint,
+    /// Which part of it.
+    pub period: Period,
+    /// The last event.
+    pub head: EventHash,
+}
+
+const LIMITS: [&str; 4] = [
+    "What a key store really holds, and what was really done with a key, is the custodian's word (custody events).",
+    "Times are those of the services that signed, which never go back within a chain.",
+    "That a fact asserted by a person is true is for the reader of its evidence to judge; that it was asserted, by whom and for how long, is in the events.",
+    "People are known by their keys: who holds a key is for the tenant's own records to show.",
+];
+
+/// A test under way: items come, and what there is against each.
+struct Test {
+    test: ControlTest,
+    number: String,
+}
+
+/// What there is against an item.
+struct Fault<'a> {
+    /// A word for the reason: part of the exception's id.
+    reason: &'static str,
+    what: String,
+    key: Option<&'a KeyLife>,
+    events: Vec<At>,
+}
+
+impl<'a> Fault<'a> {
+    fn of_key(reason: &'static str, key: &'a KeyLife, events: Vec<At>, what: impl Into<String>) -> Self {
+        Self { reason, what: what.into(), key: Some(key), events }
+    }
+
+    fn of_tenant(reason: &'static str, events: Vec<At>, what: impl Into<String>) -> Self {
+        Self { reason, what: what.into(), key: None, events }
+    }
+}
+
+/// What a test says of itself.
+struct About {
+    title: &'static str,
+    statement: &'static str,
+    source: &'static str,
+    method: &'static str,
+    of: &'static str,
+    listed_in: &'static str,
+}
+
+impl Test {
+    fn new(id: &str, about: About) -> Self {
+        let population = Population { of: about.of, count: 0, listed_in: about.listed_in };
+        let test = ControlTest {
+            id: id.to_owned(),
+            title: about.title,
+            statement: about.statement,
+            source: about.source,
+            method: about.method,
+            outcome: Outcome::NotApplicable,
+            population,
+            passed: 0,
+            exceptions: Vec::new(),
+            remarks: Vec::new(),
+        };
+        Self { test, number: id.to_lowercase().replace('.', "-") }
+    }
+
+    /// An item of the population, and what there is against it.
+    fn item<'a>(&mut self, faults: impl IntoIterator<Item = Fault<'a>>) {
+        self.test.population.count += 1;
+        let before = self.test.exceptions.len();
+        self.against(faults);
+        if self.test.exceptions.len() == before {
+            self.test.passed += 1;
+        }
+    }
+
+    /// Exceptions that are no item of the population.
+    fn against<'a>(&mut self, faults: impl IntoIterator<Item = Fault<'a>>) {
+        for fault in faults {
+            let exception = self.exception(fault);
+            self.test.exceptions.extend(exception);
+        }
+    }
+
+    /// `None` where its id could not be made, which no fault of ours can bring about.
+    fn exception(&self, fault: Fault<'_>) -> Option<Exception> {
+        let Fault { reason, what, key, events } = fault;
+        let subject = match (key, events.first()) {
+            (Some(key), _) => key.id.to_string(),
+            (None, Some(at)) => at.hash.to_string(),
+            (None, None) => String::new(),
+        };
+        let digest = Digest::of(format!("{}\n{reason}\n{subject}", self.number).as_bytes());
+        let id = format!("{}-{}", self.number, digest.to_string().get(..12)?).parse().ok()?;
+        let owner = key.and_then(|key| key.spec.owner.as_ref()).map(ToString::to_string);
+        let (key_id, key) = (key.map(|key| key.id), key.map(|key| key.spec.label.clone()));
+        Some(Exception { id, what, key_id, key, events, owner, disposition: None })
+    }
+
+    fn remark(&mut self, remark: impl Into<String>) {
+        self.test.remarks.push(remark.into());
+    }
+
+    /// Nothing was found to look at.
+    fn nothing(self, why: &str) -> ControlTest {
+        self.with(Outcome::NotApplicable, why)
+    }
+
+    /// What there is does not answer the question. Exceptions that were found all the same go first.
+    fn insufficient(self, why: &str) -> ControlTest {
+        let outcome = if self.test.exceptions.is_empty() { Outcome::InsufficientEvidence } else { Outcome::Exceptions };
+        self.with(outcome, why)
+    }
+
+    fn with(mut self, outcome: Outcome, why: &str) -> ControlTest {
+        self.test.outcome = outcome;
+        self.test.remarks.insert(0, why.to_owned());
+        self.test
+    }
+
+    /// What it came to; where there was nothing to look at, `why` it does not apply.
+    fn done(mut self, why: &str) -> ControlTest {
+        if !self.test.exceptions.is_empty() {
+            self.test.outcome = Outcome::Exceptions;
+            return self.test;
+        }
+        if self.test.population.count == 0 {
+            return self.nothing(why);
+        }
+        self.test.outcome = Outcome::NoExceptions;
+        self.test
+    }
+}

@@ -1,0 +1,4 @@
+//! Evidence, from the outside.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod tampering;

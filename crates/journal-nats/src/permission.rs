@@ -130,7 +130,9 @@ fn asks(role: ServiceRole) -> Vec<String> {
     match role {
         Issuer => vec![every_tenant("custody", "generate")],
         Custodian => vec![every_tenant("lease", "get")],
-        Approver | Activator | Expirer | EvidenceExporter | Registrar => Vec::new(),
+        // What it probes: that an activation without approval and a use before activation are refused.
+        EvidenceExporter => vec![every_tenant("cmd", "key.activate"), every_tenant("cmd", "use.>")],
+        Approver | Activator | Expirer | Registrar => Vec::new(),
     }
 }
 

@@ -4,11 +4,15 @@
 //! on, form and law, under a pinned root and with nothing else to go by. Neither opens a file: bytes come and go as
 //! arguments.
 
+pub mod as_of;
 pub mod controls;
 pub mod export;
 pub mod history;
+pub mod replay;
 pub mod trust;
 pub mod verify;
 
+pub use as_of::as_of;
+pub use replay::{Point, take_until};
 pub use trust::Trust;
 pub use verify::{Report, Verifier};

@@ -160,9 +160,9 @@ pub enum Command {
         after_long_help = "Void events (which break a rule, and change nothing) are shown with the reason.\n\nExample:\n  keylatch watch --key weights-2026\n  keylatch --json watch | jq -r 'select(.void) | .sequence'"
     )]
     Watch(watch::WatchArgs),
-    /// Show what has happened, verified from the first event on.
+    /// Show what has happened, or how things stood at some point, verified from the first event on.
     #[command(
-        after_long_help = "Example:\n  keylatch history --key weights-2026\n  keylatch history --from 1 --max 20"
+        after_long_help = "Examples:\n  keylatch history --key weights-2026\n  keylatch history --from 1 --max 20\n\nHow things stood, from a replay up to a point (which policy was in force, who could have approved):\n  keylatch history --at 2026-11-20T12:00Z\n  keylatch history --seq 118 --key weights-2026"
     )]
     History(history::HistoryArgs),
     /// Export the whole history for an auditor, with how to check it.

@@ -240,6 +240,11 @@ impl Prepared {
         self.content.as_ref().is_ok_and(|content| content.input.authority().is_some())
     }
 
+    /// Whether it passes form as the next event of this chain.
+    pub fn passes_form(&self, chain: &journal::Chain) -> bool {
+        chain.check(self.opened.as_ref()).is_ok()
+    }
+
     /// The event, where it could be read.
     pub fn event(&self) -> Option<&Event> {
         self.content.as_ref().ok().map(|content| &content.event)

@@ -26,6 +26,7 @@ mod policies;
 mod processes;
 mod program;
 mod quorums;
+mod replaying;
 mod requests;
 mod sending;
 mod simulating;

@@ -5,6 +5,7 @@
 //! arguments.
 
 pub mod as_of;
+pub mod certificate;
 pub mod controls;
 pub mod export;
 pub mod history;

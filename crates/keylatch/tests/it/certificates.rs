@@ -56,7 +56,7 @@ impl Made {
 async fn made() -> Made {
     let platform = Platform::new();
     active(&platform, "weights", Algorithm::Aes256Gcm).await;
-    platform.wait("5s");
+    platform.with(|inside| inside.scenario.run("checkpoint => checkpoint.signed"));
     let folder = tempfile::tempdir().unwrap();
     let out = Some(folder.path().join("weights.json"));
     let args = CertificateArgs { key: "weights".to_owned(), out };

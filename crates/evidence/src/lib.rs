@@ -9,11 +9,11 @@ pub mod certificate;
 pub mod controls;
 pub mod export;
 pub mod history;
-pub mod replay;
+pub mod point;
 pub mod trust;
 pub mod verify;
 
 pub use as_of::as_of;
-pub use replay::{Point, take_until};
+pub use point::{Point, take_until};
 pub use trust::Trust;
 pub use verify::{Report, Verifier};

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lifecycle::state::Member;
 use lifecycle::{Judgement, Prepared, Tenant, Void};
+use model::command::HoldKind;
 use model::event::{
-    ActivationMode, ActivationRequested, ConditionHeld, CustodyApplied, CustodyRefused, CustodyUsed, DeadlineMissed,
-    Inventory, KeyActivated, KeyGenerated, PackDeclared,
+    ActivationHeld, ActivationMode, ActivationRequested, ConditionHeld, CustodyApplied, CustodyRefused, CustodyUsed,
+    DeadlineMissed, Inventory, KeyActivated, KeyGenerated, PackDeclared,
 };
-use model::key::{KeyIdentity, Operation, TenantClass};
+use model::key::{KeyIdentity, Operation, Reason, TenantClass};
 use model::people::PrincipalKind;
 use model::statement::Generated;
 use model::text::Text;
@@ -52,6 +53,8 @@ pub struct History {
     pub policies: Vec<AdoptedPolicy>,
     /// The declarations of legal packs, in order.
     pub packs: Vec<DeclaredPack>,
+    /// The holds that were placed, in order.
+    pub holds: Vec<Hold>,
     /// The access reviews that were signed.
     pub access_reviews: Vec<At>,
     /// The deadlines of the tenant or of a key that were missed.
@@ -265,6 +268,8 @@ pub struct RequestLife {
     pub rule: Name,
     /// Whether it is an emergency.
     pub break_glass: bool,
+    /// Why it was asked for.
+    pub reason: Reason,
     /// The consumers that must have acknowledged the key.
     pub consumers: BTreeSet<Fingerprint>,
     /// Whether it names the custodian's statement on where the key is kept.
@@ -275,6 +280,27 @@ pub struct RequestLife {
     pub authorized: Option<At>,
     /// The event that ended it, where that was not an activation.
     pub ended: Option<(EventType, At)>,
+    /// Who ended it and why, where somebody did.
+    pub ended_by: Option<(Fingerprint, Reason)>,
+}
+
+/// A hold: activations that were frozen for a while.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    /// Its `activation.held`.
+    pub at: At,
+    /// What kind.
+    pub kind: HoldKind,
+    /// Where the order or the case is kept.
+    pub reference: Text,
+    /// Who placed it.
+    pub by: Fingerprint,
+    /// The request that is held; `None` where all activations of the tenant are.
+    pub request: Option<EventHash>,
+    /// The key, where it is a request for one.
+    pub key_id: Option<KeyId>,
+    /// Its `activation.released`, and by whom.
+    pub released: Option<(At, Fingerprint)>,
 }
 
 /// What the custodian said of a key's place.
@@ -524,9 +550,10 @@ impl History {
     }
 
     fn of_request(&mut self, at: At, event: &Event) {
-        let end = |history: &mut Self, request: &EventHash| {
+        let end = |history: &mut Self, request: &EventHash, by: Option<(Fingerprint, &Reason)>| {
             if let Some(request) = history.requests.get_mut(request) {
                 request.ended = Some((event.event_type(), at));
+                request.ended_by = by.map(|(by, reason)| (by, reason.clone()));
             }
         };
         match event {
@@ -544,9 +571,20 @@ impl History {
                     request.authorized = Some(at);
                 }
             }
-            Event::ActivationRejected(rejected) => end(self, &rejected.request),
-            Event::ActivationCancelled(cancelled) => end(self, &cancelled.request),
-            Event::ActivationLapsed(lapsed) if lapsed.approval.is_none() => end(self, &lapsed.request),
+            Event::ActivationRejected(rejected) => {
+                end(self, &rejected.request, Some((rejected.rejected_by, &rejected.reason)));
+            }
+            Event::ActivationCancelled(cancelled) => {
+                end(self, &cancelled.request, Some((cancelled.cancelled_by, &cancelled.reason)));
+            }
+            Event::ActivationLapsed(lapsed) if lapsed.approval.is_none() => end(self, &lapsed.request, None),
+            Event::ActivationHeld(held) => self.holds.push(hold(at, held)),
+            Event::ActivationReleased(released) => {
+                let hold = self.holds.iter_mut().rev().find(|hold| hold.at.hash == released.hold);
+                if let Some(hold) = hold {
+                    hold.released = Some((at, released.released_by));
+                }
+            }
             _ => {}
         }
     }
@@ -702,11 +740,25 @@ fn request_life(at: At, requested: &ActivationRequested) -> RequestLife {
         keys: many.or(requested.standing.map(|standing| standing.count)).unwrap_or(1),
         rule: requested.rule.clone(),
         break_glass: requested.break_glass,
+        reason: requested.reason.clone(),
         consumers: requested.consumers.clone(),
         attested: requested.attestation.is_some(),
         approvals: BTreeMap::new(),
         authorized: None,
         ended: None,
+        ended_by: None,
+    }
+}
+
+fn hold(at: At, held: &ActivationHeld) -> Hold {
+    Hold {
+        at,
+        kind: held.kind,
+        reference: held.reference.clone(),
+        by: held.held_by,
+        request: held.request,
+        key_id: held.key_id,
+        released: None,
     }
 }
 

@@ -15,6 +15,7 @@ mod birth;
 mod coordination;
 mod documents;
 mod law;
+pub mod never_active;
 mod scope;
 mod stores;
 mod usage;

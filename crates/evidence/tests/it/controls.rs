@@ -1,6 +1,7 @@
 //! The control tests: each with a history that has something against it, one that has nothing, and, where it can be, one
 //! that it is not about and one that does not answer it.
 
+use evidence::controls::never_active::{Bound, never_active};
 use journal::Body;
 use lifecycle::decide::Probed;
 use lifecycle::scenario::{Scenario, key_id};
@@ -10,7 +11,7 @@ use model::evidence::{Probe, ProbeOutcome};
 use model::key::Operation;
 use model::{CommandId, Event, ServiceRole, Timestamp};
 
-use super::stage::{run, test, tests};
+use super::stage::{replay, run, test, tests};
 
 /// What a test came to, in a line: how many of how many had nothing against them, the outcome, and the exceptions' reasons.
 fn line(scenario: &Scenario, id: &str, from: u64) -> String {
@@ -543,4 +544,44 @@ fn the_control_is_evaluated_and_what_was_decided_is_done() {
     // Signed anew, with a later date.
     evaluated(&mut scenario, "CEK-15.14", "3h");
     assert_eq!(line(&scenario, "evaluation", scenario.records.len() as u64), "1/1 no-exceptions");
+}
+
+// === Never active ===
+
+/// Between which minutes k1 was never active, and by what that is bounded: states before, within, after.
+#[track_caller]
+fn check_never(script: &str, from: u32, to: u32, comes_to: &str) {
+    let scenario = check("CEK-15.01", "{}", script, "1/1 no-exceptions");
+    let replay = replay(&scenario, &scenario.records, 1, 64);
+    let begun = replay.history().begun.unwrap();
+    let minute = |minute: u32| begun + model::Span::from_secs(minute * 60);
+    let never = never_active(replay.history(), replay.period().until, key_id("k1"), minute(from), minute(to)).unwrap();
+    let states = |bounds: &[Bound]| bounds.iter().map(|bound| bound.state.name()).collect::<Vec<_>>().join(",");
+    let bound = |one: Option<Bound>| states(&one.into_iter().collect::<Vec<_>>());
+    let verdict = serde_json::to_value(never.verdict).unwrap();
+    let line = format!(
+        "{} {}|{}|{}",
+        verdict.as_str().unwrap(),
+        bound(never.before),
+        states(&never.within),
+        bound(never.after)
+    );
+    assert_eq!(line, comes_to, "{from} to {to}");
+}
+
+#[test]
+fn that_a_key_was_never_active_is_a_statement_with_bounds() {
+    // Pre-active from minute 10, active from 20 to 30, suspended, and read until 40.
+    let (born, used) =
+        active("k1").split_once("place k1").map(|(born, used)| (born.to_owned(), used.to_owned())).unwrap();
+    let life = format!(
+        "wait 10m\n{born}place k1\nwait 10m{used}\nwait 10m\nsuspend k1 by opa => key.suspended\nplace k1\nwait 10m\ncheckpoint => checkpoint.signed"
+    );
+    check_never(&life, 0, 20, "holds |pre-active|active");
+    check_never(&life, 12, 20, "holds pre-active||active");
+    check_never(&life, 12, 21, "fails pre-active|active|suspended");
+    check_never(&life, 25, 26, "fails active||suspended");
+    check_never(&life, 30, 40, "holds suspended||");
+    check_never(&life, 29, 40, "fails active|suspended|");
+    check_never(&life, 30, 41, "open suspended||");
 }

@@ -59,6 +59,7 @@ impl Http {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::net::TcpListener;
     use std::path::Path;
     use std::process::Command;
@@ -139,13 +140,25 @@ mod tests {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    const CONFIGURATION: &str = "\
+[req]
+distinguished_name = dn
+x509_extensions = tls
+prompt = no
+[dn]
+CN = localhost
+[tls]
+subjectAltName = DNS:localhost
+basicConstraints = critical,CA:FALSE
+";
+
     #[test]
     fn https_is_for_those_whose_certificate_is_trusted() {
         let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("tls.cnf"), CONFIGURATION).unwrap();
         openssl(
             dir.path(),
-            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
-             -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE -keyout key.pem -out cert.pem",
+            "req -x509 -config tls.cnf -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -keyout key.pem -out cert.pem",
         );
         let cert = CertificateDer::from_pem_file(dir.path().join("cert.pem")).unwrap();
         let key = PrivateKeyDer::from_pem_file(dir.path().join("key.pem")).unwrap();

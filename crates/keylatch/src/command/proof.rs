@@ -6,8 +6,8 @@ mod hashes;
 
 use clap::Subcommand;
 
-pub use check::CheckArgs;
-pub use event::EventArgs;
+pub use check::{CheckArgs, Checked, check};
+pub use event::{EventArgs, Proved, prove};
 pub use hashes::{ConsistencyArgs, InclusionArgs};
 
 use crate::error::{Error, Exit};

@@ -25,6 +25,7 @@ mod memory;
 mod policies;
 mod processes;
 mod program;
+mod proofs;
 mod quorums;
 mod requests;
 mod sending;

@@ -123,26 +123,27 @@ impl<J: Journal> Checkpoints<'_, J> {
 
     /// The checkpoint by which an event is proved.
     fn covering(&self, request: &ProofRequest) -> Result<Recorded, Problem> {
-        let size = match request.size {
-            Some(size) => Some(size),
-            None => {
-                let cosigned = self.witnessed.newest_cosigned(self.tenant).map_err(failed)?;
-                cosigned.filter(|size| *size >= request.sequence)
-            }
-        };
         let not_covered = |what: String| Problem::new(ProblemType::NotCovered, what);
-        let wanted = self.wanted(size);
-        let recorded = match wanted {
-            Err(problem) if size.is_none() && problem.kind() == Some(ProblemType::UnknownCheckpoint) => {
-                return Err(not_covered(problem.detail));
-            }
-            wanted => wanted?,
+        let recorded = match (request.size, self.cosigned(request.sequence)?) {
+            (Some(size), _) => self.wanted(Some(size))?,
+            (None, Some(recorded)) => recorded,
+            (None, None) => newest(self.node, self.tenant)
+                .map_err(failed)?
+                .ok_or_else(|| not_covered("there is no checkpoint yet".to_owned()))?,
         };
         let size = recorded.checkpoint.size;
         if size >= request.sequence {
             return Ok(recorded);
         }
         Err(not_covered(format!("the checkpoint is over {size} events, and the event is number {}", request.sequence)))
+    }
+
+    /// The newest checkpoint that a witness has cosigned, where it covers an event.
+    fn cosigned(&self, sequence: u64) -> Result<Option<Recorded>, Problem> {
+        match self.witnessed.newest_cosigned(self.tenant).map_err(failed)? {
+            Some(size) if size >= sequence => at(self.node, self.tenant, size).map_err(failed),
+            _ => Ok(None),
+        }
     }
 
     /// The note with the cosignatures that there are.

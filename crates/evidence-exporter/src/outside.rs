@@ -56,7 +56,7 @@ struct Target {
 }
 
 enum Who {
-    Witness(Witness),
+    Witness(Box<Witness>),
     Authority(TimestampAuthority),
 }
 
@@ -78,7 +78,7 @@ struct Desk<J> {
 impl Outside {
     /// Those who are configured.
     pub fn new(config: &config::Outside) -> Arc<Self> {
-        let witnesses = config.witness.iter().cloned().map(Who::Witness);
+        let witnesses = config.witness.iter().cloned().map(|witness| Who::Witness(Box::new(witness)));
         let all = witnesses.chain(config.timestamp.iter().cloned().map(Who::Authority));
         Arc::new(Self { targets: all.map(Target::new).collect(), changes: watch::Sender::new(0) })
     }

@@ -25,7 +25,7 @@ const VERSION_AND_ALGORITHM: [u8; 22] = [
 ];
 
 /// A question about a text: give me a stamp for its SHA-256, with this nonce, and with your certificate.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Question {
     hash: [u8; 32],
     nonce: [u8; 8],
@@ -140,7 +140,7 @@ mod tests {
         let question = Question::about(TEXT);
         let answer = authority.stamp(&question.to_der());
         assert!(Question::about(TEXT).check(&answer).unwrap_err().contains("nonce"));
-        assert!(Question { hash: [1; 32], ..question.clone() }.check(&answer).unwrap_err().contains("hash"));
+        assert!(Question { hash: [1; 32], ..question }.check(&answer).unwrap_err().contains("hash"));
         // A refusal: SHA-512 is not among what this authority takes.
         let mut refused = question.to_der();
         let oid = refused.windows(9).position(|window| window == SHA_256.as_bytes()).unwrap();

@@ -75,7 +75,7 @@ fn consistency_is_checked_on_plain_hashes() {
     for (from, to, roots, path) in [
         (2, 5, [five, two], proof.to_vec()),
         (3, 5, [two, five], proof.to_vec()),
-        (2, 6, [two, five], proof.to_vec()),
+        (2, 9, [two, five], proof.to_vec()),
         (5, 2, [five, two], proof.to_vec()),
         (0, 5, [ROOTS[0], five], vec![]),
         (2, 5, [two, five], vec![]),

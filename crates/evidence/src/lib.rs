@@ -11,9 +11,11 @@ pub mod export;
 pub mod history;
 pub mod replay;
 pub mod trust;
+pub mod verdict;
 pub mod verify;
 
 pub use bundle::Bundle;
 pub use replay::Replay;
 pub use trust::Trust;
+pub use verdict::Verdict;
 pub use verify::{Report, Verifier};

@@ -5,3 +5,4 @@ mod bundles;
 mod controls;
 mod stage;
 mod tampering;
+mod verdicts;

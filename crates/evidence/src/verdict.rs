@@ -91,7 +91,7 @@ pub fn check(folder: &mut dyn Folder, given: &Given, progress: &mut dyn FnMut(u6
     }
     let manifest = Manifest::read(folder, &names).map_err(wrong(MANIFEST))?;
     let notes = checkpoints::read(folder, &names)?;
-    let said = manifest.as_ref().and_then(Manifest::statement).map(|statement| &statement.predicate);
+    let said = manifest.as_ref().and_then(|parsed| parsed.as_ref().ok()).map(|manifest| &manifest.statement.predicate);
     let mut events = events::Events::open(folder).map_err(wrong(EVENTS))?;
     let tenant = match given.tenant.or(said.map(|said| said.tenant)) {
         Some(tenant) => tenant,

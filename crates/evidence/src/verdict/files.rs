@@ -21,23 +21,26 @@ const PIECE: usize = 64 * 1024;
 /// The files of a plain export, which nobody has signed.
 const OF_EXPORT: [&str; 4] = ["README.txt", EVENTS, "allowed_signers", "trust.json"];
 
-/// The manifest, as far as it reads. Nothing of it is believed before its signature was checked under the keys in force.
-pub(super) enum Manifest {
-    Read { envelope: Envelope, statement: Statement },
-    Malformed(String),
+/// The manifest as it reads. Nothing of it is believed before its signature was checked under the keys in force.
+pub(super) struct Manifest {
+    envelope: Envelope,
+    pub(super) statement: Statement,
 }
 
+/// A manifest, or why what stands there is none.
+pub(super) type Parsed = Result<Manifest, String>;
+
 impl Manifest {
-    pub(super) fn read(folder: &mut dyn Folder, names: &[String]) -> io::Result<Option<Self>> {
+    pub(super) fn read(folder: &mut dyn Folder, names: &[String]) -> io::Result<Option<Parsed>> {
         if !names.iter().any(|name| name == MANIFEST) {
             return Ok(None);
         }
         let mut bytes = Vec::new();
         folder.open(MANIFEST)?.take(MANIFEST_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-        Ok(Some(Self::parse(&bytes).unwrap_or_else(Self::Malformed)))
+        Ok(Some(Self::parse(&bytes)))
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, String> {
+    fn parse(bytes: &[u8]) -> Parsed {
         if bytes.len() as u64 > MANIFEST_BYTES_MAX {
             return Err("it is too long".to_owned());
         }
@@ -48,14 +51,7 @@ impl Manifest {
         if !statement.is_known() || envelope.payload_type != IN_TOTO {
             return Err("it is no statement of this kind".to_owned());
         }
-        Ok(Self::Read { envelope, statement })
-    }
-
-    pub(super) fn statement(&self) -> Option<&Statement> {
-        match self {
-            Self::Read { statement, .. } => Some(statement),
-            Self::Malformed(_) => None,
-        }
+        Ok(Self { envelope, statement })
     }
 }
 
@@ -63,15 +59,15 @@ impl Manifest {
 pub(super) fn check(
     folder: &mut dyn Folder,
     names: &[String],
-    manifest: Option<Manifest>,
+    manifest: Option<Parsed>,
     notes: &Notes,
     read: &Judged,
     replay: &Replay,
     verdict: &mut Verdict,
 ) -> Result<(), Error> {
-    let (envelope, statement) = match manifest {
-        Some(Manifest::Read { envelope, statement }) => (envelope, statement),
-        Some(Manifest::Malformed(why)) => {
+    let Manifest { envelope, statement } = match manifest {
+        Some(Ok(manifest)) => manifest,
+        Some(Err(why)) => {
             let what = format!("the manifest does not read, so nothing says which files belong here: {why}");
             verdict.completeness.extend([Finding::of_file("manifest", MANIFEST, what)]);
             return Ok(());

@@ -1,6 +1,7 @@
 //! A bundle that was touched is found out, and what was touched is named.
 
 use std::io::{self, Read};
+use std::sync::OnceLock;
 
 use evidence::bundle::{EVENTS, MANIFEST, Statement};
 use evidence::verdict::{self, Finding, Folder, Given};
@@ -46,9 +47,14 @@ fn names(verdict: &Verdict) -> Vec<String> {
 /// Changes a good bundle, and says what must be found among all else. Nothing: it stays good.
 #[track_caller]
 fn check(found: &str, change: impl FnOnce(&Scenario, &mut Files)) -> Verdict {
-    let scenario = busy();
-    let mut files = bundle(&scenario, 12, 64);
-    change(&scenario, &mut files);
+    static GOOD: OnceLock<(Scenario, Files)> = OnceLock::new();
+    let (scenario, good) = GOOD.get_or_init(|| {
+        let scenario = busy();
+        let files = bundle(&scenario, 12, 64);
+        (scenario, files)
+    });
+    let mut files = good.clone();
+    change(scenario, &mut files);
     let verdict = judge(&files, &Given::root(scenario.tenant.root));
     let names = names(&verdict);
     assert!(found.split_whitespace().all(|found| names.iter().any(|name| name == found)), "{found}: {names:#?}");

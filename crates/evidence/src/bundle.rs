@@ -98,7 +98,7 @@ pub const FILES: &[File] = &[
     File { name: "people.csv", about: "everybody who can sign: people, workloads, services", write: tables::people },
     File {
         name: "governance.csv",
-        about: "what was done about the control itself: policies, packs, reviews, missed deadlines",
+        about: "what was done about the control itself: policies, packs, documents, reviews, probes, evaluations",
         write: tables::governance,
     },
     File { name: "exceptions.csv", about: "the exceptions of all control tests", write: tables::exceptions },

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead as _, BufReader, Read};
 
 use journal::{Body, Record};
-use lifecycle::{Judgement, Tenant, Void};
+use lifecycle::{Judgement, Void};
 use model::{Digest, TenantId};
 use sha2::{Digest as _, Sha256};
 
@@ -68,7 +68,7 @@ impl<'a> Events<'a> {
             if batch.is_empty() || replay.verifier().is_stopped() {
                 break;
             }
-            replay.take_each(std::mem::take(&mut batch), &mut |state, seen| objections.hear(state, seen));
+            replay.take_each(std::mem::take(&mut batch), &mut |_, seen| objections.hear(seen));
             progress(self.bytes);
         }
         let Objections { mut integrity, authenticity, mut lawfulness, displaced } = objections;
@@ -114,7 +114,7 @@ struct Objections {
 }
 
 impl Objections {
-    fn hear(&mut self, _: &Tenant, (sequence, prepared, judgement): &Seen) {
+    fn hear(&mut self, (sequence, prepared, judgement): &Seen) {
         let Judgement::Void(void) = judgement else { return self.settle() };
         let place = sequence.0;
         let named = prepared.body().map(|body| body.sequence.0);
@@ -157,7 +157,7 @@ impl Objections {
     /// An event that says that it belongs elsewhere: those that are so by as much are one finding.
     fn displace(&mut self, place: u64, named: u64) {
         match &mut self.displaced {
-            Some(open) if open.first.abs_diff(open.named) == place.abs_diff(named) && open.is_next(place, named) => {
+            Some(open) if open.is_next(place, named) => {
                 open.count += 1;
             }
             _ => {

@@ -215,3 +215,23 @@ fn a_bundle_is_checked_with_python3_and_openssl_as_its_readme_says() {
     let other = by_hand(&files, "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
     assert!(!other.status.success(), "another root");
 }
+
+/// The page says what every file, every test and every outcome is.
+#[test]
+fn the_page_knows_every_file_and_every_test() {
+    let page = include_str!("../../../../docs/evidence.md");
+    let names = evidence::bundle::FILES.iter().map(|file| file.name).chain(["manifest.json", "events.jsonl"]);
+    for name in names {
+        assert!(page.contains(&format!("`{name}`")), "{name}");
+    }
+    for test in tests(&busy(), 1).controls {
+        assert!(
+            page.contains(&format!("| {} |", test.id)) || page.contains(&format!("| `{}` |", test.id)),
+            "{}",
+            test.id
+        );
+        for exception in &test.exceptions {
+            assert!(page.contains(&format!("`{}`", exception.reason)), "{} {}", test.id, exception.reason);
+        }
+    }
+}

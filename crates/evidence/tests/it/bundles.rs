@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use journal::note::Note;
 use lifecycle::scenario::Scenario;
 use model::{KeyState, ServiceRole};
 
@@ -141,6 +142,7 @@ fn cosignatures_stand_with_their_checkpoints() {
     let scenario = busy();
     let plain = bundle(&scenario, 1, 64);
     let of_file = evidence::bundle::notes(std::str::from_utf8(&plain["checkpoints.txt"]).unwrap());
+    let of_file: Vec<Note> = of_file.into_iter().map(Result::unwrap).collect();
     assert_eq!(of_file.len(), 3);
     let witness = |seed: u8| ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
     let mut notes = Vec::new();
@@ -212,4 +214,24 @@ fn a_bundle_is_checked_with_python3_and_openssl_as_its_readme_says() {
     }
     let other = by_hand(&files, "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
     assert!(!other.status.success(), "another root");
+}
+
+/// The page says what every file, every test and every outcome is.
+#[test]
+fn the_page_knows_every_file_and_every_test() {
+    let page = include_str!("../../../../docs/evidence.md");
+    let names = evidence::bundle::FILES.iter().map(|file| file.name).chain(["manifest.json", "events.jsonl"]);
+    for name in names {
+        assert!(page.contains(&format!("`{name}`")), "{name}");
+    }
+    for test in tests(&busy(), 1).controls {
+        assert!(
+            page.contains(&format!("| {} |", test.id)) || page.contains(&format!("| `{}` |", test.id)),
+            "{}",
+            test.id
+        );
+        for exception in &test.exceptions {
+            assert!(page.contains(&format!("`{}`", exception.reason)), "{} {}", test.id, exception.reason);
+        }
+    }
 }

@@ -4,11 +4,15 @@
 //! on, form and law, under a pinned root and with nothing else to go by. Neither opens a file: bytes come and go as
 //! arguments.
 
+pub mod caiq;
 pub mod controls;
 pub mod export;
 pub mod history;
+pub mod ocsf;
+pub mod oscal;
 pub mod trust;
 pub mod verify;
+mod words;
 
 pub use trust::Trust;
 pub use verify::{Report, Verifier};

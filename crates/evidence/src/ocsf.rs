@@ -135,8 +135,9 @@ struct Finding<'a> {
     finding_info: FindingInfo,
     #[serde(skip_serializing_if = "Option::is_none")]
     compliance: Option<Compliance>,
-    resources: Vec<Resource<'a>>,
-    is_alert: bool,
+    resources: [Resource<'a>; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    is_alert: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -169,6 +170,9 @@ const ENTITY_MANAGEMENT: Class = Class { uid: 3004, category: 3, name: "Entity M
 const API_ACTIVITY: Class = Class { uid: 6003, category: 6, name: "API Activity" };
 const COMPLIANCE_FINDING: Class = Class { uid: 2003, category: 2, name: "Compliance Finding" };
 const DETECTION_FINDING: Class = Class { uid: 2004, category: 2, name: "Detection Finding" };
+
+/// The profile that policies, actions and dispositions come with.
+const SECURITY_CONTROL: &[&str] = &["security_control"];
 
 /// What is not in OCSF's list of activities.
 const OTHER: u32 = 99;
@@ -278,7 +282,7 @@ impl<'a> Context<'a> {
         line.activity_name = Some("Use");
         line.severity_id = MEDIUM;
         line.status_id = 2;
-        line.metadata.profiles = &["security_control"];
+        line.metadata.profiles = SECURITY_CONTROL;
         line.actor = self.asked(&refused.asked_by);
         let mut api = self.api(refused.key_id, operation(refused.refusals.keys()), count, (refused.from, refused.to));
         // Denied, blocked.
@@ -325,6 +329,7 @@ impl<'a> Context<'a> {
         let how = if status_id == 3 { "was missed" } else { "comes near" };
         let title = format!("{what} of {whose} {how}: {at}");
         let mut line = self.line_of(event, COMPLIANCE_FINDING, 1, title.clone());
+        line.actor = None;
         line.severity_id = severity;
         line.finding = Some(Finding {
             finding_info: FindingInfo { uid: self.prepared.hash, title, types: ["Deadline"] },
@@ -335,8 +340,8 @@ impl<'a> Context<'a> {
                 status_id,
                 status,
             }),
-            resources: vec![key.map_or_else(|| self.tenant_resource(), |key| self.key_resource(key))],
-            is_alert: status_id == 3,
+            resources: [key.map_or_else(|| self.tenant_resource(), |key| self.key_resource(key))],
+            is_alert: None,
         });
         line
     }
@@ -353,8 +358,8 @@ impl<'a> Context<'a> {
         line.finding = Some(Finding {
             finding_info: FindingInfo { uid: self.prepared.hash, title, types: ["Void event"] },
             compliance: None,
-            resources: vec![self.tenant_resource()],
-            is_alert: true,
+            resources: [self.tenant_resource()],
+            is_alert: Some(true),
         });
         line
     }

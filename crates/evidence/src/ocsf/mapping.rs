@@ -7,7 +7,7 @@ use model::{Event, EventHash, EventType};
 use serde_json::{Map, Value};
 
 use super::entity::Entity;
-use super::{Context, ENTITY_MANAGEMENT, HIGH, Line, MEDIUM, json_of};
+use super::{Context, ENTITY_MANAGEMENT, HIGH, Line, MEDIUM, SECURITY_CONTROL, json_of};
 
 // The activities of Entity Management. Those from ACTIVATE on are about keys only: who counts them counts keys.
 const CREATE: u32 = 1;
@@ -106,6 +106,9 @@ impl<'a> Context<'a> {
             Event::ActivationAuthorized(authorized) => Some(self.in_force(authorized.policy)),
             _ => None,
         };
+        if line.policy.is_some() {
+            line.metadata.profiles = SECURITY_CONTROL;
+        }
         Some(line)
     }
 

@@ -144,7 +144,7 @@ impl Sources<'_> {
         let Controls { tenant, root, period, head, .. } = self.controls;
         let class = self.history.class.map_or("unknown", crate::words::class);
         let mut metadata = json!({
-            "title": title,
+            "title": line(title),
             "last-modified": period.until,
             "version": period.to.0.to_string(),
             "oscal-version": VERSION,

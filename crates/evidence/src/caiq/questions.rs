@@ -39,7 +39,6 @@ impl Asked<'_> {
             format!("{} generated, each pre-active; {activated} activated; {expired} expired because nobody activated them; {waiting} waiting.", count(*generated, "key")),
             "A key is activated only when the people whom the policy names have signed for it, each with a key of their own; whoever asks has no vote, and one person is one vote.".to_owned(),
             format!("The custodian recorded {} and refused {refused}: a key works exactly while the verified history calls it active.", count(*uses, "use")),
-            self.policy(),
         ];
         let shown = vec![self.defined(), self.implemented(), self.evaluated(), self.legal()];
         let types = [

@@ -100,6 +100,10 @@ impl<'a> Context<'a> {
         if !further.is_empty() {
             line.unmapped.insert("further_signers".into(), json_of(&further));
         }
+        // The log of activations has who initiated each, also where it came by itself later.
+        if let (Event::KeyActivated(activated), Some(actor)) = (event, &mut line.actor) {
+            actor.user = Some(self.person(activated.initiated_by));
+        }
         line.policy = match event {
             Event::KeyActivated(activated) => Some(self.in_force(activated.policy)),
             Event::ActivationRequested(requested) => Some(self.in_force(requested.policy)),

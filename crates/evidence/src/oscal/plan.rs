@@ -20,7 +20,7 @@ pub(super) fn document(sources: Sources<'_>, security_plan: &Document) -> Docume
         "metadata": sources.metadata(&title, "assessment-plan", Some(&link), more),
         "import-ssp": { "href": security_plan.name() },
         "local-definitions": {
-            "objectives-and-methods": beyond(sources).into_iter().map(|test| objective(test)).collect::<Vec<_>>(),
+            "objectives-and-methods": beyond(sources).into_iter().map(objective).collect::<Vec<_>>(),
             "activities": sources.controls.controls.iter().map(|test| activity(sources, test)).collect::<Vec<_>>(),
         },
         "terms-and-conditions": { "parts": limits.collect::<Vec<_>>() },

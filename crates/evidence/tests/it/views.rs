@@ -338,6 +338,25 @@ fn every_type_of_event_has_its_line_or_is_bookkeeping() {
     }
 }
 
+/// The sixth auditing guideline asks for these in the log of activations.
+#[test]
+fn the_line_of_an_activation_has_who_initiated_it_and_what_it_rests_on() {
+    let lines = replayed(&lives::rich()).lines;
+    let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let activated: Vec<&Value> = lines.iter().filter(|line| line["type_uid"] == 300_410).collect();
+    let who: Vec<&str> = activated.iter().filter_map(|line| line["actor"]["user"]["name"].as_str()).collect();
+    assert_eq!(who, ["kim", "opa"]);
+    for line in activated {
+        let approvals = line["unmapped"]["approvals"].as_array().unwrap();
+        for approval in approvals {
+            let approved = lines.iter().find(|other| other["metadata"]["uid"] == *approval).unwrap();
+            assert_eq!(approved["metadata"]["correlation_uid"], line["metadata"]["correlation_uid"]);
+        }
+        assert!(!approvals.is_empty() && line["unmapped"]["affected_systems"].is_array());
+        assert_eq!(line["entity"]["data"]["state"], "active");
+    }
+}
+
 /// What does not stand is a finding, and its own time is not believed.
 #[test]
 fn an_event_that_does_not_stand_is_a_detection() {

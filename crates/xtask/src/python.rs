@@ -75,19 +75,19 @@ impl Pip {
     /// Runs pip.
     pub fn run<'a>(&'a self, arguments: impl IntoIterator<Item = &'a OsStr>) -> Result<(), Error> {
         let arguments = self.pip.iter().map(OsString::as_os_str).chain(arguments).collect::<Vec<_>>();
-        run(&self.python, "pip", &arguments)
+        run(&self.python, "pip", &arguments).map(drop)
     }
 }
 
-/// Runs Python; `what` is for the error.
-pub fn run(python: &OsStr, what: &str, arguments: &[&OsStr]) -> Result<(), Error> {
+/// Runs Python; `what` is for the error. Gives what it printed.
+pub fn run(python: &OsStr, what: &str, arguments: &[&OsStr]) -> Result<String, Error> {
     let output = Command::new(python)
         .args(arguments)
         .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
         .output()
         .map_err(|source| Error::Python { python: python.to_owned(), source })?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
     Err(Error::Failed { module: what.to_owned(), said: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
 }
@@ -96,7 +96,10 @@ pub fn run(python: &OsStr, what: &str, arguments: &[&OsStr]) -> Result<(), Error
 pub fn packages(cache: &Path) -> Result<PathBuf, Error> {
     let digest = Digest::of(PACKAGES.as_bytes()).to_string();
     let parent = cache.join("python");
-    let folder = parent.join(format!("packages-{}", digest.get(..16).unwrap_or(&digest)));
+    let python = OsStr::new("python3");
+    // Some are built for one version of Python alone.
+    let version = run(python, "sys", &["-c", "import sys; print(sys.implementation.cache_tag)"].map(OsStr::new))?;
+    let folder = parent.join(format!("packages-{}-{version}", digest.get(..16).unwrap_or(&digest)));
     if folder.is_dir() {
         return Ok(folder);
     }
@@ -107,7 +110,7 @@ pub fn packages(cache: &Path) -> Result<PathBuf, Error> {
     // Beside its destination and renamed when it is whole.
     let work = tempfile::tempdir_in(&parent).map_err(io)?;
     let target = work.path().join("packages");
-    let pip = Pip::find(OsStr::new("python3"), cache)?;
+    let pip = Pip::find(python, cache)?;
     let fixed = ["install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target"].map(OsStr::new);
     pip.run(fixed.into_iter().chain([target.as_os_str()]).chain(packages.into_iter().map(OsStr::new)))?;
     fs::rename(&target, &folder).or_else(|error| if folder.is_dir() { Ok(()) } else { Err(io(error)) })?;

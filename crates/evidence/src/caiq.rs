@@ -151,7 +151,9 @@ pub const FORMAT: &str = "keylatch.dev/caiq/v1";
 /// The file's name.
 pub const NAME: &str = "caiq.json";
 
-const ABOUT: &str = "Drafts, made from a replayed history of events. They say what that history shows; a person reads them, changes what is wrong, adds what is known from elsewhere, and answers for the answers. They are no statement of compliance.";
+const ABOUT: &str = "Drafts, made from a replayed history of events. They say what that history shows; a person reads \
+                     them, changes what is wrong, adds what is known from elsewhere, and answers for the answers. \
+                     They are no statement of compliance.";
 const STATEMENT: &str = "I have read these drafts, changed what was wrong in them, and answer for the answers.";
 
 /// The drafts, as they stand in the bundle.

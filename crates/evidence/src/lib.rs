@@ -4,15 +4,20 @@
 //! on, form and law, under a pinned root and with nothing else to go by. Neither opens a file: bytes come and go as
 //! arguments.
 
+pub mod bundle;
 pub mod caiq;
 pub mod controls;
+pub mod deployment;
 pub mod export;
 pub mod history;
 pub mod ocsf;
 pub mod oscal;
+pub mod replay;
 pub mod trust;
 pub mod verify;
 mod words;
 
+pub use bundle::Bundle;
+pub use replay::Replay;
 pub use trust::Trust;
 pub use verify::{Report, Verifier};

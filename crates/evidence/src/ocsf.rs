@@ -2,7 +2,7 @@
 //!
 //! An event is a line, in order; bookkeeping (`checkpoint.signed`, parts of documents) has none. What changes a key, or
 //! what keys depend on, is Entity Management (3004), and its activities Activate, Deactivate, Suspend and Resume are about
-//! keys only. Uses and refused uses are API Activity (6003), deadlines Compliance Findings (2003), and an event that does
+//! keys only. Uses and refused uses are API Activity (6003), deadlines and probes Compliance Findings (2003), and an event that does
 //! not stand is a Detection Finding (2004). `docs/views.md` says why each.
 //!
 //! A line is made as the history is read, with the state right after the event ([`line`] takes what
@@ -12,7 +12,8 @@ mod entity;
 mod mapping;
 
 use lifecycle::{Judgement, Prepared, Tenant};
-use model::event::{CustodyRefused, CustodyUsed, Deadline};
+use model::event::{CustodyRefused, CustodyUsed, Deadline, ProbeRecorded};
+use model::evidence::ProbeOutcome;
 use model::text::Text;
 use model::{Event, EventHash, Fingerprint, KeyId, Sequence, TenantId, Timestamp};
 use serde::Serialize;
@@ -158,6 +159,18 @@ struct Compliance {
 
 const STANDARDS: [&str; 2] = ["CSA AI Controls Matrix", "CSA Cloud Controls Matrix v4"];
 
+/// What a finding says of a control, and how grave that is.
+#[derive(Clone, Copy)]
+struct Status {
+    id: u8,
+    name: &'static str,
+    severity: u8,
+}
+
+const PASS: Status = Status { id: 1, name: "Pass", severity: INFORMATIONAL };
+const WARNING: Status = Status { id: 2, name: "Warning", severity: LOW };
+const FAIL: Status = Status { id: 3, name: "Fail", severity: MEDIUM };
+
 /// A class of events.
 #[derive(Clone, Copy)]
 struct Class {
@@ -195,14 +208,9 @@ impl<'a> Context<'a> {
         match event {
             Event::CustodyUsed(used) => Some(self.used(event, used)),
             Event::CustodyRefused(refused) => Some(self.refused(event, refused)),
-            Event::DeadlineWarned(warned) => {
-                let about = (warned.key_id, warned.at);
-                Some(self.deadline(event, warned.deadline, about, (2, "Warning", LOW)))
-            }
-            Event::DeadlineMissed(missed) => {
-                let about = (missed.key_id, missed.at);
-                Some(self.deadline(event, missed.deadline, about, (3, "Fail", MEDIUM)))
-            }
+            Event::DeadlineWarned(warned) => Some(self.deadline(event, warned.deadline, warned.at, WARNING)),
+            Event::DeadlineMissed(missed) => Some(self.deadline(event, missed.deadline, missed.at, FAIL)),
+            Event::ProbeRecorded(probed) => Some(self.probed(event, probed)),
             event => self.entity_management(event),
         }
     }
@@ -316,31 +324,48 @@ impl<'a> Context<'a> {
 
     // === Findings ===
 
-    fn deadline(
+    fn deadline(self, event: &Event, deadline: Deadline, at: Timestamp, status: Status) -> Line<'a> {
+        let (what, point) = mapping::deadline(deadline);
+        let entity = event.key_id().map_or_else(|| self.tenant(), |key| self.key(key));
+        let how = if status.id == FAIL.id { "was missed" } else { "comes near" };
+        let title = format!("{what} of {} {how}: {at}", entity.label());
+        self.finding(event, title, "Deadline", (point, status))
+    }
+
+    /// What was tried on a key to see it refused.
+    fn probed(self, event: &Event, probed: &'a ProbeRecorded) -> Line<'a> {
+        let (status, answer) = match probed.outcome {
+            ProbeOutcome::Refused => (PASS, "refused"),
+            ProbeOutcome::Accepted => (Status { severity: HIGH, ..FAIL }, "accepted"),
+            ProbeOutcome::Unanswered => (WARNING, "unanswered"),
+        };
+        let title = format!("Probe {} on {}: {answer}", probed.probe, self.key(probed.key_id).label());
+        let mut line = self.finding(event, title, "Probe", (mapping::probe(probed.probe), status));
+        line.unmapped.insert("problem".into(), json_of(&probed.problem));
+        line
+    }
+
+    fn finding(
         self,
         event: &Event,
-        deadline: Deadline,
-        (key, at): (Option<KeyId>, Timestamp),
-        (status_id, status, severity): (u8, &'static str, u8),
+        title: String,
+        kind: &'static str,
+        (point, status): (&'static str, Status),
     ) -> Line<'a> {
-        let (what, point) = mapping::deadline(deadline);
-        let entity = key.map_or_else(|| self.tenant(), |key| self.key(key));
-        let whose = entity.label();
-        let how = if status_id == 3 { "was missed" } else { "comes near" };
-        let title = format!("{what} of {whose} {how}: {at}");
         let mut line = self.line_of(event, COMPLIANCE_FINDING, 1, title.clone());
         line.actor = None;
-        line.severity_id = severity;
+        line.severity_id = status.severity;
+        let resource = event.key_id().map_or_else(|| self.tenant_resource(), |key| self.key_resource(key));
         line.finding = Some(Finding {
-            finding_info: FindingInfo { uid: self.prepared.hash, title, types: ["Deadline"] },
+            finding_info: FindingInfo { uid: self.prepared.hash, title, types: [kind] },
             compliance: Some(Compliance {
                 standards: STANDARDS,
                 control: "CEK-15",
                 requirements: [point],
-                status_id,
-                status,
+                status_id: status.id,
+                status: status.name,
             }),
-            resources: [key.map_or_else(|| self.tenant_resource(), |key| self.key_resource(key))],
+            resources: [resource],
             is_alert: None,
         });
         line

@@ -139,8 +139,9 @@ impl Sources<'_> {
         self.uuid(&format!("{name}\n{root}\n{head}\n{}", period.from))
     }
 
-    /// What every document of a tenant begins with. `names` is the document before it, where its resource has this UUID.
-    fn metadata(&self, title: &str, document: &str, names: Option<&str>, more: Value) -> Value {
+    /// What every document of a tenant begins with. `names` is the UUID of its resource for the
+    /// document before it.
+    fn metadata(&self, title: &str, document: &str, names: &str, more: Value) -> Value {
         let Controls { tenant, root, period, head, .. } = self.controls;
         let class = self.history.class.map_or("unknown", crate::words::class);
         let mut metadata = json!({
@@ -156,7 +157,7 @@ impl Sources<'_> {
                 prop("events", period.to.0),
                 prop("tenant-class", class),
             ],
-            "links": names.into_iter().map(|uuid| json!({ "href": format!("#{uuid}"), "rel": "reference" })).collect::<Vec<_>>(),
+            "links": [{ "href": format!("#{names}"), "rel": "reference" }],
             "remarks": "Made from a replayed history. It says what was found there; it is no statement of compliance.",
         });
         if let (Some(metadata), Value::Object(more)) = (metadata.as_object_mut(), more) {

@@ -31,7 +31,11 @@ pub(crate) fn party(party: Party) -> &'static str {
     }
 }
 
-/// A number of things: `1 key`, `2 keys`.
+/// A number of things: `1 key`, `2 keys`, `2 people`.
 pub(crate) fn count(number: u64, thing: &str) -> String {
-    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+    match (number, thing) {
+        (1, thing) => format!("1 {thing}"),
+        (number, "person") => format!("{number} people"),
+        (number, thing) => format!("{number} {thing}s"),
+    }
 }

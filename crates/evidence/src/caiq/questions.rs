@@ -26,7 +26,8 @@ const EVALUATED: &str = "evaluated";
 const LEGAL: &str = "legal";
 
 /// What the history of one control's tests can't say of another control.
-const EVALUATED_ELSEWHERE: &str = "This history holds evaluations of CEK-15 only; whether this control is evaluated, and by whom, is for a person to say.";
+const EVALUATED_ELSEWHERE: &str = "This history holds evaluations of CEK-15 only; whether this control is evaluated, \
+                                   and by whom, is for a person to say.";
 const UNDER_THE_SAME_LAW: &str =
     "Legal packs gate activation only; provisions for this control are in the organisation's own procedures.";
 
@@ -36,9 +37,19 @@ impl Asked<'_> {
         let Figures { generated, activated, expired, uses, refused, .. } = self.figures;
         let waiting = self.in_state(KeyState::PreActive);
         let implementation = vec![
-            format!("{} generated, each pre-active; {activated} activated; {expired} expired because nobody activated them; {waiting} waiting.", count(*generated, "key")),
-            "A key is activated only when the people whom the policy names have signed for it, each with a key of their own; whoever asks has no vote, and one person is one vote.".to_owned(),
-            format!("The custodian recorded {} and refused {refused}: a key works exactly while the verified history calls it active.", count(*uses, "use")),
+            format!(
+                "{} generated, each pre-active; {activated} activated; {expired} expired because nobody activated \
+                     them; {waiting} waiting.",
+                count(*generated, "key")
+            ),
+            "A key is activated only when the people whom the policy names have signed for it, each with a key of \
+             their own; whoever asks has no vote, and one person is one vote."
+                .to_owned(),
+            format!(
+                "The custodian recorded {} and refused {refused}: a key works exactly while the verified history \
+                     calls it active.",
+                count(*uses, "use")
+            ),
         ];
         let shown = vec![self.defined(), self.implemented(), self.evaluated(), self.legal()];
         let types = [
@@ -50,8 +61,10 @@ impl Asked<'_> {
         ];
         let customer = vec![
             "For keys of a shared layer: name people of your own who approve, and keep their signing keys.",
-            "Where you consume a key: acknowledge it before it is activated, and act on the custodian's word that it was applied.",
-            "Say what only you know (where data lies, under which contract, who the end user is), and take it back when it is no longer so.",
+            "Where you consume a key: acknowledge it before it is activated, and act on the custodian's word that it \
+             was applied.",
+            "Say what only you know (where data lies, under which contract, who the end user is), and take it back \
+             when it is no longer so.",
             "Keep a checkpoint, and check evidence against it.",
         ];
         let pointers = vec![
@@ -61,7 +74,9 @@ impl Asked<'_> {
         ];
         answer(
             "CEK-15.1",
-            "Are processes, procedures, and technical measures to create keys in a pre-activated state (i.e., when they have been generated but not authorized for use) defined, implemented, and evaluated, including provisions for legal and regulatory requirements?",
+            "Are processes, procedures, and technical measures to create keys in a pre-activated state (i.e., when \
+             they have been generated but not authorized for use) defined, implemented, and evaluated, including \
+             provisions for legal and regulatory requirements?",
             self.owner(),
             shown,
             implementation,
@@ -74,8 +89,16 @@ impl Asked<'_> {
     fn suspension(&self) -> Answer {
         let Figures { suspensions, suspensions_by_themselves, resumptions, .. } = self.figures;
         let implementation = vec![
-            format!("{}, {suspensions_by_themselves} of them without a person's command (a troubled parent key, an emergency that nobody reviewed); {}; {} suspended now.", count(*suspensions, "suspension"), count(*resumptions, "resumption"), self.in_state(KeyState::Suspended)),
-            "Suspending and resuming are commands that people sign, in roles and numbers that the policy names; each is an event with its reason. A suspended key is refused for every use.".to_owned(),
+            format!(
+                "{}, {suspensions_by_themselves} of them without a person's command (a troubled parent key, an \
+                     emergency that nobody reviewed); {}; {} suspended now.",
+                count(*suspensions, "suspension"),
+                count(*resumptions, "resumption"),
+                self.in_state(KeyState::Suspended)
+            ),
+            "Suspending and resuming are commands that people sign, in roles and numbers that the policy names; each \
+             is an event with its reason. A suspended key is refused for every use."
+                .to_owned(),
         ];
         let implemented = match suspensions {
             0 => shown(
@@ -111,9 +134,13 @@ impl Asked<'_> {
     /// CEK-17.1.
     fn deactivation(&self) -> Answer {
         let Figures { deactivations, deactivations_by_themselves, overdue, .. } = self.figures;
-        let implementation = vec![
-            format!("{}, {deactivations_by_themselves} of them at the end of the time set at activation, without a person's command.", count(*deactivations, "deactivation")),
-            "Every activation sets the time at which use ends, within the crypto period of the key's algorithm; the custodian refuses by its own clock as well. A deactivated key may still decrypt and verify where the policy says so, and does nothing else.".to_owned(),
+        let implementation =
+            vec![
+            format!("{}, {deactivations_by_themselves} of them at the end of the time set at activation, without a \
+                     person's command.", count(*deactivations, "deactivation")),
+            "Every activation sets the time at which use ends, within the crypto period of the key's algorithm; the \
+             custodian refuses by its own clock as well. A deactivated key may still decrypt and verify where the \
+             policy says so, and does nothing else.".to_owned(),
         ];
         let implemented = match (overdue.as_slice(), deactivations, self.figures.activated) {
             ([_, ..], _, _) => {
@@ -153,7 +180,8 @@ impl Asked<'_> {
                 states.join(", ")
             ),
             format!(
-                "Every change of state is a signed event in one chain, under {}; {compromised} declared compromised. For {unconfirmed} the custodian has not yet said that the store has the last state.",
+                "Every change of state is a signed event in one chain, under {}; {compromised} declared compromised. \
+                 For {unconfirmed} the custodian has not yet said that the store has the last state.",
                 count(checkpoints, "checkpoint")
             ),
         ];
@@ -168,7 +196,8 @@ impl Asked<'_> {
         let defined = shown(
             DEFINED,
             Whether::Yes,
-            "The states and the transitions between them are fixed, and every reader of the history holds events to them.",
+            "The states and the transitions between them are fixed, and every reader of the history holds events to \
+             them.",
         );
         let shown = vec![defined, implemented, evaluated_elsewhere(), legal_elsewhere()];
         let pointers = vec![
@@ -273,7 +302,8 @@ impl Asked<'_> {
                 LEGAL,
                 Whether::Yes,
                 &format!(
-                    "{} declared, {packs_applied} as applied: what they declare must hold before a key is activated, and unknown blocks.",
+                    "{} declared, {packs_applied} as applied: what they declare must hold before a key is activated, \
+                     and unknown blocks.",
                     count(*packs_declared, "legal pack")
                 ),
             ),

@@ -1,6 +1,7 @@
 //! Which event is what in OCSF. Every type stands in the tables here, so that a new one can't be forgotten.
 
 use model::event::{Deadline, KeyActivated};
+use model::evidence::Probe;
 use model::key::Reason;
 use model::text::Text;
 use model::{Event, EventHash, EventType};
@@ -41,6 +42,10 @@ fn activity(event: EventType) -> Option<(u32, &'static str)> {
         EventType::PackDeclared => (ENABLE, "is declared"),
         EventType::FactAsserted => (UPDATE, "has a fact asserted"),
         EventType::FactWithdrawn => (UPDATE, "has a fact withdrawn"),
+        EventType::DocumentAdopted => (ENABLE, "is adopted"),
+        EventType::StoreRegistered => (ENROLL, "is registered"),
+        EventType::ControlEvaluated => (READ, "had the control's tests evaluated"),
+        EventType::EvidenceExported => (CREATE, "is exported"),
         EventType::AlgorithmEnded => (DISABLE, "is no longer allowed"),
         EventType::KeyRevalidated => (UPDATE, "has waiting keys revalidated"),
         EventType::KeyGenerated => (CREATE, "is generated, pre-active"),
@@ -65,7 +70,7 @@ fn activity(event: EventType) -> Option<(u32, &'static str)> {
         EventType::CustodyApplied => (UPDATE, "has its state applied in the store"),
         EventType::CheckpointSigned | EventType::DocumentStored => return None,
         EventType::CustodyUsed | EventType::CustodyRefused => return None,
-        EventType::DeadlineWarned | EventType::DeadlineMissed => return None,
+        EventType::DeadlineWarned | EventType::DeadlineMissed | EventType::ProbeRecorded => return None,
     })
 }
 
@@ -80,6 +85,16 @@ pub(super) fn deadline(deadline: Deadline) -> (&'static str, &'static str) {
         Deadline::PackReview => ("Review of a legal pack's declaration", "CEK-15.07"),
         Deadline::PackSource => ("Review of a legal pack's sources", "CEK-15.07"),
         Deadline::AlgorithmEnd => ("The end of an algorithm", "CEK-15.14"),
+        Deadline::DocumentReview => ("Review of a document", "CEK-15.11"),
+        Deadline::ControlEvaluation => ("Evaluation of the control", "CEK-15"),
+    }
+}
+
+/// The point of the control that a probe tries.
+pub(super) fn probe(probe: Probe) -> &'static str {
+    match probe {
+        Probe::ActivateUnapproved => "CEK-15.03",
+        Probe::UsePreActive => "CEK-15.01",
     }
 }
 
@@ -133,6 +148,14 @@ impl<'a> Context<'a> {
             Event::PackDeclared(declared) => {
                 Entity::policy("Legal Pack", self.prepared.hash, &declared.pack, declared.version)
             }
+            Event::DocumentAdopted(adopted) => {
+                Entity::policy("Document", self.prepared.hash, &adopted.name, adopted.version)
+            }
+            Event::StoreRegistered(registered) => {
+                let name = registered.store.name.as_str();
+                Entity::other("Key Store", name.to_owned(), Some(name))
+            }
+            Event::EvidenceExported(exported) => Entity::other("Evidence Bundle", exported.manifest.to_string(), None),
             Event::AlgorithmEnded(ended) => {
                 let name = ended.algorithm.name();
                 Entity::other("Algorithm", name.to_owned(), Some(name))
@@ -226,6 +249,20 @@ fn details(event: &Event) -> Map<String, Value> {
         Event::FactAsserted(asserted) => put("fact", json_of(&asserted.fact)),
         Event::FactWithdrawn(withdrawn) => put("fact", json_of(&withdrawn.fact)),
         Event::ConsumerAcknowledged(acknowledged) => put("readiness", json_of(&acknowledged.readiness)),
+        Event::DocumentAdopted(adopted) => {
+            put("kind", json_of(&adopted.kind));
+            put("document", json_of(&adopted.document));
+            put("covers", json_of(&adopted.covers));
+        }
+        Event::StoreRegistered(registered) => put("store", json_of(&registered.store)),
+        Event::ControlEvaluated(evaluated) => {
+            put("controls", json_of(&evaluated.controls));
+            put("next_by", json_of(&evaluated.next_by));
+        }
+        Event::EvidenceExported(exported) => {
+            put("from", exported.from.into());
+            put("size", exported.size.into());
+        }
         Event::CustodyApplied(applied) => {
             put("applied", json_of(&applied.state));
             put("before", json_of(&applied.before));

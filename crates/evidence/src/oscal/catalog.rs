@@ -57,7 +57,8 @@ fn control(aicm: &str, ccm: &str) -> Value {
             {
                 "id": format!("{CONTROL}_obj"),
                 "name": "assessment-objective",
-                "prose": "Determine whether processes, procedures and technical measures for this are defined, implemented and evaluated: the sixteen points below, one by one.",
+                "prose": "Determine whether processes, procedures and technical measures for this are defined, \
+                          implemented and evaluated: the sixteen points below, one by one.",
             },
         ],
         "controls": points,

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::points::CONTROL;
 use super::{Document, Sources, control_id, markup, objective_id, prop};
-use crate::controls::ControlTest;
+use crate::controls::{ControlTest, Period};
 
 pub(super) fn document(sources: Sources<'_>, security_plan: &Document) -> Document {
     let link = sources.uuid("resource system-security-plan");
@@ -17,7 +17,7 @@ pub(super) fn document(sources: Sources<'_>, security_plan: &Document) -> Docume
         .map(|limit| json!({ "name": "limit", "ns": super::NAMESPACE, "prose": markup(limit) }));
     let content = json!({
         "uuid": sources.document_uuid("assessment-plan"),
-        "metadata": sources.metadata(&title, "assessment-plan", Some(&link), more),
+        "metadata": sources.metadata(&title, "assessment-plan", &link, more),
         "import-ssp": { "href": security_plan.name() },
         "local-definitions": {
             "objectives-and-methods": beyond(sources).into_iter().map(objective).collect::<Vec<_>>(),
@@ -92,7 +92,9 @@ fn assets(sources: Sources<'_>) -> Value {
             "uuid": tool,
             "type": "software",
             "title": "keylatch",
-            "description": "Reads the signed events from the first one on, checks every signature and link under the pinned root, decides every decision again, and tests what that adds up to. Anybody can do the same offline with `keylatch verify`.",
+            "description": "Reads the signed events from the first one on, checks every signature and link under the \
+                            pinned root, decides every decision again, and tests what that adds up to. Anybody can do \
+                            the same offline with `keylatch verify`.",
             "status": { "state": "operational" },
         }],
         "assessment-platforms": [{
@@ -110,12 +112,12 @@ fn task(sources: Sources<'_>) -> Value {
             "subjects": [{ "type": "component", "include-all": {} }],
         })
     });
-    let period = sources.controls.period;
+    let Period { from, to, .. } = sources.controls.period;
     json!({
         "uuid": sources.uuid("task replay"),
         "type": "action",
         "title": "Replay the history and test it",
-        "description": format!("Events 1 to {} are replayed; the populations are those of events {} to {}.", period.to, period.from, period.to),
+        "description": format!("Events 1 to {to} are replayed; the populations are those of events {from} to {to}."),
         "associated-activities": activities.collect::<Vec<_>>(),
     })
 }

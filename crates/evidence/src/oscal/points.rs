@@ -10,7 +10,9 @@ pub(super) const CONTROL: &str = "cek-15";
 pub(super) const TITLE: &str = "Key Activation";
 
 /// Its text, quoted.
-pub(super) const TEXT: &str = "Define, implement and evaluate processes, procedures and technical measures to create keys in a pre-activated state when they have been generated but not authorized for use, which include provisions for legal and regulatory requirements.";
+pub(super) const TEXT: &str = "Define, implement and evaluate processes, procedures and technical measures to create \
+                               keys in a pre-activated state when they have been generated but not authorized for \
+                               use, which include provisions for legal and regulatory requirements.";
 
 /// A point.
 pub(super) struct Point {
@@ -65,13 +67,15 @@ pub(super) const POINTS: [Point; 16] = [
     Point {
         number: 1,
         title: "Keys are born pre-active",
-        statement: "A key that was generated exists and may not be used: it is pre-active until its use has been approved explicitly.",
+        statement: "A key that was generated exists and may not be used: it is pre-active until its use has been \
+                    approved explicitly.",
         objective: "Every key entered the inventory pre-active, and none was used before it was activated.",
         objects: "events key.generated, key.activated, custody.used and custody.refused; keys.csv",
         met_by: &[
             (
                 Part::Service(Issuer),
-                "Records each new key as pre-active, with the custodian's signed statement that it was generated on a person's command. There is no event by which a key could begin in another state.",
+                "Records each new key as pre-active, with the custodian's signed statement that it was generated on a \
+                 person's command. There is no event by which a key could begin in another state.",
             ),
             (
                 Part::Service(Custodian),
@@ -83,14 +87,17 @@ pub(super) const POINTS: [Point; 16] = [
     Point {
         number: 2,
         title: "Pre-active keys are kept apart",
-        statement: "Pre-active keys are stored securely, and apart from the inventory of active keys, until they are activated.",
-        objective: "For every key, the custodian has stated the inventory and the wrapping key that it was under before and after its activation, and they differ.",
+        statement: "Pre-active keys are stored securely, and apart from the inventory of active keys, until they are \
+                    activated.",
+        objective: "For every key, the custodian has stated the inventory and the wrapping key that it was under \
+                    before and after its activation, and they differ.",
         objects: "events custody.applied; keys.csv, stores.csv",
         met_by: &[
             (Part::Stores, "Keep pre-active keys in an inventory of their own, under wrapping keys of their own."),
             (
                 Part::Service(Custodian),
-                "Moves a key between the inventories only after the event that calls for it is in the verified history, and states where it was and where it is.",
+                "Moves a key between the inventories only after the event that calls for it is in the verified \
+                 history, and states where it was and where it is.",
             ),
         ],
         customer: None,
@@ -98,13 +105,17 @@ pub(super) const POINTS: [Point; 16] = [
     Point {
         number: 3,
         title: "Activation takes formal authorisation",
-        statement: "No pre-active key goes into use without a formal authorisation, by a workflow that can be reviewed.",
-        objective: "Every activation rests on a request, on as many signed approvals as the rule in force asked for, and on none of the requester's own.",
-        objects: "events activation.requested, activation.approved, activation.authorized and key.activated, with the signed commands in them; activations.csv",
+        statement: "No pre-active key goes into use without a formal authorisation, by a workflow that can be \
+                    reviewed.",
+        objective: "Every activation rests on a request, on as many signed approvals as the rule in force asked for, \
+                    and on none of the requester's own.",
+        objects: "events activation.requested, activation.approved, activation.authorized and key.activated, with the \
+                  signed commands in them; activations.csv",
         met_by: &[
             (
                 Part::Service(Approver),
-                "Records requests and approvals, each with the command that a person signed with a key of their own, and the authorisation when the quorum is complete.",
+                "Records requests and approvals, each with the command that a person signed with a key of their own, \
+                 and the authorisation when the quorum is complete.",
             ),
             (
                 Part::Service(Activator),
@@ -117,30 +128,37 @@ pub(super) const POINTS: [Point; 16] = [
     Point {
         number: 4,
         title: "Few may activate",
-        statement: "The privilege to activate is restricted to authorised people and services, with several parties approving, or a policy gate, where that is required.",
-        objective: "Whoever approved or set off an activation was enrolled, in a role that the policy in force named, at that time; and no service holds the roles to carry a key from birth to use.",
+        statement: "The privilege to activate is restricted to authorised people and services, with several parties \
+                    approving, or a policy gate, where that is required.",
+        objective: "Whoever approved or set off an activation was enrolled, in a role that the policy in force named, \
+                    at that time; and no service holds the roles to carry a key from birth to use.",
         objects: "events principal.*, delegation.*, policy.adopted and access.reviewed; people.csv",
         met_by: &[
             (
                 Part::Service(Approver),
-                "Enrols, changes and revokes people by a quorum of admins, and counts one vote a person whatever roles and keys they hold.",
+                "Enrols, changes and revokes people by a quorum of admins, and counts one vote a person whatever \
+                 roles and keys they hold.",
             ),
             (Part::Policy, "Names the roles for each operation and the number of people that each takes."),
         ],
         customer: Some(
-            "Who holds which of the keys that people sign with is for each party's own records to show; what was signed for shared keys needs people of each party.",
+            "Who holds which of the keys that people sign with is for each party's own records to show; what was \
+             signed for shared keys needs people of each party.",
         ),
     },
     Point {
         number: 5,
         title: "The same control in all components",
-        statement: "The controls are enforced alike in all components that hold keys: key management services, hardware security modules, encryption as a service.",
-        objective: "Every key store that holds keys of the tenant is reached by the custodian alone, and every key has a statement of the custodian about each change.",
+        statement: "The controls are enforced alike in all components that hold keys: key management services, \
+                    hardware security modules, encryption as a service.",
+        objective: "Every key store that holds keys of the tenant is reached by the custodian alone, and every key \
+                    has a statement of the custodian about each change.",
         objects: "events custody.applied and store.registered; stores.csv",
         met_by: &[
             (
                 Part::Service(Custodian),
-                "Is the only process that reaches key material, in whatever store, and applies to all of them what one set of rules has decided.",
+                "Is the only process that reaches key material, in whatever store, and applies to all of them what \
+                 one set of rules has decided.",
             ),
             (Part::Stores, "Are reached through one interface; what a store must do is tested alike for all."),
         ],
@@ -149,8 +167,10 @@ pub(super) const POINTS: [Point; 16] = [
     Point {
         number: 6,
         title: "The log says what it must",
-        statement: "The log of activations has the key's identifier, the time, who initiated it, the approvals it rests on, and the systems and services affected.",
-        objective: "Every key.activated has all of these in one record, signed and linked into the chain, and a checkpoint covers it.",
+        statement: "The log of activations has the key's identifier, the time, who initiated it, the approvals it \
+                    rests on, and the systems and services affected.",
+        objective: "Every key.activated has all of these in one record, signed and linked into the chain, and a \
+                    checkpoint covers it.",
         objects: "events key.activated and checkpoint.signed; activations.csv, checkpoints.txt",
         met_by: &[
             (Part::Service(Activator), "Writes all of it into one signed record."),
@@ -160,39 +180,47 @@ pub(super) const POINTS: [Point; 16] = [
             ),
         ],
         customer: Some(
-            "Keep a checkpoint from time to time: a history that was cut off or written anew after it does not verify against it.",
+            "Keep a checkpoint from time to time: a history that was cut off or written anew after it does not verify \
+             against it.",
         ),
     },
     Point {
         number: 7,
         title: "The law's conditions are part of it",
-        statement: "Legal and regulatory requirements (on personal data, exports, financial data and the like) are considered and enforced when keys are activated.",
-        objective: "The legal packs that the policy names are each declared as applied or, with a reason, as not applicable; and every activation records which of their conditions held.",
+        statement: "Legal and regulatory requirements (on personal data, exports, financial data and the like) are \
+                    considered and enforced when keys are activated.",
+        objective: "The legal packs that the policy names are each declared as applied or, with a reason, as not \
+                    applicable; and every activation records which of their conditions held.",
         objects: "events pack.declared, fact.asserted, fact.withdrawn and key.activated; activations.csv",
         met_by: &[
             (
                 Part::Packs,
-                "Are dated and sourced conditions on the key, the request and asserted facts. A condition that is not known to hold blocks.",
+                "Are dated and sourced conditions on the key, the request and asserted facts. A condition that is not \
+                 known to hold blocks.",
             ),
             (
                 Part::Service(Approver),
-                "Records declarations and facts, each signed by those who answer for them, with the time until which they hold.",
+                "Records declarations and facts, each signed by those who answer for them, with the time until which \
+                 they hold.",
             ),
         ],
         customer: Some(
-            "Facts about the customer's own use (where data lies, who the end user is, which contract holds) are asserted by those who know them; whether they are true is not for a program to say.",
+            "Facts about the customer's own use (where data lies, who the end user is, which contract holds) are \
+             asserted by those who know them; whether they are true is not for a program to say.",
         ),
     },
     Point {
         number: 8,
         title: "Waiting ends",
         statement: "A pre-active key expires, times out or is revalidated where it is not activated within a set time.",
-        objective: "No key stayed pre-active beyond its time: each was activated, revalidated in time, or expired and destroyed.",
+        objective: "No key stayed pre-active beyond its time: each was activated, revalidated in time, or expired and \
+                    destroyed.",
         objects: "events key.generated, key.revalidated, key.expired, key.destroyed and custody.applied; keys.csv",
         met_by: &[
             (
                 Part::Service(Expirer),
-                "Turns the passing of time into events: lapsed requests and approvals, keys that nobody activated, missed revalidations, ended crypto periods.",
+                "Turns the passing of time into events: lapsed requests and approvals, keys that nobody activated, \
+                 missed revalidations, ended crypto periods.",
             ),
             (Part::Policy, "Sets how long a key may wait, and how often it must be revalidated."),
         ],
@@ -201,8 +229,10 @@ pub(super) const POINTS: [Point; 16] = [
     Point {
         number: 9,
         title: "Keys for AI like all others",
-        statement: "Keys that protect AI workloads (storage of models, inference, prompts) are under the same controls and workflows as keys for general purposes.",
-        objective: "Set side by side, keys for AI workloads were approved by no fewer people, waited under the same limits and were refused for the same reasons as all others.",
+        statement: "Keys that protect AI workloads (storage of models, inference, prompts) are under the same \
+                    controls and workflows as keys for general purposes.",
+        objective: "Set side by side, keys for AI workloads were approved by no fewer people, waited under the same \
+                    limits and were refused for the same reasons as all others.",
         objects: "keys.csv and activations.csv, by workload and layer",
         met_by: &[
             (Part::Policy, "Applies one set of rules to all keys; a policy that has no rule for some layer says so."),
@@ -213,8 +243,10 @@ pub(super) const POINTS: [Point; 16] = [
     Point {
         number: 10,
         title: "Providers and consumers are in step",
-        statement: "Activation is coordinated with providers upstream and consumers downstream, above all where it affects shared services or chains of encryption.",
-        objective: "Where a request named consumers, all had acknowledged the key before it was activated; where another key wraps it, that one was active, proved so where it is another tenant's.",
+        statement: "Activation is coordinated with providers upstream and consumers downstream, above all where it \
+                    affects shared services or chains of encryption.",
+        objective: "Where a request named consumers, all had acknowledged the key before it was activated; where \
+                    another key wraps it, that one was active, proved so where it is another tenant's.",
         objects: "events consumer.acknowledged, parent.attested and key.activated; activations.csv",
         met_by: &[
             (
@@ -223,18 +255,21 @@ pub(super) const POINTS: [Point; 16] = [
             ),
             (
                 Part::Service(Activator),
-                "Activates no key whose parent is not active or whose consumers have not acknowledged it, and suspends what a troubled key wraps.",
+                "Activates no key whose parent is not active or whose consumers have not acknowledged it, and \
+                 suspends what a troubled key wraps.",
             ),
         ],
         customer: Some(
-            "Consumers acknowledge a key with a key of their own before it is activated, and act on the custodian's word that it was applied.",
+            "Consumers acknowledge a key with a key of their own before it is activated, and act on the custodian's \
+             word that it was applied.",
         ),
     },
     Point {
         number: 11,
         title: "There are procedures for generating keys",
         statement: "Processes and procedures for the generation of keys exist, are owned, and are reviewed.",
-        objective: "The documents that describe them are adopted with their digest, an owner and a date of review, and none is overdue.",
+        objective: "The documents that describe them are adopted with their digest, an owner and a date of review, \
+                    and none is overdue.",
         objects: "events document.adopted and policy.adopted",
         met_by: &[
             (
@@ -248,8 +283,10 @@ pub(super) const POINTS: [Point; 16] = [
     Point {
         number: 12,
         title: "Few may create keys",
-        statement: "Access to the creation of keys, and the permissions around it, are restricted to appropriate individuals.",
-        objective: "Whoever had a key generated was enrolled in a role that the policy in force lets create keys; and access was reviewed as often as policy asks.",
+        statement: "Access to the creation of keys, and the permissions around it, are restricted to appropriate \
+                    individuals.",
+        objective: "Whoever had a key generated was enrolled in a role that the policy in force lets create keys; and \
+                    access was reviewed as often as policy asks.",
         objects: "events key.generated and access.reviewed; keys.csv, people.csv",
         met_by: &[
             (Part::Service(Issuer), "Records no key that somebody without such a role has asked for."),
@@ -272,13 +309,16 @@ pub(super) const POINTS: [Point; 16] = [
     Point {
         number: 14,
         title: "Attributes fit the key",
-        statement: "A key's attributes (activation data, instance, whether it can be deleted, how it is replaced) are appropriate for it.",
-        objective: "Every key has the attributes that the policy allows, an end to its use within the crypto period of its algorithm, and keeps them from birth on.",
+        statement: "A key's attributes (activation data, instance, whether it can be deleted, how it is replaced) are \
+                    appropriate for it.",
+        objective: "Every key has the attributes that the policy allows, an end to its use within the crypto period \
+                    of its algorithm, and keeps them from birth on.",
         objects: "events key.generated and key.activated; keys.csv",
         met_by: &[
             (
                 Part::Service(Issuer),
-                "Records attributes once, when the key is generated, within what the policy allows; no event changes them.",
+                "Records attributes once, when the key is generated, within what the policy allows; no event changes \
+                 them.",
             ),
             (
                 Part::Policy,
@@ -290,7 +330,8 @@ pub(super) const POINTS: [Point; 16] = [
     Point {
         number: 15,
         title: "Activation is confirmed",
-        statement: "How keys are activated (by hand, on creation, at a time to come) is known, and each activation is confirmed.",
+        statement: "How keys are activated (by hand, on creation, at a time to come) is known, and each activation is \
+                    confirmed.",
         objective: "Every activation says how it came about, and the custodian has confirmed each.",
         objects: "events key.activated and custody.applied; activations.csv",
         met_by: &[
@@ -306,7 +347,8 @@ pub(super) const POINTS: [Point; 16] = [
         number: 16,
         title: "Pre-active keys are reviewed",
         statement: "Keys that wait for their activation are reviewed.",
-        objective: "Keys that waited longer than the policy's interval were revalidated by somebody, or expired; what was missed is an exception.",
+        objective: "Keys that waited longer than the policy's interval were revalidated by somebody, or expired; what \
+                    was missed is an exception.",
         objects: "events key.revalidated, deadline.warned, deadline.missed and key.expired; keys.csv",
         met_by: &[
             (

@@ -9,7 +9,7 @@ pub(super) fn document(sources: Sources<'_>, catalog: &Document) -> Document {
     let title = format!("What CEK-15 asks of {}", sources.name());
     let content = json!({
         "uuid": sources.document_uuid("profile"),
-        "metadata": sources.metadata(&title, "profile", Some(&link), json!({})),
+        "metadata": sources.metadata(&title, "profile", &link, json!({})),
         "imports": [{ "href": catalog.name(), "include-all": {} }],
         "merge": { "as-is": true },
         "back-matter": { "resources": [catalog.resource(&link, "The catalog")] },

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::plan::{reviewed, tool_uuid};
 use super::security_plan::figures;
 use super::{Document, NAMESPACE, Sources, line, markup, objective_id, prop, resource};
-use crate::controls::{ControlTest, Disposed, Exception, Outcome};
+use crate::controls::{ControlTest, Disposed, Exception, Outcome, Period};
 use crate::history::At;
 
 /// At most so many exceptions of a test are told one by one here. All of them stand in `controls.json`.
@@ -21,7 +21,7 @@ pub(super) fn document(sources: Sources<'_>, plan: &Document) -> Document {
     resources.extend(sources.files.iter().map(|(name, digest)| evidence(sources, name, *digest)));
     let content = json!({
         "uuid": sources.document_uuid("assessment-results"),
-        "metadata": sources.metadata(&title, "assessment-results", Some(&link), more),
+        "metadata": sources.metadata(&title, "assessment-results", &link, more),
         "import-ap": { "href": plan.name() },
         "results": [result(sources)],
         "back-matter": { "resources": resources },
@@ -47,7 +47,7 @@ fn result(sources: Sources<'_>) -> Value {
     json!({
         "uuid": sources.document_uuid("result"),
         "title": format!("Replay of events 1 to {}", period.to),
-        "description": format!("Every event up to {} was checked and decided again; what was tested are the populations of events {} to {}. A finding says what the history shows, under the limits in the plan; whether the control is met is for people to judge.", period.to, period.from, period.to),
+        "description": about(period),
         "start": history.begun.unwrap_or(period.until),
         "end": period.until,
         "props": [prop("from", period.from), prop("to", period.to)],
@@ -56,6 +56,14 @@ fn result(sources: Sources<'_>) -> Value {
         "risks": exceptions().map(|(test, exception)| risk(sources, test, exception)).collect::<Vec<_>>(),
         "findings": tests.iter().filter_map(|test| finding(sources, test)).collect::<Vec<_>>(),
     })
+}
+
+fn about(Period { from, to, .. }: Period) -> String {
+    format!(
+        "Every event up to {to} was checked and decided again; what was tested are the populations of events {from} to \
+         {to}. A finding says what the history shows, under the limits in the plan; whether the control is met is for \
+         people to judge."
+    )
 }
 
 /// The exceptions that are told one by one.

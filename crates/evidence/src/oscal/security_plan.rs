@@ -25,16 +25,18 @@ pub(super) fn document(sources: Sources<'_>, profile: &Document) -> Document {
     });
     let content = json!({
         "uuid": sources.document_uuid("system-security-plan"),
-        "metadata": sources.metadata(&title, "system-security-plan", Some(&link), more),
+        "metadata": sources.metadata(&title, "system-security-plan", &link, more),
         "import-profile": { "href": profile.name() },
         "system-characteristics": characteristics(sources),
         "system-implementation": {
             "users": users(sources),
             "components": components(sources),
-            "remarks": "What the history has seen: the services that signed events, the stores that hold keys. The keys themselves are in keys.csv.",
+            "remarks": "What the history has seen: the services that signed events, the stores that hold keys. The \
+                        keys themselves are in keys.csv.",
         },
         "control-implementation": {
-            "description": "Each point is met by parts of the system; what the tests found is said by the system as a whole.",
+            "description": "Each point is met by parts of the system; what the tests found is said by the system as a \
+                            whole.",
             "implemented-requirements": requirements(sources),
         },
         "back-matter": { "resources": [profile.resource(&link, "The profile")] },
@@ -48,15 +50,19 @@ fn characteristics(sources: Sources<'_>) -> Value {
     json!({
         "system-ids": [{ "identifier-type": "https://keylatch.dev/tenant", "id": tenant }],
         "system-name": sources.name(),
-        "description": "Control over when a cryptographic key may first be used: keys are born pre-active, and become active only when the people whom the policy names have signed for it.",
+        "description": "Control over when a cryptographic key may first be used: keys are born pre-active, and become \
+                        active only when the people whom the policy names have signed for it.",
         "system-information": { "information-types": [{
             "uuid": sources.uuid("information keys"),
             "title": "Cryptographic keys and the record of their activation",
-            "description": format!("{}, and the signed history of each. Which information they protect is in each key's description.", words::count(keys, "key")),
+            "description": format!("{}, and the signed history of each. Which information they protect is in each \
+                                    key's description.", words::count(keys, "key")),
         }] },
-        "status": { "state": "operational", "remarks": "The history has events; whether the system is in service is for its owner to say." },
+        "status": { "state": "operational", "remarks": "The history has events; whether the system is in service is \
+            for its owner to say." },
         "authorization-boundary": {
-            "description": "The services and key stores listed here, for this tenant alone. Of other tenants nothing is seen; keys in stores that the custodian does not reach are outside.",
+            "description": "The services and key stores listed here, for this tenant alone. Of other tenants nothing \
+                            is seen; keys in stores that the custodian does not reach are outside.",
         },
     })
 }
@@ -92,10 +98,11 @@ fn roles(sources: Sources<'_>) -> Vec<Value> {
 
 fn users(sources: Sources<'_>) -> Vec<Value> {
     let user = |(role, (people, workloads)): (&Role, (u64, u64))| {
+        let who = (words::count(people, "person"), words::count(workloads, "workload"));
         json!({
             "uuid": sources.uuid(&format!("user {}", role.0)),
             "title": role.0,
-            "description": format!("Held by {} and {}, each with a key of their own.", words::count(people, "person"), words::count(workloads, "workload")),
+            "description": format!("Held by {} and {}, each with a key of their own.", who.0, who.1),
             "props": [prop("people", people), prop("workloads", workloads)],
             "role-ids": [role_id(role)],
         })
@@ -232,7 +239,8 @@ fn requirements(sources: Sources<'_>) -> Vec<Value> {
         "by-components": [{
             "component-uuid": system_uuid(sources),
             "uuid": sources.uuid(&format!("by {CONTROL} system")),
-            "description": "The sixteen points that follow say how, one by one. Whether the control is met is for people to judge.",
+            "description": "The sixteen points that follow say how, one by one. Whether the control is met is for \
+                            people to judge.",
         }],
     });
     let point = |point: &Point| requirement(sources, point, tests.get(point.test_id().as_str()).copied());
@@ -272,12 +280,18 @@ fn by_system(sources: Sources<'_>, point: &Point, test: Option<&ControlTest>) ->
         Some(test) => (status(test.outcome), figures(test)),
         None => ("planned", "This point was not tested.".to_owned()),
     };
-    let responsibility = |text: &str| json!({ "responsibilities": [{ "uuid": sources.uuid(&format!("customer {id}")), "description": text }] });
+    let responsibility = |text: &str| {
+        let uuid = sources.uuid(&format!("customer {id}"));
+        json!({ "responsibilities": [{ "uuid": uuid, "description": text }] })
+    };
     json!({
         "component-uuid": system_uuid(sources),
         "uuid": sources.uuid(&format!("by {id} system")),
         "description": found,
-        "implementation-status": { "state": state, "remarks": "By the outcome of the test; see assessment-results.json." },
+        "implementation-status": {
+            "state": state,
+            "remarks": "By the outcome of the test; see assessment-results.json.",
+        },
         "export": point.customer.map(responsibility),
     })
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use evidence::controls::{ControlTest, Controls, Disposed, Exception, Outcome, Population, Tested};
-use evidence::history::{At, History};
+use evidence::controls::{self, Controls, Disposed, Exception, Tested};
+use evidence::history::History;
 use journal::Record;
 use lifecycle::scenario::{Scenario, key_id, public_key};
 use lifecycle::{Input, vectors};
@@ -157,62 +157,17 @@ pub(crate) fn of_vectors<T>(mut take: impl FnMut(TenantId, Fingerprint, &[Record
     taken
 }
 
-/// Control tests with every outcome and every disposition.
+/// The control tests of a history, with every disposition but of the last exceptions.
 pub(crate) fn controls(history: &History, of: Tested) -> Controls {
-    let mut tests: Vec<ControlTest> =
-        (1..=16).map(|point| control(&format!("CEK-15.{point:02}"), point, history)).collect();
-    tests.push(control("use-before-activation", 17, history));
-    Controls {
-        format: evidence::controls::FORMAT,
-        tenant: of.tenant,
-        root: of.root,
-        period: of.period,
-        head: of.head,
-        controls: tests,
-        comparison: vec![],
-        limits: vec!["What a key store really holds is the custodian's word.".to_owned()],
-    }
-}
-
-fn control(id: &str, number: u64, history: &History) -> ControlTest {
-    let population = Population { of: "keys", count: history.keys.len() as u64, listed_in: "keys.csv" };
-    let exceptions: Vec<Exception> = if number.is_multiple_of(4) { exceptions(id, number, history) } else { vec![] };
-    let outcome = match number {
-        _ if !exceptions.is_empty() => Outcome::Exceptions,
-        _ if population.count == 0 => Outcome::NotApplicable,
-        7 => Outcome::InsufficientEvidence,
-        11 => Outcome::NotApplicable,
-        _ => Outcome::NoExceptions,
-    };
-    ControlTest {
-        id: id.to_owned(),
-        title: "A title",
-        statement: "All keys are well.",
-        source: "AICM",
-        method: "All keys were looked at.",
-        outcome,
-        passed: population.count - exceptions.len() as u64,
-        population,
-        exceptions,
-        remarks: vec!["A remark with <markup> and {{ insert: param, x }}.".to_owned()],
-    }
-}
-
-/// Every key has something against it, each disposed of in another way, the last one not at all.
-fn exceptions(id: &str, number: u64, history: &History) -> Vec<Exception> {
+    let found = controls::test(history, of, &BTreeMap::new());
+    let exceptions = found.controls.iter().flat_map(|test| &test.exceptions);
     let dispositions = ["accepted", "remediate", "not-an-exception", "transferred"];
-    let disposed = |place: usize, event: At| {
-        let disposition = (*dispositions.get(place + usize::try_from(number / 16).unwrap())?).to_owned();
-        Some(Disposed { disposition, due: event.time, note: "[a note](x)".to_owned(), event })
+    let disposed = |(exception, disposition): (&Exception, &str)| {
+        let event = *exception.events.first()?;
+        let note = "[a note](x)".to_owned();
+        let disposed = Disposed { disposition: disposition.to_owned(), due: event.time, note, event };
+        Some((exception.id.clone(), (disposed, public_key("ann").fingerprint())))
     };
-    let exception = |(place, key): (usize, &evidence::history::KeyLife)| Exception {
-        id: format!("{}-{place}", id.to_lowercase()).parse().unwrap(),
-        what: format!("{}: there is something\nagainst it", key.spec.label),
-        key_id: Some(key.id),
-        key: Some(key.spec.label.clone()),
-        events: vec![key.created],
-        owner: key.spec.owner.as_ref().map(ToString::to_string),
-        disposition: disposed(place, key.created),
-    };
-    history.keys.values().enumerate().map(exception).collect()
+    let dispositions = exceptions.zip(dispositions).filter_map(disposed).collect();
+    controls::test(history, of, &dispositions)
 }

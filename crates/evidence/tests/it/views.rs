@@ -424,8 +424,6 @@ fn no_view_claims_compliance() {
     texts.extend(documents(&of).map(|document| String::from_utf8(document.bytes().to_vec()).unwrap()));
     texts.push(String::from_utf8(caiq::document(&of.history, &of.controls)).unwrap());
     for text in texts {
-        for word in ["compliant", "Compliant", "complies"] {
-            assert!(!text.contains(word), "{word} in {text}");
-        }
+        assert!(!text.to_lowercase().contains("compliant"), "{text}");
     }
 }

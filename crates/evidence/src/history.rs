@@ -19,9 +19,13 @@ use model::statement::Generated;
 use model::text::Text;
 use model::{
     Action, Digest, Event, EventHash, EventType, Fingerprint, KeyId, KeySpec, KeyState, Name, Principal, Role,
-    Sequence, ServiceRole, Timestamp,
+    Sequence, ServiceRole, Span, Timestamp,
 };
 use serde::Serialize;
+
+mod stands;
+
+pub use stands::{AdoptedDocument, Evaluation, RecordedExport, RecordedProbe, RegisteredStore};
 
 /// An event, by its place, its hash and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -55,6 +59,16 @@ pub struct History {
     pub packs: Vec<DeclaredPack>,
     /// The holds that were placed, in order.
     pub holds: Vec<Hold>,
+    /// The documents that were adopted, in order, every version.
+    pub documents: Vec<AdoptedDocument>,
+    /// The stores that were registered, in order.
+    pub stores: Vec<RegisteredStore>,
+    /// The probes that were made, in order.
+    pub probes: Vec<RecordedProbe>,
+    /// The evaluations of the control, in order.
+    pub evaluations: Vec<Evaluation>,
+    /// The bundles that were made, in order.
+    pub exports: Vec<RecordedExport>,
     /// The access reviews that were signed.
     pub access_reviews: Vec<At>,
     /// The deadlines of the tenant or of a key that were missed.
@@ -359,6 +373,10 @@ pub struct AdoptedPolicy {
     pub revalidates: bool,
     /// Whether it asks for access reviews.
     pub reviews_access: bool,
+    /// How often it asks for probes.
+    pub probes_every: Option<Span>,
+    /// Whether it asks for evaluations of the control.
+    pub evaluates: bool,
     /// The smallest number of approvals that any of its rules is content with, emergencies aside.
     pub fewest_approvals: u32,
     /// The layers for which there are keys that no rule is for, in words.
@@ -454,7 +472,7 @@ impl KeyLife {
 }
 
 /// By how much clocks may differ: what a service that appends tolerates of the chain's.
-pub const CLOCKS: model::Span = model::Span::from_secs(5);
+pub const CLOCKS: Span = Span::from_secs(5);
 
 impl History {
     /// Takes an event that the verifier has judged, with the state after it. Void ones are noted, and change nothing.
@@ -484,6 +502,7 @@ impl History {
         }
         let action = prepared.command().map(|signed| &signed.command.action);
         self.of_tenant(state, at, event, action);
+        self.of_stands(at, event, action);
         self.of_request(at, event);
         self.of_key(state, at, event, by);
     }
@@ -707,6 +726,8 @@ fn adopted_policy(at: At, version: u32, policy: &model::Policy) -> AdoptedPolicy
         version,
         revalidates: policy.keys.revalidation.is_some(),
         reviews_access: policy.people.access_review.is_some(),
+        probes_every: policy.evidence.probes.as_ref().map(|probes| probes.every),
+        evaluates: policy.evidence.evaluation.is_some(),
         fewest_approvals: rules.map(fewest).min().unwrap_or_default(),
         gaps: lifecycle::policy::gaps(policy).into_iter().map(|fault| fault.what).collect(),
     }

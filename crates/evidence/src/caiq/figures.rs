@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use model::evidence::ProbeOutcome;
 use model::{EventType, KeyState, Timestamp};
 
 use crate::controls::{Controls, Outcome};
@@ -33,6 +34,12 @@ pub(super) struct Figures {
     pub(super) unanswered: Vec<String>,
     pub(super) packs_applied: u64,
     pub(super) packs_declared: u64,
+    /// Whether the evaluation that was due is not there.
+    pub(super) evaluation_late: bool,
+    pub(super) probes: u64,
+    pub(super) probes_refused: u64,
+    /// Documents in force, by name and version.
+    pub(super) documents: Vec<String>,
 }
 
 pub(super) fn figures(history: &History, controls: &Controls) -> Figures {
@@ -67,6 +74,10 @@ pub(super) fn figures(history: &History, controls: &Controls) -> Figures {
         unanswered: unanswered.map(|test| test.id.clone()).collect(),
         packs_applied: packs.values().filter(|applied| **applied).count() as u64,
         packs_declared: packs.len() as u64,
+        evaluation_late: history.evaluations.last().is_some_and(|last| last.next_by < controls.period.until),
+        probes: history.probes.len() as u64,
+        probes_refused: history.probes.iter().filter(|probe| probe.outcome == ProbeOutcome::Refused).count() as u64,
+        documents: history.documents_in_force().map(|one| format!("`{}` version {}", one.name, one.version)).collect(),
     }
 }
 

@@ -50,8 +50,9 @@ impl Asked<'_> {
                      calls it active.",
                 count(*uses, "use")
             ),
+            self.probed(),
         ];
-        let shown = vec![self.defined(), self.implemented(), self.evaluated(), self.legal()];
+        let shown = vec![self.procedures(), self.implemented(), self.evaluated(), self.legal()];
         let types = [
             EventType::KeyGenerated,
             EventType::ActivationRequested,
@@ -254,6 +255,25 @@ impl Asked<'_> {
         }
     }
 
+    /// For activation, the policy and the documents that people signed for.
+    fn procedures(&self) -> Shown {
+        let defined = self.defined();
+        let documents = &self.figures.documents;
+        if defined.shown != Whether::Yes {
+            return defined;
+        }
+        if documents.is_empty() {
+            let text = format!("{} No process or procedure was adopted by its digest.", defined.by);
+            return shown(DEFINED, Whether::NotInThisHistory, &text);
+        }
+        shown(DEFINED, Whether::Yes, &format!("{} Adopted documents: {}.", defined.by, documents.join(", ")))
+    }
+
+    fn probed(&self) -> String {
+        let Figures { probes, probes_refused, .. } = self.figures;
+        format!("Tried on waiting keys to see it refused: {}, {probes_refused} refused.", count(*probes, "probe"))
+    }
+
     fn implemented(&self) -> Shown {
         let Figures { generated, activated, exceptions, open_exceptions, unanswered, .. } = self.figures;
         if *generated == 0 || *activated == 0 {
@@ -291,7 +311,24 @@ impl Asked<'_> {
     }
 
     fn evaluated(&self) -> Shown {
-        shown(EVALUATED, Whether::NotInThisHistory, "No evaluation of the control was signed in this history.")
+        match (self.history.evaluations.last(), self.figures.evaluation_late) {
+            (Some(last), false) => {
+                let (time, by) = (last.at.time, self.history.label(last.by));
+                let text = format!(
+                    "The control tests were evaluated at {time}, signed for by {by} first; the next by {}.",
+                    last.next_by
+                );
+                shown(EVALUATED, Whether::Yes, &text)
+            }
+            (Some(last), true) => {
+                let text = format!("The evaluation that was due by {} has not been signed.", last.next_by);
+                shown(EVALUATED, Whether::No, &text)
+            }
+            (None, _) => {
+                let text = "No evaluation of the control was signed in this history.";
+                shown(EVALUATED, Whether::NotInThisHistory, text)
+            }
+        }
     }
 
     fn legal(&self) -> Shown {

@@ -1,12 +1,13 @@
 //! `assessment-results.json`: for each test an observation with its population, for each exception an observation and a
 //! risk with its disposition, and for each point a finding where there was something to find.
 
+use model::evidence::DispositionKind;
 use model::{Digest, Timestamp};
 use serde_json::{Value, json};
 
 use super::plan::{reviewed, tool_uuid};
 use super::security_plan::figures;
-use super::{Document, NAMESPACE, Sources, line, markup, objective_id, prop, resource};
+use super::{Document, NAMESPACE, Sources, markup, objective_id, prop, resource};
 use crate::controls::{ControlTest, Disposed, Exception, Outcome, Period};
 use crate::history::At;
 
@@ -154,7 +155,7 @@ fn props(test: &ControlTest, exception: &Exception) -> Vec<Value> {
     props.extend(exception.key_id.map(|id| prop("key-id", id)));
     props.extend(exception.key.as_ref().map(|label| prop("key", label)));
     props.extend(exception.owner.as_ref().map(|owner| prop("owner", owner)));
-    props.extend(exception.disposition.as_ref().map(|disposed| prop("disposition", &disposed.disposition)));
+    props.extend(exception.disposition.as_ref().map(|disposed| prop("disposition", disposition(disposed.disposition))));
     props
 }
 
@@ -166,7 +167,7 @@ fn risk(sources: Sources<'_>, test: &ControlTest, exception: &Exception) -> Valu
         "description": markup(&exception.what),
         "statement": format!("What was claimed does not hold here: {}", markup(test.statement)),
         "props": props(test, exception),
-        "status": disposed.map_or("open", |disposed| status(&disposed.disposition)),
+        "status": disposed.map_or("open", |disposed| status(disposed.disposition)),
         "origins": by_tool(sources),
         "deadline": disposed.map(|disposed| disposed.due),
         "remediations": disposed.and_then(|disposed| remediation(sources, exception, disposed)),
@@ -176,23 +177,32 @@ fn risk(sources: Sources<'_>, test: &ControlTest, exception: &Exception) -> Valu
 }
 
 /// OSCAL's word for what an owner has decided.
-fn status(disposition: &str) -> &'static str {
+fn status(disposition: DispositionKind) -> &'static str {
     match disposition {
-        "accepted" => "deviation-approved",
-        "remediate" => "remediating",
-        "not-an-exception" => "closed",
+        DispositionKind::Accepted => "deviation-approved",
+        DispositionKind::Remediate => "remediating",
+        DispositionKind::NotAnException => "closed",
         // Somebody else has it now; for this system it is open.
-        _ => "open",
+        DispositionKind::Transferred => "open",
+    }
+}
+
+fn disposition(disposition: DispositionKind) -> &'static str {
+    match disposition {
+        DispositionKind::Accepted => "accepted",
+        DispositionKind::Remediate => "remediate",
+        DispositionKind::NotAnException => "not-an-exception",
+        DispositionKind::Transferred => "transferred",
     }
 }
 
 fn remediation(sources: Sources<'_>, exception: &Exception, disposed: &Disposed) -> Option<Value> {
-    (disposed.disposition == "remediate").then(|| {
+    (disposed.disposition == DispositionKind::Remediate).then(|| {
         json!([{
             "uuid": sources.uuid(&format!("remediation {}", exception.id)),
             "lifecycle": "planned",
             "title": "What the owner has undertaken",
-            "description": markup(&disposed.note),
+            "description": markup(disposed.note.as_str()),
         }])
     })
 }
@@ -202,11 +212,11 @@ fn log(sources: Sources<'_>, exception: &Exception, disposed: &Disposed) -> Valu
     let time: Timestamp = disposed.event.time;
     json!({ "entries": [{
         "uuid": sources.uuid(&format!("disposed {} {}", exception.id, disposed.event.hash)),
-        "title": format!("Disposed of: {}", line(&disposed.disposition)),
-        "description": markup(&disposed.note),
+        "title": format!("Disposed of: {}", disposition(disposed.disposition)),
+        "description": markup(disposed.note.as_str()),
         "start": time,
         "props": [prop("sequence", disposed.event.sequence.0), prop("event", disposed.event.hash)],
-        "status-change": status(&disposed.disposition),
+        "status-change": status(disposed.disposition),
     }] })
 }
 

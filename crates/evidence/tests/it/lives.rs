@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use evidence::controls::{self, Controls, Disposed, Exception, Tested};
-use evidence::history::History;
+use evidence::controls::ControlTest;
 use journal::Record;
 use lifecycle::scenario::{Scenario, key_id, public_key};
 use lifecycle::{Input, vectors};
@@ -11,7 +10,10 @@ use model::event::{CustodyRefused, CustodyUsed};
 use model::key::Operation;
 use model::{CommandId, Digest, Fingerprint, ServiceRole, TenantId};
 
-const POLICY: &str = r#"{"people":{"delegation_max":"2h","access_review":{"by":{"roles":["privacy"],"quorum":2},"every":"10d","warn_before":"1d"}},
+use crate::stage;
+
+const POLICY: &str = r#"{"schema":3,"evidence":{"export":{"roles":["privacy"]},"probes":{"every":"1d"},
+    "evaluation":{"by":{"roles":["security"]},"every":"90d","warn_before":"14d"}},"people":{"delegation_max":"2h","access_review":{"by":{"roles":["privacy"],"quorum":2},"every":"10d","warn_before":"1d"}},
     "holds":{"place":{"roles":["security"]},"lift":{"roles":["privacy"]}},
     "fact":[{"name":"residency","roles":["privacy"],"valid_max":"2h"}],
     "keys":{"revalidation":{"roles":["owner"],"every":"40m"},"warn_before":"5m"},
@@ -36,6 +38,8 @@ const SCRIPT: &str = r#"
     do delegation.end {"delegation":"$event:delegation.granted","reason":$why} by sam => delegation.ended
     do principal.rotate {"against":"$head","principal":"$who:sue","key":"$pub:sue2","reason":$why} by sue,sue2 => principal.rotated
     roles oto operator,owner by ann,bob => principal.changed
+    do document.adopt {"against":"$head","name":"ceremony","kind":"procedure","title":"How keys are <made>","document":"$hash:text","covers":[11],"owner":"$who:rae","review_by":"$now+60d"} by ann,bob => document.adopted
+    do store.register {"against":"$head","store":{"name":"software","kind":"software","server":"kms-1","database":"files on kms-1"}} by ann,bob => store.registered
     generate k1 {"asset":"weights of \u003cllm\u003e"} by kim => key.generated
     generate k2 {"asset":"weights","wrapped_by":{"key_id":"$key:k1"}} by kim => key.generated
     generate k3 {"asset":"prompts","workload":"prompt-handling"} by kim => key.generated
@@ -65,6 +69,10 @@ const SCRIPT: &str = r#"
     cancel k4 by kim => activation.cancelled
     request k4 by kim => activation.requested
     checkpoint => checkpoint.signed
+    probe k4 activate by bot => probe.recorded
+    probe k4 use by app => probe.recorded
+    probe k4 use unanswered by app => probe.recorded
+    probe k4 use accepted by app => probe.recorded
     suspend k1 by opa => key.suspended
     due => key.suspended
     apply k1 => custody.applied
@@ -84,7 +92,6 @@ const SCRIPT: &str = r#"
     do activation.request k1 {"identity":$identity,"reason":$why,"legal_basis":[],"affected_systems":[]} by kim => refused key-not-pre-active
     wait 9d
     do access.review {"against":"$head","findings":"none"} by lou,dee => access.reviewed
-    checkpoint => checkpoint.signed
 "#;
 
 /// Nearly everything that can happen to a tenant, with exceptions of several kinds.
@@ -97,7 +104,37 @@ pub(crate) fn rich() -> Scenario {
             uses(&mut scenario);
         }
     }
+    evaluate(&mut scenario);
     scenario
+        .run("checkpoint => checkpoint.signed\nexport 3 by lou => evidence.exported\ncheckpoint => checkpoint.signed");
+    scenario
+}
+
+/// The control's owner decides on the first exceptions, on each in another way, and leaves the others.
+fn evaluate(scenario: &mut Scenario) {
+    let controls = stage::tests(scenario, 1);
+    let results: Vec<String> = controls.controls.iter().map(result).collect();
+    let exceptions = controls.controls.iter().flat_map(|test| &test.exceptions);
+    let disposed = exceptions.zip(["accepted", "remediate", "not-an-exception", "transferred"]);
+    let dispositions: Vec<String> = disposed
+        .map(|(exception, disposition)| {
+            let id = &exception.id;
+            format!(
+                r#"{{"exception":"{id}","disposition":"{disposition}","owner":"$who:kim","due":"$now+30d","note":"[a](b)"}}"#
+            )
+        })
+        .collect();
+    let (results, dispositions, size) = (results.join(","), dispositions.join(","), controls.period.to);
+    scenario.run(&format!(
+        r#"do control.evaluate {{"controls":"$hash:controls","size":{size},"results":[{results}],"dispositions":[{dispositions}]}} by sam => control.evaluated"#,
+        size = size.0
+    ));
+}
+
+fn result(test: &ControlTest) -> String {
+    let outcome = serde_json::to_value(test.outcome).unwrap();
+    let (population, exceptions) = (test.population.count, test.exceptions.len());
+    format!(r#"{{"id":"{}","outcome":{outcome},"population":{population},"exceptions":{exceptions}}}"#, test.id)
 }
 
 fn one_line(text: &str) -> String {
@@ -155,19 +192,4 @@ pub(crate) fn of_vectors<T>(mut take: impl FnMut(TenantId, Fingerprint, &[Record
         }
     }
     taken
-}
-
-/// The control tests of a history, with every disposition but of the last exceptions.
-pub(crate) fn controls(history: &History, of: Tested) -> Controls {
-    let found = controls::test(history, of, &BTreeMap::new());
-    let exceptions = found.controls.iter().flat_map(|test| &test.exceptions);
-    let dispositions = ["accepted", "remediate", "not-an-exception", "transferred"];
-    let disposed = |(exception, disposition): (&Exception, &str)| {
-        let event = *exception.events.first()?;
-        let note = "[a note](x)".to_owned();
-        let disposed = Disposed { disposition: disposition.to_owned(), due: event.time, note, event };
-        Some((exception.id.clone(), (disposed, public_key("ann").fingerprint())))
-    };
-    let dispositions = exceptions.zip(dispositions).filter_map(disposed).collect();
-    controls::test(history, of, &dispositions)
 }

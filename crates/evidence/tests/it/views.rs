@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use ed25519_dalek::{Signer as _, SigningKey};
 use evidence::controls::{self, Controls};
 use evidence::history::History;
-use evidence::{Verifier, caiq, ocsf, oscal};
+use evidence::{Replay, caiq, ocsf, oscal};
 use journal::Record;
 use lifecycle::scenario::Scenario;
 use model::{Digest, EventType, Fingerprint, Sequence, ServiceRole, TenantId};
@@ -24,25 +24,17 @@ struct Replayed {
     lines: Vec<String>,
 }
 
-fn replay(tenant: TenantId, root: Fingerprint, records: &[Record]) -> (History, Vec<String>, Verifier) {
-    let (mut verifier, mut history, mut lines) = (Verifier::new(tenant, root), History::default(), Vec::new());
-    for record in records {
-        for (sequence, prepared, judgement) in verifier.take(vec![record.clone()]) {
-            history.take(verifier.state(), sequence, &prepared, &judgement);
-            lines.extend(ocsf::line(verifier.state(), sequence, &prepared, &judgement));
-        }
-    }
-    (history, lines, verifier)
+fn replay(tenant: TenantId, root: Fingerprint, records: &[Record]) -> (Replay, Vec<String>) {
+    let (mut replay, mut lines) = (Replay::new(tenant, root, Sequence(1)), Vec::new());
+    replay.take_each(records.to_vec(), &mut |state, (sequence, prepared, judgement)| {
+        lines.extend(ocsf::line(state, *sequence, prepared, judgement));
+    });
+    (replay, lines)
 }
 
 fn replayed(scenario: &Scenario) -> Replayed {
-    let (tenant, root) = (scenario.tenant.chain.tenant(), scenario.tenant.root);
-    let (history, lines, verifier) = replay(tenant, root, &scenario.records);
-    let report = verifier.report();
-    let period = controls::Period { from: Sequence(1), to: Sequence(report.events), until: report.time };
-    let of = controls::Tested { tenant, root, period, head: report.head };
-    let controls = lives::controls(&history, of);
-    Replayed { history, controls, lines }
+    let (replay, lines) = replay(scenario.tenant.chain.tenant(), scenario.tenant.root, &scenario.records);
+    Replayed { history: replay.history().clone(), controls: replay.controls(), lines }
 }
 
 /// The other files of a bundle, as far as the documents name them.
@@ -293,8 +285,8 @@ fn every_type_of_event_has_its_line_or_is_bookkeeping() {
     let mut codes: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     let mut take = |tenant, root, records: &[Record]| -> Vec<()> {
-        let (history, lines, _) = replay(tenant, root, records);
-        seen.extend(history.counts.into_keys());
+        let (replay, lines) = replay(tenant, root, records);
+        seen.extend(replay.history().counts.keys().copied());
         let mut last = 0;
         for line in &lines {
             let line: Value = serde_json::from_str(line).unwrap();

@@ -43,6 +43,8 @@ pub(super) enum Part {
     Policy,
     /// The legal packs that are declared.
     Packs,
+    /// The documents that were adopted.
+    Documents,
 }
 
 impl Point {
@@ -272,6 +274,7 @@ pub(super) const POINTS: [Point; 16] = [
                     and none is overdue.",
         objects: "events document.adopted and policy.adopted",
         met_by: &[
+            (Part::Documents, "Say how it is done; each is adopted with its digest, an owner and a date of review."),
             (
                 Part::Service(Approver),
                 "Records the policy, and documents by their digests, each signed for by a quorum of admins.",

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::evidence::DocumentKind;
 use model::key::{Party, Responsibility};
 use model::people::PrincipalKind;
 use model::{Name, Role, ServiceRole};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use super::points::{CONTROL, POINTS, Part, Point};
 use super::{Document, Sources, markup, prop};
 use crate::controls::{ControlTest, Outcome};
-use crate::history::DeclaredPack;
+use crate::history::{AdoptedDocument, DeclaredPack};
 use crate::words;
 
 pub(super) fn document(sources: Sources<'_>, profile: &Document) -> Document {
@@ -132,10 +133,16 @@ fn pack_uuid(sources: Sources<'_>, pack: &Name) -> String {
     sources.uuid(&format!("component pack {pack}"))
 }
 
-/// The stores that hold keys, or have held some.
+fn document_uuid(sources: Sources<'_>, document: &Name) -> String {
+    sources.uuid(&format!("component document {document}"))
+}
+
+/// The stores that hold keys, or have held some, and those that are registered.
 fn stores(sources: Sources<'_>) -> BTreeSet<&Name> {
     let keys = sources.history.keys.values();
-    keys.flat_map(|key| std::iter::once(&key.store).chain(key.custody.iter().map(|custody| &custody.store))).collect()
+    let of_keys =
+        keys.flat_map(|key| std::iter::once(&key.store).chain(key.custody.iter().map(|custody| &custody.store)));
+    of_keys.chain(sources.history.stores.iter().map(|registered| &registered.store.name)).collect()
 }
 
 /// Each pack's last declaration.
@@ -168,6 +175,7 @@ fn components(sources: Sources<'_>) -> Vec<Value> {
         components.push(component(policy_uuid(sources), ("policy", "Policy"), &text, props));
     }
     components.extend(packs(sources).into_values().map(|pack| legal_pack(sources, pack)));
+    components.extend(sources.history.documents_in_force().map(|document| adopted(sources, document)));
     components
 }
 
@@ -205,10 +213,51 @@ fn what_it_does(role: ServiceRole) -> &'static str {
     }
 }
 
-fn key_store(sources: Sources<'_>, store: &Name) -> Value {
-    let keys = sources.history.keys.values().filter(|key| key.store == *store).count();
-    let text = "A key store that holds keys of the tenant; reached by the custodian alone.";
-    component(store_uuid(sources, store), ("system", store.as_str()), text, vec![prop("keys", keys)])
+fn key_store(sources: Sources<'_>, name: &Name) -> Value {
+    let keys = sources.history.keys.values().filter(|key| key.store == *name).count();
+    let mut props = vec![prop("keys", keys)];
+    let Some(registered) = sources.history.registered(name) else {
+        let text = "A key store that holds keys of the tenant, reached by the custodian alone. It is not registered: \
+                    which server and database it is does not stand in the history.";
+        return component(store_uuid(sources, name), ("system", name.as_str()), text, props);
+    };
+    let store = &registered.store;
+    props.extend([prop("kind", &store.kind), prop("server", &store.server), prop("database", &store.database)]);
+    let stated = [
+        ("serial", &store.serial),
+        ("firmware", &store.firmware),
+        ("module-certificate", &store.module_certificate),
+        ("region", &store.region),
+        ("operator", &store.operator),
+    ];
+    props.extend(stated.into_iter().filter_map(|(name, value)| Some(prop(name, value.as_ref()?))));
+    props.push(prop("event", registered.at.hash));
+    let kind = match store.kind.as_str() {
+        "software" => "software",
+        "pkcs11" => "hardware",
+        _ => "system",
+    };
+    let text = "A key store, as it is registered, reached by the custodian alone.";
+    component(store_uuid(sources, name), (kind, name.as_str()), text, props)
+}
+
+fn adopted(sources: Sources<'_>, document: &AdoptedDocument) -> Value {
+    let kind = match document.kind {
+        DocumentKind::Procedure | DocumentKind::Process => "process-procedure",
+        DocumentKind::Statement => "policy",
+    };
+    let covers: Vec<String> = document.covers.iter().map(ToString::to_string).collect();
+    let text = format!("Version {}; about the points {}.", document.version, covers.join(", "));
+    let props = vec![
+        prop("document", &document.name),
+        prop("version", document.version),
+        prop("sha-256", document.document),
+        prop("owner", sources.history.label(document.owner)),
+        prop("review-by", document.review_by),
+        prop("event", document.at.hash),
+    ];
+    let title = markup(document.title.as_str());
+    component(document_uuid(sources, &document.name), (kind, &title), &text, props)
 }
 
 fn legal_pack(sources: Sources<'_>, pack: &DeclaredPack) -> Value {
@@ -333,6 +382,10 @@ fn seen(sources: Sources<'_>, part: Part) -> Vec<String> {
         }
         Part::Stores => stores(sources).into_iter().map(|store| store_uuid(sources, store)).collect(),
         Part::Policy => sources.history.policies.last().map(|_| policy_uuid(sources)).into_iter().collect(),
+        Part::Documents => {
+            let documents = sources.history.documents_in_force();
+            documents.map(|document| document_uuid(sources, &document.name)).collect()
+        }
         Part::Packs => packs(sources).into_keys().map(|pack| pack_uuid(sources, pack)).collect(),
     }
 }

@@ -109,7 +109,7 @@ mod tests {
         let digest = document().digest().to_string();
         assert_eq!(
             (EDITION, digest.as_str()),
-            ("1", "c44fdbab3edc399204d31c78bc4cd9b3f1632274a33c15a575b70bef67855000")
+            ("1", "69813cce0e48da19ab58211d758687a659be7c9eafb01cf09522ab1984885551")
         );
     }
 }

@@ -106,7 +106,7 @@ pub(super) const POINTS: [Point; 16] = [
     },
     Point {
         number: 3,
-        title: "Activation takes formal authorisation",
+        title: "Authorisation comes before use",
         statement: "No pre-active key goes into use without a formal authorisation, by a workflow that can be \
                     reviewed.",
         objective: "Every activation rests on a request, on as many signed approvals as the rule in force asked for, \
@@ -129,7 +129,7 @@ pub(super) const POINTS: [Point; 16] = [
     },
     Point {
         number: 4,
-        title: "Few may activate",
+        title: "Activation is for authorised people, several together",
         statement: "The privilege to activate is restricted to authorised people and services, with several parties \
                     approving, or a policy gate, where that is required.",
         objective: "Whoever approved or set off an activation was enrolled, in a role that the policy in force named, \
@@ -150,7 +150,7 @@ pub(super) const POINTS: [Point; 16] = [
     },
     Point {
         number: 5,
-        title: "The same control in all components",
+        title: "All key stores are under the same control",
         statement: "The controls are enforced alike in all components that hold keys: key management services, \
                     hardware security modules, encryption as a service.",
         objective: "Every key store that holds keys of the tenant is reached by the custodian alone, and every key \
@@ -168,7 +168,7 @@ pub(super) const POINTS: [Point; 16] = [
     },
     Point {
         number: 6,
-        title: "The log says what it must",
+        title: "Activations are on record",
         statement: "The log of activations has the key's identifier, the time, who initiated it, the approvals it \
                     rests on, and the systems and services affected.",
         objective: "Every key.activated has all of these in one record, signed and linked into the chain, and a \
@@ -188,7 +188,7 @@ pub(super) const POINTS: [Point; 16] = [
     },
     Point {
         number: 7,
-        title: "The law's conditions are part of it",
+        title: "Legal and regulatory requirements are considered and enforced",
         statement: "Legal and regulatory requirements (on personal data, exports, financial data and the like) are \
                     considered and enforced when keys are activated.",
         objective: "The legal packs that the policy names are each declared as applied or, with a reason, as not \
@@ -213,7 +213,7 @@ pub(super) const POINTS: [Point; 16] = [
     },
     Point {
         number: 8,
-        title: "Waiting ends",
+        title: "Waiting has an end",
         statement: "A pre-active key expires, times out or is revalidated where it is not activated within a set time.",
         objective: "No key stayed pre-active beyond its time: each was activated, revalidated in time, or expired and \
                     destroyed.",
@@ -230,7 +230,7 @@ pub(super) const POINTS: [Point; 16] = [
     },
     Point {
         number: 9,
-        title: "Keys for AI like all others",
+        title: "Keys for AI workloads are under the same controls",
         statement: "Keys that protect AI workloads (storage of models, inference, prompts) are under the same \
                     controls and workflows as keys for general purposes.",
         objective: "Set side by side, keys for AI workloads were approved by no fewer people, waited under the same \
@@ -244,7 +244,7 @@ pub(super) const POINTS: [Point; 16] = [
     },
     Point {
         number: 10,
-        title: "Providers and consumers are in step",
+        title: "Activation is coordinated with those upstream and downstream",
         statement: "Activation is coordinated with providers upstream and consumers downstream, above all where it \
                     affects shared services or chains of encryption.",
         objective: "Where a request named consumers, all had acknowledged the key before it was activated; where \
@@ -268,7 +268,7 @@ pub(super) const POINTS: [Point; 16] = [
     },
     Point {
         number: 11,
-        title: "There are procedures for generating keys",
+        title: "Processes and procedures to generate keys exist",
         statement: "Processes and procedures for the generation of keys exist, are owned, and are reviewed.",
         objective: "The documents that describe them are adopted with their digest, an owner and a date of review, \
                     and none is overdue.",
@@ -285,7 +285,7 @@ pub(super) const POINTS: [Point; 16] = [
     },
     Point {
         number: 12,
-        title: "Few may create keys",
+        title: "Who may have keys generated",
         statement: "Access to the creation of keys, and the permissions around it, are restricted to appropriate \
                     individuals.",
         objective: "Whoever had a key generated was enrolled in a role that the policy in force lets create keys; and \
@@ -299,7 +299,7 @@ pub(super) const POINTS: [Point; 16] = [
     },
     Point {
         number: 13,
-        title: "It is known where keys are",
+        title: "Key management servers and key databases are identified",
         statement: "The key management server and the database that keys are stored in are identified.",
         objective: "Every key names its store, and every store is registered with its server and database.",
         objects: "events key.generated, custody.applied and store.registered; stores.csv",
@@ -311,7 +311,7 @@ pub(super) const POINTS: [Point; 16] = [
     },
     Point {
         number: 14,
-        title: "Attributes fit the key",
+        title: "Key attributes are appropriate",
         statement: "A key's attributes (activation data, instance, whether it can be deleted, how it is replaced) are \
                     appropriate for it.",
         objective: "Every key has the attributes that the policy allows, an end to its use within the crypto period \
@@ -332,7 +332,7 @@ pub(super) const POINTS: [Point; 16] = [
     },
     Point {
         number: 15,
-        title: "Activation is confirmed",
+        title: "How activation happens is confirmed",
         statement: "How keys are activated (by hand, on creation, at a time to come) is known, and each activation is \
                     confirmed.",
         objective: "Every activation says how it came about, and the custodian has confirmed each.",
@@ -348,7 +348,7 @@ pub(super) const POINTS: [Point; 16] = [
     },
     Point {
         number: 16,
-        title: "Pre-active keys are reviewed",
+        title: "Keys that wait are reviewed",
         statement: "Keys that wait for their activation are reviewed.",
         objective: "Keys that waited longer than the policy's interval were revalidated by somebody, or expired; what \
                     was missed is an exception.",

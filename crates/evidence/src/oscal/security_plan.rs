@@ -356,16 +356,13 @@ fn status(outcome: Outcome) -> &'static str {
 
 /// What a test found, in a sentence.
 pub(super) fn figures(test: &ControlTest) -> String {
-    let (count, of) = (test.population.count, test.population.of);
+    let (count, of) = (test.population.count, markup(test.population.of));
     let exceptions = words::count(test.exceptions.len() as u64, "exception");
+    let looked_at = format!("Population ({of}): {count}. Nothing against {}. {exceptions}.", test.passed);
     let mut text = match test.outcome {
         Outcome::NotApplicable => "There was nothing to look at.".to_owned(),
-        Outcome::InsufficientEvidence => {
-            format!("The history can't answer it. Looked at: {count} {of}; nothing against {}.", test.passed)
-        }
-        Outcome::NoExceptions | Outcome::Exceptions => {
-            format!("Looked at: {count} {of}; nothing against {}; {exceptions}.", test.passed)
-        }
+        Outcome::InsufficientEvidence => format!("The history can't answer it. {looked_at}"),
+        Outcome::NoExceptions | Outcome::Exceptions => looked_at,
     };
     for remark in &test.remarks {
         text.push(' ');

@@ -12,7 +12,7 @@ use evidence::history::History;
 use evidence::{Replay, caiq, ocsf, oscal};
 use journal::Record;
 use lifecycle::scenario::Scenario;
-use model::{Digest, EventType, Fingerprint, Sequence, ServiceRole, TenantId};
+use model::{Digest, EventType, Fingerprint, PublicKey, Sequence, ServiceRole, TenantId};
 use serde_json::Value;
 
 use crate::lives;
@@ -49,11 +49,12 @@ fn documents(of: &Replayed) -> [oscal::Document; 5] {
 
 /// Writes the views as a bundle has them, signed by the exporter's key.
 fn write(folder: &Path, of: &Replayed, key: &SigningKey) {
+    let signer = PublicKey::ed25519(key.verifying_key().as_bytes()).fingerprint();
     let oscal = folder.join(oscal::FOLDER);
     std::fs::create_dir_all(&oscal).unwrap();
     for document in documents(of) {
         let signature = key.sign(&document.to_sign()).to_bytes();
-        let sidecar = document.sidecar(Fingerprint::of_blob(b"whose key it is"), &signature);
+        let sidecar = document.sidecar(signer, &signature);
         std::fs::write(oscal.join(document.name()), document.bytes()).unwrap();
         std::fs::write(oscal.join(document.sidecar_name()), sidecar).unwrap();
     }
@@ -229,6 +230,20 @@ fn check_references(document: &str, value: &Value, known: &Known, named: &mut us
     }
 }
 
+/// The catalog and the control tests are about the same points.
+#[test]
+fn points_are_called_alike_in_the_catalog_and_in_the_tests() {
+    let replayed = replayed(&Scenario::bare());
+    let catalog: Value = serde_json::from_slice(documents(&replayed)[0].bytes()).unwrap();
+    let points = catalog["catalog"]["groups"][0]["controls"][0]["controls"].as_array().unwrap();
+    assert_eq!(points.len(), 16);
+    for point in points {
+        let id = point["id"].as_str().unwrap().to_uppercase();
+        let test = replayed.controls.controls.iter().find(|test| test.id == id).unwrap();
+        assert_eq!(point["title"], test.title, "{id}");
+    }
+}
+
 /// Each names the one before it by its digest, so that whoever has the last has all.
 #[test]
 fn each_document_has_the_digest_of_the_one_before() {
@@ -381,6 +396,18 @@ fn an_answer_says_yes_only_where_all_that_is_asked_is_shown() {
             assert_eq!(verbs, ["defined", "implemented", "evaluated", "legal"]);
         }
     }
+}
+
+#[test]
+fn the_answer_on_activation_is_yes_where_its_owner_has_decided_on_every_exception() {
+    let mut of = replayed(&lives::rich());
+    let drafted = |of: &Replayed| caiq::questionnaire(&of.history, &of.controls).answers[0].draft_answer;
+    assert_eq!(drafted(&of), Some(caiq::Draft::No));
+    let exceptions = || of.controls.controls.iter().flat_map(|test| &test.exceptions);
+    let decided = exceptions().find_map(|exception| exception.disposition.clone()).unwrap();
+    let exceptions = of.controls.controls.iter_mut().flat_map(|test| &mut test.exceptions);
+    exceptions.for_each(|exception| exception.disposition = Some(decided.clone()));
+    assert_eq!(drafted(&of), Some(caiq::Draft::Yes));
 }
 
 #[test]

@@ -17,6 +17,7 @@ pub mod oscal;
 pub mod point;
 pub mod replay;
 pub mod trust;
+pub mod verdict;
 pub mod verify;
 mod words;
 
@@ -25,4 +26,5 @@ pub use bundle::Bundle;
 pub use point::{Point, take_until};
 pub use replay::Replay;
 pub use trust::Trust;
+pub use verdict::Verdict;
 pub use verify::{Report, Verifier};

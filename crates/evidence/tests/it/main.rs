@@ -7,4 +7,5 @@ mod controls;
 mod lives;
 mod stage;
 mod tampering;
+mod verdicts;
 mod views;

@@ -2,7 +2,7 @@
 //! five documents that tools of compliance teams read.
 //!
 //! Each names the one before it by a relative link and by its digest. They are written in RFC 8785 canonical form, so
-//! that a file's SHA-256 is at once the digest that `trestle verify` wants ([`Document::statement`]). Nothing in them
+//! that a file's SHA-256 is at once the digest that `trestle verify` wants ([`sidecar`]). Nothing in them
 //! comes from a clock or from chance: times are the events', and UUIDs are digests in the shape of version 5.
 
 mod catalog;
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use crate::controls::{ControlTest, Controls};
 use crate::history::History;
 
-pub use sidecar::public_key_pem;
+pub use sidecar::{public_key_pem, sidecar, sidecar_name, statement, to_sign};
 
 /// The version of OSCAL that the documents are written in.
 pub const VERSION: &str = "1.2.1";
@@ -32,6 +32,15 @@ pub const NAMESPACE: &str = "https://keylatch.dev/ns/oscal";
 /// The folder of a bundle that the documents are in.
 pub const FOLDER: &str = "oscal";
 
+/// The documents' file names, each after the one that it names.
+pub const NAMES: [&str; 5] = [CATALOG, PROFILE, SECURITY_PLAN, PLAN, RESULTS];
+
+const CATALOG: &str = "catalog.json";
+const PROFILE: &str = "profile.json";
+const SECURITY_PLAN: &str = "system-security-plan.json";
+const PLAN: &str = "assessment-plan.json";
+const RESULTS: &str = "assessment-results.json";
+
 /// What the documents are made of.
 #[derive(Clone, Copy)]
 pub struct Sources<'a> {
@@ -39,61 +48,35 @@ pub struct Sources<'a> {
     pub history: &'a History,
     /// Its control tests.
     pub controls: &'a Controls,
-    /// The other files of the bundle, by their names in it: the results name them with their digests.
+    /// The files of the bundle that are there already, by their names in it. Each document names the one before it with
+    /// its digest, and the results name everything else.
     pub files: &'a BTreeMap<String, Digest>,
 }
 
-/// A document, in RFC 8785 canonical form.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Document {
-    name: &'static str,
-    bytes: Vec<u8>,
+/// A document, in RFC 8785 canonical form. Nothing where there is none of this name.
+pub fn document(sources: Sources<'_>, name: &str) -> Vec<u8> {
+    let (root, content) = match name {
+        CATALOG => ("catalog", catalog::content()),
+        PROFILE => ("profile", profile::content(sources)),
+        SECURITY_PLAN => ("system-security-plan", security_plan::content(sources)),
+        PLAN => ("assessment-plan", plan::content(sources)),
+        RESULTS => ("assessment-results", results::content(sources)),
+        _ => return Vec::new(),
+    };
+    // `root` is the one member of the outermost object.
+    let mut document = json!({ root: content });
+    leave_out_empty(&mut document);
+    document.sort_all_objects();
+    serde_json::to_vec(&document).unwrap_or_default()
 }
 
-impl Document {
-    /// Its file name, such as `catalog.json`.
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// Its bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
-
-    /// The SHA-256 of its bytes.
-    pub fn digest(&self) -> Digest {
-        Digest::of(&self.bytes)
-    }
-}
-
-/// The five documents, each after the one that it names.
-pub fn documents(sources: Sources<'_>) -> [Document; 5] {
-    let catalog = catalog::document();
-    let profile = profile::document(sources, &catalog);
-    let security_plan = security_plan::document(sources, &profile);
-    let plan = plan::document(sources, &security_plan);
-    let results = results::document(sources, &plan);
-    [catalog, profile, security_plan, plan, results]
-}
-
-impl Document {
-    /// `root` is the one member of the outermost object.
-    fn new(name: &'static str, root: &'static str, content: Value) -> Self {
-        let mut document = json!({ root: content });
-        leave_out_empty(&mut document);
-        document.sort_all_objects();
-        Self { name, bytes: serde_json::to_vec(&document).unwrap_or_default() }
-    }
-
-    /// As a resource in the back matter of one that names it.
-    fn resource(&self, uuid: &str, title: &str) -> Value {
-        resource(uuid, title, self.name, self.digest())
-    }
+/// A document's place in a bundle.
+pub fn path(name: &str) -> String {
+    format!("{FOLDER}/{name}")
 }
 
 /// A file, as a resource in a back matter.
-fn resource(uuid: &str, title: &str, href: &str, digest: Digest) -> Value {
+fn resource(uuid: &str, title: &str, href: &str, digest: Option<Digest>) -> Value {
     let media_type = match href.rsplit_once('.').map(|(_, ending)| ending) {
         Some("json") => "application/json",
         Some("jsonl") => "application/jsonl",
@@ -101,8 +84,9 @@ fn resource(uuid: &str, title: &str, href: &str, digest: Digest) -> Value {
         Some("html") => "text/html",
         _ => "text/plain",
     };
-    let hash = json!({ "algorithm": "SHA-256", "value": digest });
-    let link = json!({ "href": href, "media-type": media_type, "hashes": [hash] });
+    let hashes: Vec<Value> =
+        digest.into_iter().map(|digest| json!({ "algorithm": "SHA-256", "value": digest })).collect();
+    let link = json!({ "href": href, "media-type": media_type, "hashes": hashes });
     json!({ "uuid": uuid, "title": title, "rlinks": [link] })
 }
 
@@ -139,8 +123,17 @@ impl Sources<'_> {
         self.uuid(&format!("{name}\n{root}\n{head}\n{}", period.from))
     }
 
-    /// What every document of a tenant begins with. `names` is the UUID of its resource for the
-    /// document before it.
+    /// The UUID of the resource that stands for another document.
+    fn document_resource(&self, name: &str) -> String {
+        self.uuid(&format!("resource {name}"))
+    }
+
+    /// Another document, as a resource in the back matter of one that names it.
+    fn resource(&self, name: &str, title: &str) -> Value {
+        resource(&self.document_resource(name), title, name, self.files.get(&path(name)).copied())
+    }
+
+    /// What every document of a tenant begins with. `names` is the document before it.
     fn metadata(&self, title: &str, document: &str, names: &str, more: Value) -> Value {
         let Controls { tenant, root, period, head, .. } = self.controls;
         let class = self.history.class.map_or("unknown", crate::words::class);
@@ -157,7 +150,7 @@ impl Sources<'_> {
                 prop("events", period.to.0),
                 prop("tenant-class", class),
             ],
-            "links": [{ "href": format!("#{names}"), "rel": "reference" }],
+            "links": [{ "href": format!("#{}", self.document_resource(names)), "rel": "reference" }],
             "remarks": "Made from a replayed history. It says what was found there; it is no statement of compliance.",
         });
         if let (Some(metadata), Value::Object(more)) = (metadata.as_object_mut(), more) {

@@ -3,11 +3,10 @@
 use serde_json::{Value, json};
 
 use super::points::CONTROL;
-use super::{Document, Sources, control_id, markup, objective_id, prop};
+use super::{SECURITY_PLAN, Sources, control_id, markup, objective_id, prop};
 use crate::controls::{ControlTest, Period};
 
-pub(super) fn document(sources: Sources<'_>, security_plan: &Document) -> Document {
-    let link = sources.uuid("resource system-security-plan");
+pub(super) fn content(sources: Sources<'_>) -> Value {
     let title = format!("How the activation of keys of {} is tested", sources.name());
     let more = json!({ "parties": [sources.party()] });
     let limits = sources
@@ -15,10 +14,10 @@ pub(super) fn document(sources: Sources<'_>, security_plan: &Document) -> Docume
         .limits
         .iter()
         .map(|limit| json!({ "name": "limit", "ns": super::NAMESPACE, "prose": markup(limit) }));
-    let content = json!({
+    json!({
         "uuid": sources.document_uuid("assessment-plan"),
-        "metadata": sources.metadata(&title, "assessment-plan", &link, more),
-        "import-ssp": { "href": security_plan.name() },
+        "metadata": sources.metadata(&title, "assessment-plan", SECURITY_PLAN, more),
+        "import-ssp": { "href": SECURITY_PLAN },
         "local-definitions": {
             "objectives-and-methods": beyond(sources).into_iter().map(objective).collect::<Vec<_>>(),
             "activities": sources.controls.controls.iter().map(|test| activity(sources, test)).collect::<Vec<_>>(),
@@ -32,9 +31,8 @@ pub(super) fn document(sources: Sources<'_>, security_plan: &Document) -> Docume
         }],
         "assessment-assets": assets(sources),
         "tasks": [task(sources)],
-        "back-matter": { "resources": [security_plan.resource(&link, "The system security plan")] },
-    });
-    Document::new("assessment-plan.json", "assessment-plan", content)
+        "back-matter": { "resources": [sources.resource(SECURITY_PLAN, "The system security plan")] },
+    })
 }
 
 /// What is tested beyond the sixteen points: objectives that the catalog does not have.

@@ -1,18 +1,16 @@
 //! `profile.json`: what of the catalog is asked of this tenant, which is all of it.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Document, Sources};
+use super::{CATALOG, Sources};
 
-pub(super) fn document(sources: Sources<'_>, catalog: &Document) -> Document {
-    let link = sources.uuid("resource catalog");
+pub(super) fn content(sources: Sources<'_>) -> Value {
     let title = format!("What CEK-15 asks of {}", sources.name());
-    let content = json!({
+    json!({
         "uuid": sources.document_uuid("profile"),
-        "metadata": sources.metadata(&title, "profile", &link, json!({})),
-        "imports": [{ "href": catalog.name(), "include-all": {} }],
+        "metadata": sources.metadata(&title, "profile", CATALOG, json!({})),
+        "imports": [{ "href": CATALOG, "include-all": {} }],
         "merge": { "as-is": true },
-        "back-matter": { "resources": [catalog.resource(&link, "The catalog")] },
-    });
-    Document::new("profile.json", "profile", content)
+        "back-matter": { "resources": [sources.resource(CATALOG, "The catalog")] },
+    })
 }

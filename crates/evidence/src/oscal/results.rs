@@ -7,32 +7,31 @@ use serde_json::{Value, json};
 
 use super::plan::{reviewed, tool_uuid};
 use super::security_plan::figures;
-use super::{Document, NAMESPACE, Sources, markup, objective_id, prop, resource};
+use super::{FOLDER, NAMESPACE, PLAN, Sources, markup, objective_id, prop, resource};
 use crate::controls::{ControlTest, Disposed, Exception, Outcome, Period};
 use crate::history::At;
 
 /// At most so many exceptions of a test are told one by one here. All of them stand in `controls.json`.
 pub(super) const EXCEPTIONS_MAX: usize = 1000;
 
-pub(super) fn document(sources: Sources<'_>, plan: &Document) -> Document {
-    let link = sources.uuid("resource assessment-plan");
+pub(super) fn content(sources: Sources<'_>) -> Value {
     let title = format!("What became of the test of {}'s keys", sources.name());
     let more = json!({ "parties": [sources.party()] });
-    let mut resources = vec![plan.resource(&link, "The assessment plan")];
-    resources.extend(sources.files.iter().map(|(name, digest)| evidence(sources, name, *digest)));
-    let content = json!({
+    let mut resources = vec![sources.resource(PLAN, "The assessment plan")];
+    let others = sources.files.iter().filter(|(name, _)| !name.starts_with(FOLDER));
+    resources.extend(others.map(|(name, digest)| evidence(sources, name, *digest)));
+    json!({
         "uuid": sources.document_uuid("assessment-results"),
-        "metadata": sources.metadata(&title, "assessment-results", &link, more),
-        "import-ap": { "href": plan.name() },
+        "metadata": sources.metadata(&title, "assessment-results", PLAN, more),
+        "import-ap": { "href": PLAN },
         "results": [result(sources)],
         "back-matter": { "resources": resources },
-    });
-    Document::new("assessment-results.json", "assessment-results", content)
+    })
 }
 
 /// A file of the bundle, seen from the documents' folder.
 fn evidence(sources: Sources<'_>, name: &str, digest: Digest) -> Value {
-    resource(&file_uuid(sources, name), name, &format!("../{name}"), digest)
+    resource(&file_uuid(sources, name), name, &format!("../{name}"), Some(digest))
 }
 
 fn file_uuid(sources: Sources<'_>, name: &str) -> String {

@@ -10,13 +10,12 @@ use model::{Name, Role, ServiceRole};
 use serde_json::{Value, json};
 
 use super::points::{CONTROL, POINTS, Part, Point};
-use super::{Document, Sources, markup, prop};
+use super::{PROFILE, Sources, markup, prop};
 use crate::controls::{ControlTest, Outcome};
 use crate::history::{AdoptedDocument, DeclaredPack};
 use crate::words;
 
-pub(super) fn document(sources: Sources<'_>, profile: &Document) -> Document {
-    let link = sources.uuid("resource profile");
+pub(super) fn content(sources: Sources<'_>) -> Value {
     let title = format!("How the keys of {} are activated", sources.name());
     let party = sources.uuid("party tenant");
     let more = json!({
@@ -24,10 +23,10 @@ pub(super) fn document(sources: Sources<'_>, profile: &Document) -> Document {
         "parties": [sources.party()],
         "responsible-parties": [{ "role-id": "system-owner", "party-uuids": [party] }],
     });
-    let content = json!({
+    json!({
         "uuid": sources.document_uuid("system-security-plan"),
-        "metadata": sources.metadata(&title, "system-security-plan", &link, more),
-        "import-profile": { "href": profile.name() },
+        "metadata": sources.metadata(&title, "system-security-plan", PROFILE, more),
+        "import-profile": { "href": PROFILE },
         "system-characteristics": characteristics(sources),
         "system-implementation": {
             "users": users(sources),
@@ -40,9 +39,8 @@ pub(super) fn document(sources: Sources<'_>, profile: &Document) -> Document {
                             whole.",
             "implemented-requirements": requirements(sources),
         },
-        "back-matter": { "resources": [profile.resource(&link, "The profile")] },
-    });
-    Document::new("system-security-plan.json", "system-security-plan", content)
+        "back-matter": { "resources": [sources.resource(PROFILE, "The profile")] },
+    })
 }
 
 fn characteristics(sources: Sources<'_>) -> Value {

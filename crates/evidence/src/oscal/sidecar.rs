@@ -3,12 +3,10 @@
 
 use std::fmt::Write as _;
 
-use model::Fingerprint;
 use model::dsse::{self, Envelope, Signature};
 use model::text::Base64;
+use model::{Digest, Fingerprint};
 use serde_json::json;
-
-use super::Document;
 
 /// What is signed is an in-toto Statement.
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -18,43 +16,41 @@ const PREDICATE: &str = "https://oscal-compass.github.io/compliance-trestle/pred
 /// What comes before an Ed25519 key in SubjectPublicKeyInfo (RFC 8410).
 const SPKI_ED25519: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
-impl Document {
-    /// The file name of its sidecar.
-    pub fn sidecar_name(&self) -> String {
-        format!("{}.dsse.json", self.name.trim_end_matches(".json"))
-    }
+/// The file name of a document's sidecar.
+pub fn sidecar_name(name: &str) -> String {
+    format!("{}.dsse.json", name.trim_end_matches(".json"))
+}
 
-    /// The statement that is signed.
-    pub fn statement(&self) -> Vec<u8> {
-        let mut statement = json!({
-            "_type": STATEMENT,
-            "subject": [{ "name": self.name, "digest": { "sha256": self.digest() } }],
-            "predicateType": PREDICATE,
-            "predicate": {
-                "canonicalization": "RFC8785",
-                "digestAlgorithm": "sha256",
-                "digestSource": "canonical-json",
-                "tool": "keylatch",
-            },
-        });
-        statement.sort_all_objects();
-        serde_json::to_vec(&statement).unwrap_or_default()
-    }
+/// What is signed of a document of this name and digest: the statement.
+pub fn statement(name: &str, digest: Digest) -> Vec<u8> {
+    let mut statement = json!({
+        "_type": STATEMENT,
+        "subject": [{ "name": name, "digest": { "sha256": digest } }],
+        "predicateType": PREDICATE,
+        "predicate": {
+            "canonicalization": "RFC8785",
+            "digestAlgorithm": "sha256",
+            "digestSource": "canonical-json",
+            "tool": "keylatch",
+        },
+    });
+    statement.sort_all_objects();
+    serde_json::to_vec(&statement).unwrap_or_default()
+}
 
-    /// The bytes that an Ed25519 key signs.
-    pub fn to_sign(&self) -> Vec<u8> {
-        dsse::pae(PAYLOAD_TYPE, &self.statement())
-    }
+/// The bytes that an Ed25519 key signs for it.
+pub fn to_sign(name: &str, digest: Digest) -> Vec<u8> {
+    dsse::pae(PAYLOAD_TYPE, &statement(name, digest))
+}
 
-    /// The sidecar: [`Document::to_sign`] signed by this key.
-    pub fn sidecar(&self, signer: Fingerprint, signature: &[u8; 64]) -> Vec<u8> {
-        let envelope = Envelope {
-            payload: Base64(self.statement()),
-            payload_type: PAYLOAD_TYPE.to_owned(),
-            signatures: vec![Signature { keyid: signer.to_string(), sig: Base64(signature.to_vec()) }],
-        };
-        serde_json::to_vec(&envelope).unwrap_or_default()
-    }
+/// The sidecar: [`to_sign`] signed by this key.
+pub fn sidecar(name: &str, digest: Digest, signer: Fingerprint, signature: &[u8; 64]) -> Vec<u8> {
+    let envelope = Envelope {
+        payload: Base64(statement(name, digest)),
+        payload_type: PAYLOAD_TYPE.to_owned(),
+        signatures: vec![Signature { keyid: signer.to_string(), sig: Base64(signature.to_vec()) }],
+    };
+    serde_json::to_vec(&envelope).unwrap_or_default()
 }
 
 /// An Ed25519 public key in PEM, as `trestle verify --public-key` and openssl read it.

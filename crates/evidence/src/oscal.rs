@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 use crate::controls::{ControlTest, Controls};
 use crate::history::History;
 
-pub use sidecar::{public_key_pem, sidecar, sidecar_name, statement, to_sign};
+pub(crate) use sidecar::{pem, statement};
+pub use sidecar::{public_key, sidecar, sidecars};
 
 /// The version of OSCAL that the documents are written in.
 pub const VERSION: &str = "1.2.1";

@@ -6,16 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use ed25519_dalek::{Signer as _, SigningKey};
+use ed25519_dalek::SigningKey;
 use evidence::controls::{self, Controls};
 use evidence::history::History;
-use evidence::{Replay, caiq, ocsf, oscal};
-use journal::Record;
+use evidence::{Replay, bundle, caiq, ocsf, oscal};
+use journal::{Record, ServiceKey};
 use lifecycle::scenario::Scenario;
-use model::{Digest, EventType, Fingerprint, PublicKey, Sequence, ServiceRole, TenantId};
+use model::{Digest, EventType, Fingerprint, Sequence, ServiceRole, TenantId};
 use serde_json::Value;
 
 use crate::lives;
+use crate::stage::{self, Files};
 
 /// A history as evidence is made of it.
 struct Replayed {
@@ -37,38 +38,28 @@ fn replayed(scenario: &Scenario) -> Replayed {
     Replayed { history: replay.history().clone(), controls: replay.controls(), lines }
 }
 
-/// The other files of a bundle, as far as the documents name them.
-fn files() -> BTreeMap<String, Digest> {
-    let names = ["events.jsonl", "controls.json", "keys.csv", "checkpoints.txt", "README.txt", "report.html"];
-    names.map(|name| (name.to_owned(), Digest::of(name.as_bytes()))).into()
+fn made(scenario: &Scenario) -> Files {
+    stage::bundle(scenario, 1, 64)
 }
 
-fn documents(of: &Replayed) -> [oscal::Document; 5] {
-    oscal::documents(oscal::Sources { history: &of.history, controls: &of.controls, files: &files() })
+/// The five documents of a bundle.
+fn documents(files: &Files) -> Vec<Value> {
+    oscal::NAMES.map(|name| serde_json::from_slice(&files[&oscal::path(name)]).unwrap()).into()
 }
 
-/// Writes the views as a bundle has them, signed by the exporter's key.
-fn write(folder: &Path, of: &Replayed, key: &SigningKey) {
-    let signer = PublicKey::ed25519(key.verifying_key().as_bytes()).fingerprint();
-    let oscal = folder.join(oscal::FOLDER);
-    std::fs::create_dir_all(&oscal).unwrap();
-    for document in documents(of) {
-        let signature = key.sign(&document.to_sign()).to_bytes();
-        let sidecar = document.sidecar(signer, &signature);
-        std::fs::write(oscal.join(document.name()), document.bytes()).unwrap();
-        std::fs::write(oscal.join(document.sidecar_name()), sidecar).unwrap();
+fn write(folder: &Path, files: &Files) {
+    for (name, bytes) in files {
+        let path = folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
     }
-    let other = SigningKey::from_bytes(&[7; 32]);
-    for (name, key) in [("exporter.pem", key), ("other.pem", &other)] {
-        std::fs::write(oscal.join(name), oscal::public_key_pem(key.verifying_key().as_bytes())).unwrap();
-    }
-    write_lines(folder, &of.lines);
 }
 
-fn write_lines(folder: &Path, lines: &[String]) {
-    std::fs::create_dir_all(folder).unwrap();
-    std::fs::write(folder.join("ocsf.jsonl"), lines.iter().map(|line| format!("{line}\n")).collect::<String>())
-        .unwrap();
+/// A key that is nobody's, in the form of an exporter's.
+fn other_key() -> Vec<u8> {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let key = ServiceKey::new(key, ServiceRole::EvidenceExporter, &"other".parse().unwrap());
+    oscal::sidecars(&BTreeMap::new(), &key).remove(0).1
 }
 
 /// What the judges said, of all bundles at once; or why they could not be asked.
@@ -81,13 +72,15 @@ fn judge() -> Result<Value, String> {
     let folder = tempfile::tempdir().unwrap();
     let mut bundles: Vec<PathBuf> = Vec::new();
     for (name, scenario) in [("rich", lives::rich()), ("smallest", Scenario::bare())] {
+        let mut files = made(&scenario);
+        files.insert("oscal/other.pem".to_owned(), other_key());
         bundles.push(folder.path().join(name));
-        let exporter = scenario.service(ServiceRole::EvidenceExporter);
-        write(&folder.path().join(name), &replayed(&scenario), exporter.signing_key());
+        write(&folder.path().join(name), &files);
     }
-    bundles.push(folder.path().join("vectors"));
     let lines = lives::of_vectors(|tenant, root, records| replay(tenant, root, records).1);
-    write_lines(&folder.path().join("vectors"), &lines);
+    let lines = lines.join("\n").into_bytes();
+    bundles.push(folder.path().join("vectors"));
+    write(&folder.path().join("vectors"), &Files::from([(bundle::LINES.to_owned(), lines)]));
     let mut python = Command::new("python3");
     python.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/judges.py")).args(bundles);
     python.env("PYTHONPATH", packages).env("PYTHONDONTWRITEBYTECODE", "1");
@@ -158,16 +151,14 @@ fn every_line_is_valid_ocsf() {
 #[test]
 fn the_documents_hold_together() {
     for scenario in [lives::rich(), Scenario::bare()] {
-        let documents = documents(&replayed(&scenario));
-        let values: Vec<Value> =
-            documents.iter().map(|document| serde_json::from_slice(document.bytes()).unwrap()).collect();
-        let mut known =
-            Known { files: files().into_keys().map(|name| format!("../{name}")).collect(), ..Known::default() };
-        known.files.extend(documents.iter().map(|document| document.name().to_owned()));
-        values.iter().for_each(|value| known.learn(value));
+        let files = made(&scenario);
+        let documents = documents(&files);
+        let others = files.keys().map(|name| format!("../{name}"));
+        let mut known = Known { files: others.chain(oscal::NAMES.map(str::to_owned)).collect(), ..Known::default() };
+        documents.iter().for_each(|document| known.learn(document));
         let mut named = 0;
-        for (document, value) in documents.iter().zip(&values) {
-            check_references(document.name(), value, &known, &mut named);
+        for (name, document) in oscal::NAMES.into_iter().zip(&documents) {
+            check_references(name, document, &known, &mut named);
         }
         assert!(named > 150, "{named}");
     }
@@ -233,45 +224,47 @@ fn check_references(document: &str, value: &Value, known: &Known, named: &mut us
 /// The catalog and the control tests are about the same points.
 #[test]
 fn points_are_called_alike_in_the_catalog_and_in_the_tests() {
-    let replayed = replayed(&Scenario::bare());
-    let catalog: Value = serde_json::from_slice(documents(&replayed)[0].bytes()).unwrap();
+    let scenario = Scenario::bare();
+    let controls = replayed(&scenario).controls.controls;
+    let catalog = &documents(&made(&scenario))[0];
     let points = catalog["catalog"]["groups"][0]["controls"][0]["controls"].as_array().unwrap();
     assert_eq!(points.len(), 16);
     for point in points {
         let id = point["id"].as_str().unwrap().to_uppercase();
-        let test = replayed.controls.controls.iter().find(|test| test.id == id).unwrap();
+        let test = controls.iter().find(|test| test.id == id).unwrap();
         assert_eq!(point["title"], test.title, "{id}");
     }
 }
 
-/// Each names the one before it by its digest, so that whoever has the last has all.
+/// Each names the one before it by its digest, so that whoever has the last has all; and it names the bundle's other files.
 #[test]
 fn each_document_has_the_digest_of_the_one_before() {
-    let documents = documents(&replayed(&lives::rich()));
-    for pair in documents.windows(2) {
-        let text = String::from_utf8(pair[1].bytes().to_vec()).unwrap();
-        assert!(text.contains(&pair[0].digest().to_string()), "{} does not name {}", pair[1].name(), pair[0].name());
+    let files = made(&lives::rich());
+    let digest = |name: &str| Digest::of(&files[name]).to_string();
+    let text = |name: &str| String::from_utf8(files[&oscal::path(name)].clone()).unwrap();
+    for pair in oscal::NAMES.windows(2) {
+        assert!(text(pair[1]).contains(&digest(&oscal::path(pair[0]))), "{} does not name {}", pair[1], pair[0]);
     }
-    let results = String::from_utf8(documents[4].bytes().to_vec()).unwrap();
-    for (name, digest) in files() {
-        assert!(results.contains(&digest.to_string()), "{name}");
+    let results = text(oscal::NAMES[4]);
+    for name in files.keys().filter(|name| !name.starts_with("oscal/") && *name != bundle::MANIFEST) {
+        assert!(results.contains(&digest(name)), "{name}");
     }
 }
 
 #[test]
-fn the_same_history_gives_the_same_bytes_and_another_one_others() {
-    let (one, again) = (documents(&replayed(&lives::rich())), documents(&replayed(&lives::rich())));
-    assert_eq!(one, again);
-    let other = documents(&replayed(&Scenario::bare()));
-    assert_eq!(one[0], other[0], "the catalog is everybody's");
-    assert!((1..5).all(|document| one[document] != other[document]));
+fn the_catalog_is_the_same_for_everybody_and_nothing_else_is() {
+    let (rich, smallest) = (made(&lives::rich()), made(&Scenario::bare()));
+    let same: Vec<&str> =
+        oscal::NAMES.into_iter().filter(|name| rich[&oscal::path(name)] == smallest[&oscal::path(name)]).collect();
+    assert_eq!(same, ["catalog.json"]);
 }
 
 /// What was found is told as it was found: a finding for what was tested, a risk for each exception.
 #[test]
 fn results_tell_every_test_and_every_exception() {
-    let replayed = replayed(&lives::rich());
-    let results: Value = serde_json::from_slice(documents(&replayed)[4].bytes()).unwrap();
+    let scenario = lives::rich();
+    let replayed = replayed(&scenario);
+    let results = documents(&made(&scenario)).remove(4);
     let result = &results["assessment-results"]["results"][0];
     let tests = &replayed.controls.controls;
     let exceptions: usize = tests.iter().map(|test| test.exceptions.len()).sum();
@@ -438,11 +431,8 @@ fn answers_count_what_the_history_has() {
 /// No view says that anybody is compliant: that is for people to say.
 #[test]
 fn no_view_claims_compliance() {
-    let of = replayed(&lives::rich());
-    let mut texts: Vec<String> = of.lines.clone();
-    texts.extend(documents(&of).map(|document| String::from_utf8(document.bytes().to_vec()).unwrap()));
-    texts.push(String::from_utf8(caiq::document(&of.history, &of.controls)).unwrap());
-    for text in texts {
-        assert!(!text.to_lowercase().contains("compliant"), "{text}");
+    for (name, bytes) in made(&lives::rich()) {
+        let text = String::from_utf8_lossy(&bytes).to_lowercase();
+        assert!(!text.contains("compliant"), "{name}");
     }
 }

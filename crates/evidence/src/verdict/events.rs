@@ -10,9 +10,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::report::{Finding, Section, Verdict};
 use super::{EVENTS, Folder};
-use crate::export;
 use crate::replay::Replay;
 use crate::verify::Seen;
+use crate::{export, ocsf};
 
 /// How many events are checked at a time: signatures are, in parallel.
 const AT_ONCE: usize = 512;
@@ -35,6 +35,8 @@ pub(super) struct Events<'a> {
 pub(super) struct Judged {
     /// The file's digest, where all of it was read.
     pub(super) digest: Option<Digest>,
+    /// That of what it comes to in OCSF.
+    pub(super) lines: Digest,
     integrity: Section,
     authenticity: Section,
     lawfulness: Section,
@@ -68,17 +70,18 @@ impl<'a> Events<'a> {
             if batch.is_empty() || replay.verifier().is_stopped() {
                 break;
             }
-            replay.take_each(std::mem::take(&mut batch), &mut |_, seen| objections.hear(seen));
+            replay.take_each(std::mem::take(&mut batch), &mut |state, seen| objections.hear(state, seen));
             progress(self.bytes);
         }
-        let Objections { mut integrity, authenticity, mut lawfulness, displaced } = objections;
+        let Objections { mut integrity, authenticity, mut lawfulness, displaced, lines } = objections;
         integrity.extend(displaced.map(Displaced::finding));
         integrity.extend(self.broken.map(|what| Finding::of_file("line", EVENTS, what)));
         let stopped = replay.verifier().report().stopped;
         let whole = stopped.is_none() && integrity.findings.iter().all(|finding| finding.kind != "line");
         lawfulness.extend(stopped.map(|what| Finding::new("unknown-rules", what)));
         let digest = whole.then(|| Digest::new(self.hash.finalize().into()));
-        Ok(Judged { digest, integrity, authenticity, lawfulness })
+        let lines = Digest::new(lines.finalize().into());
+        Ok(Judged { digest, lines, integrity, authenticity, lawfulness })
     }
 
     fn batch(&mut self) -> io::Result<Vec<Record>> {
@@ -111,10 +114,14 @@ struct Objections {
     authenticity: Section,
     lawfulness: Section,
     displaced: Option<Displaced>,
+    lines: Sha256,
 }
 
 impl Objections {
-    fn hear(&mut self, (sequence, prepared, judgement): &Seen) {
+    fn hear(&mut self, state: &Tenant, (sequence, prepared, judgement): &Seen) {
+        if let Some(line) = ocsf::line(state, *sequence, prepared, judgement) {
+            self.lines.update(line + "\n");
+        }
         let Judgement::Void(void) = judgement else { return self.settle() };
         let place = sequence.0;
         let named = prepared.body().map(|body| body.sequence.0);

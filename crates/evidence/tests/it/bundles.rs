@@ -132,7 +132,7 @@ fn a_bundle_ends_where_a_checkpoint_does() {
     scenario.run("resume k2 by opa => key.resumed");
     let tenant = scenario.tenant.chain.tenant();
     let mut bundle = evidence::Bundle::new(tenant, scenario.tenant.root, model::Sequence(1));
-    bundle.take(scenario.records.clone(), &mut std::io::sink()).unwrap();
+    bundle.take(scenario.records.clone(), &mut std::io::sink(), &mut std::io::sink()).unwrap();
     assert!(matches!(bundle.finish(&[note]), Err(evidence::bundle::Error::Checkpoint(_))));
 }
 
@@ -160,7 +160,9 @@ fn cosignatures_stand_with_their_checkpoints() {
     notes.reverse();
     assert_eq!(bundle_with(&scenario, 1, 64, &notes), cosigned);
     let changed: Vec<&String> = cosigned.keys().filter(|name| cosigned[*name] != plain[*name]).collect();
-    assert_eq!(changed, ["checkpoints.txt", "manifest.json"]);
+    // The results name the checkpoints' digest, and are signed by themselves.
+    let results = ["oscal/assessment-results.dsse.json", "oscal/assessment-results.json"];
+    assert_eq!(changed, ["checkpoints.txt", "manifest.json", results[0], results[1]]);
 }
 
 // === Without this program ===

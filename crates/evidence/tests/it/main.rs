@@ -4,6 +4,8 @@
 mod bundles;
 mod certificates;
 mod controls;
+mod lives;
 mod stage;
 mod tampering;
 mod verdicts;
+mod views;

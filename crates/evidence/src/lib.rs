@@ -7,6 +7,7 @@
 pub mod controls;
 pub mod export;
 pub mod history;
+pub mod report;
 pub mod trust;
 pub mod verify;
 

@@ -1,4 +1,5 @@
 //! Evidence, from the outside.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod report;
 mod tampering;

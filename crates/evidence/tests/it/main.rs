@@ -1,5 +1,9 @@
 //! Evidence, from the outside.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod bundles;
+mod certificates;
+mod controls;
 mod report;
+mod stage;
 mod tampering;

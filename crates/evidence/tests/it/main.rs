@@ -7,3 +7,4 @@ mod controls;
 mod report;
 mod stage;
 mod tampering;
+mod verdicts;

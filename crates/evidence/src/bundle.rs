@@ -26,6 +26,7 @@ pub use manifest::{IN_TOTO, PREDICATE, Predicate, Statement, Subject};
 use crate::controls::Controls;
 use crate::history::History;
 use crate::replay::Replay;
+use crate::report::{self, Lines};
 use crate::verify::Report;
 use crate::{Trust, export};
 
@@ -46,6 +47,8 @@ pub struct Source<'a> {
     pub checkpoints: &'a str,
     /// The digests of the files that come before in the table, and of the events.
     pub files: &'a BTreeMap<String, Digest>,
+    /// The events, for the report to carry.
+    pub lines: &'a Lines,
 }
 
 /// A file beside the events.
@@ -102,6 +105,11 @@ pub const FILES: &[File] = &[
         write: tables::governance,
     },
     File { name: "exceptions.csv", about: "the exceptions of all control tests", write: tables::exceptions },
+    File {
+        name: "report.html",
+        about: "the report: open it in a browser, where it checks itself, or print it",
+        write: report::write,
+    },
 ];
 
 fn json(out: &mut dyn Write, document: &impl serde::Serialize) -> io::Result<()> {
@@ -137,13 +145,14 @@ pub enum Error {
 pub struct Bundle {
     replay: Replay,
     events: Sha256,
+    lines: Lines,
 }
 
 impl Bundle {
     /// Before the first event. `from` is the first event of the period under test; the bundle holds all events before as
     /// well, because without them nobody could decide again.
     pub fn new(tenant: TenantId, root: Fingerprint, from: Sequence) -> Self {
-        Self { replay: Replay::new(tenant, root, from), events: Sha256::new() }
+        Self { replay: Replay::new(tenant, root, from), events: Sha256::new(), lines: Lines::default() }
     }
 
     /// Takes the records that follow, and writes their lines of `events.jsonl`. Many at once are faster; the bytes are the
@@ -153,7 +162,9 @@ impl Bundle {
     /// What `events` fails with.
     pub fn take(&mut self, records: Vec<Record>, events: &mut dyn Write) -> io::Result<()> {
         for record in &records {
-            let line = export::to_line(record) + "\n";
+            let line = export::to_line(record);
+            self.lines.push(&line);
+            let line = line + "\n";
             self.events.update(&line);
             events.write_all(line.as_bytes())?;
         }
@@ -167,7 +178,7 @@ impl Bundle {
     /// # Errors
     /// See [`Error`].
     pub fn finish(self, notes: &[Note]) -> Result<Made, Error> {
-        let Self { replay, events } = self;
+        let Self { replay, events, lines } = self;
         let report = replay.verifier().report();
         if let Some(stopped) = report.stopped {
             return Err(Error::Stopped(stopped));
@@ -178,7 +189,7 @@ impl Bundle {
         }
         let checkpoints = checkpoints::file(&replay, notes)?;
         let controls = replay.controls();
-        Ok(Made { replay, controls, report, checkpoints, events: Digest::new(events.finalize().into()) })
+        Ok(Made { replay, controls, report, checkpoints, events: Digest::new(events.finalize().into()), lines })
     }
 }
 
@@ -189,12 +200,14 @@ pub struct Made {
     report: Report,
     checkpoints: String,
     events: Digest,
+    lines: Lines,
 }
 
 impl Made {
     /// What the files are made from, where these come before.
     pub fn source<'a>(&'a self, files: &'a BTreeMap<String, Digest>) -> Source<'a> {
-        Source::of(&self.replay, &self.controls, &self.report, &self.checkpoints, files)
+        let Self { replay, controls, report, checkpoints, lines, .. } = self;
+        Source::of(replay, controls, report, checkpoints, files, lines)
     }
 
     /// Writes every file of [`FILES`], in order, each to what `open` gives for it. Answers with the manifest's words, for the
@@ -230,9 +243,10 @@ impl<'a> Source<'a> {
         report: &'a Report,
         checkpoints: &'a str,
         files: &'a BTreeMap<String, Digest>,
+        lines: &'a Lines,
     ) -> Self {
         let (state, history, authority) = (replay.state(), replay.history(), replay.verifier().authority());
-        Self { state, history, controls, report, authority, checkpoints, files }
+        Self { state, history, controls, report, authority, checkpoints, files, lines }
     }
 }
 

@@ -5,6 +5,7 @@
 //! is given, by what a browser brings (`verify.js`), and says in words what came of it. What it checks is form: hashes,
 //! links, the tree, signatures. Decisions are decided again by [`crate::Verifier`] alone, and the page says so.
 
+mod conduct;
 mod controls;
 mod governance;
 mod html;
@@ -15,14 +16,16 @@ mod opening;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
 
+use journal::note::Note;
 use model::text::Base64;
-use model::{Digest, EventHash, Fingerprint, KeyId, Sequence, TenantId};
+use model::{Digest, Envelope, EventHash, Fingerprint, KeyId, Sequence, TenantId};
 use serde::Serialize;
 
+use crate::bundle::Source;
 use crate::controls::Controls;
 use crate::history::{Approval, At, History, KeyLife};
-use crate::trust::Trust;
 use crate::verify;
 use html::{Html, html};
 
@@ -54,49 +57,49 @@ pub struct Input<'a> {
     pub history: &'a History,
     /// The control tests over it.
     pub controls: &'a Controls,
-    /// The authority statements that are in it.
-    pub trust: &'a Trust,
-    /// The newest checkpoint, where there is one, with what others signed under it.
-    pub checkpoint: Option<Checkpoint<'a>>,
+    /// The authority statements that are in it, in order.
+    pub authority: &'a [Envelope],
+    /// The checkpoint over these events, where there is one, with what others signed under it.
+    pub checkpoint: Option<&'a Note>,
+    /// The other files of the bundle.
+    pub files: &'a BTreeMap<String, Digest>,
     /// The events, for the page to check.
-    pub events: &'a Events,
-    /// What is known of the deployment's shape, beside what the events show: a sentence each.
-    pub deployment: &'a [String],
-}
-
-/// A signed checkpoint.
-#[derive(Clone, Copy, Debug)]
-pub struct Checkpoint<'a> {
-    /// How many events it commits to.
-    pub size: u64,
-    /// The signed note, with its cosignatures.
-    pub note: &'a str,
-    /// The keys of witnesses, as C2SP writes them: `<name>+<key id>+<base64 of type and key>`.
-    pub witnesses: &'a [String],
+    pub lines: &'a Lines,
 }
 
 /// The lines of `events.jsonl`, gathered for the page as long as they are not too many for it.
 #[derive(Clone, Debug, Default)]
-pub struct Events {
-    lines: String,
+pub struct Lines {
+    text: String,
     bytes: u64,
 }
 
-impl Events {
+impl Lines {
     /// Takes the next line, without its line feed. What is over the limit is counted and let go.
     pub fn push(&mut self, line: &str) {
         self.bytes += line.len() as u64 + 1;
-        if self.is_too_large() {
-            self.lines = String::new();
+        if self.bytes > EMBED_BYTES_MAX as u64 {
+            self.text = String::new();
             return;
         }
-        self.lines.push_str(line);
-        self.lines.push('\n');
+        self.text.push_str(line);
+        self.text.push('\n');
     }
+}
 
-    fn is_too_large(&self) -> bool {
-        self.bytes > EMBED_BYTES_MAX as u64
-    }
+/// Writes the report of a bundle.
+pub(crate) fn write(source: &Source<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let checkpoint = crate::bundle::notes(source.checkpoints).pop().and_then(Result::ok);
+    let input = Input {
+        verified: source.report,
+        history: source.history,
+        controls: source.controls,
+        authority: source.authority,
+        checkpoint: checkpoint.as_ref(),
+        files: source.files,
+        lines: source.lines,
+    };
+    out.write_all(to_html(&input).as_bytes())
 }
 
 /// The report.
@@ -120,6 +123,7 @@ pub fn to_html(input: &Input<'_>) -> String {
     governance::requests(&mut out, &view);
     governance::people(&mut out, &view);
     governance::law(&mut out, &view);
+    conduct::section(&mut out, &view);
     integrity::deployment(&mut out, &view);
     integrity::checkpoints(&mut out, &view);
     integrity::limits(&mut out, &view);
@@ -275,7 +279,7 @@ fn head(out: &mut Html, view: &View<'_>) {
 }
 
 /// The sections, in order: the place in the page, and what they are called.
-const SECTIONS: [(&str, &str); 12] = [
+const SECTIONS: [(&str, &str); 13] = [
     ("what", "What this is"),
     ("check", "Check result"),
     ("summary", "Summary"),
@@ -285,8 +289,9 @@ const SECTIONS: [(&str, &str); 12] = [
     ("requests", "Requests and approvals"),
     ("people", "People and workloads"),
     ("law", "Policies, packs, holds"),
-    ("deployment", "Deployment"),
-    ("integrity", "Checkpoints, void events"),
+    ("conduct", "Procedures, probes, evaluations"),
+    ("deployment", "Services and stores"),
+    ("integrity", "Checkpoints, void events, files"),
     ("limits", "What was not checked"),
 ];
 
@@ -308,38 +313,33 @@ fn section(out: &mut Html, id: &'static str) {
 
 /// What the scripts read.
 #[derive(Serialize)]
-struct Data<'a> {
+struct Data {
     tenant: TenantId,
     root: Fingerprint,
     events: u64,
     head: EventHash,
     tree_root: EventHash,
     void_count: u64,
-    voids: Vec<VoidData<'a>>,
-    checkpoint: Option<CheckpointData<'a>>,
+    /// The hashes of void events.
+    voids: Vec<EventHash>,
+    checkpoint: Option<CheckpointData>,
     embedded: bool,
     bytes: u64,
 }
 
 #[derive(Serialize)]
-struct VoidData<'a> {
-    sequence: u64,
-    hash: EventHash,
-    reason: &'a str,
-}
-
-#[derive(Serialize)]
-struct CheckpointData<'a> {
+struct CheckpointData {
     size: u64,
-    note: &'a str,
-    witnesses: &'a [String],
+    note: String,
 }
 
 /// The data blocks and the scripts. Without them, the page is what it says.
 fn data(out: &mut Html, view: &View<'_>) {
-    let Input { verified, checkpoint, events, .. } = view.input;
-    let voids = verified.voids.iter();
-    let embedded = !events.lines.is_empty();
+    let Input { verified, history, checkpoint, lines, .. } = view.input;
+    let checkpoint = checkpoint.and_then(|note| {
+        let size = note.checkpoint().ok()?.size;
+        Some(CheckpointData { size, note: note.to_string() })
+    });
     let data = Data {
         tenant: verified.tenant,
         root: verified.root,
@@ -347,18 +347,15 @@ fn data(out: &mut Html, view: &View<'_>) {
         head: verified.head,
         tree_root: verified.merkle_root,
         void_count: verified.void,
-        voids: voids.map(|void| VoidData { sequence: void.sequence, hash: void.hash, reason: &void.reason }).collect(),
-        checkpoint: checkpoint.map(|found| {
-            let Checkpoint { size, note, witnesses } = found;
-            CheckpointData { size, note, witnesses }
-        }),
-        embedded,
-        bytes: events.bytes,
+        voids: history.attempts.iter().map(|attempt| attempt.at.hash).collect(),
+        checkpoint,
+        embedded: !lines.text.is_empty(),
+        bytes: lines.bytes,
     };
     html! { out, "<script type='application/json' id='report-data'>" }
     out.json(&serde_json::to_string(&data).unwrap_or_default());
     html! { out, "</script>\n<script type='application/x-ndjson' id='events'>\n" }
-    out.json(&events.lines);
+    out.json(&lines.text);
     html! { out, "</script>\n<script>" }
     out.markup(VERIFY);
     html! { out, "</script>\n<script>" }

@@ -1,7 +1,7 @@
 //! The control tests, those with exceptions first.
 
 use super::html::{Html, html};
-use super::words::Number;
+use super::words::{self, Number};
 use super::{EXCEPTIONS_MAX, View, end_table, left_out, opening, table, time};
 use crate::controls::{ControlTest, Disposed, Exception};
 
@@ -83,6 +83,6 @@ fn row(out: &mut Html, view: &View<'_>, exception: &Exception) {
 }
 
 fn disposition(out: &mut Html, view: &View<'_>, disposed: &Disposed) {
-    html! { out, "<strong>" (disposed.disposition) "</strong>, due " { time(out, disposed.due) } "<br><bdi>" (disposed.note)
+    html! { out, "<strong>" (words::named(&disposed.disposition)) "</strong>, due " { time(out, disposed.due) } "<br><bdi>" (disposed.note)
     "</bdi><br>signed " { view.moment(out, disposed.event) } }
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use model::authority::{Service, Statement, Tenants};
-use model::{Fingerprint, ServiceRole, Timestamp};
+use model::{Fingerprint, Name, ServiceRole, Text, Timestamp};
 
 use super::html::{Html, html};
 use super::words::{self, Counted, Number};
 use super::{ROWS_MAX, View, end_table, left_out, section, table, time};
-use crate::history::{RecordedCheckpoint, Signer};
-use crate::verify::VoidEvent;
+use crate::deployment;
+use crate::history::{RecordedCheckpoint, RegisteredStore, Signer};
 
 /// How many checkpoints are listed.
 const CHECKPOINTS_MAX: usize = 20;
@@ -19,14 +19,12 @@ pub(super) fn deployment(out: &mut Html, view: &View<'_>) {
     section(out, "deployment");
     let statement = in_force(view);
     if let Some(statement) = &statement {
-        let statements = view.input.trust.authority.len() as u64;
+        let statements = view.input.authority.len() as u64;
         html! { out, "<p>The root's statement in force is of epoch " (statement.epoch) ", rules epoch " (statement.rules)
         ", issued " { time(out, statement.issued_at) } "; the history has "
         (Counted(statements, "such statement", "such statements")) ".</p>\n" }
     }
-    for sentence in shape(view).iter().chain(view.input.deployment) {
-        html! { out, "<p><bdi>" (sentence) "</bdi></p>\n" }
-    }
+    instances(out, view);
     table(out, "services", &"Service keys that signed events", &["Role", "Key", "Instances", "#Events", "In force"]);
     let mut signers: Vec<(&Fingerprint, &Signer)> = view.history().signers.iter().collect();
     signers.sort_by(|(a, one), (b, other)| one.roles.cmp(&other.roles).then(a.cmp(b)));
@@ -38,13 +36,14 @@ pub(super) fn deployment(out: &mut Html, view: &View<'_>) {
         "</td><td>" { validity(out, named, signer) } "</td></tr>\n" }
     }
     end_table(out);
-    left_out(out, ROWS_MAX, signers.len(), "service keys", "the first by role", "events.jsonl");
+    left_out(out, ROWS_MAX, signers.len(), "service keys", "the first by role", "people.csv");
+    stores(out, view);
     html! { out, "</section>\n" }
 }
 
 /// The newest authority statement. The root's signature on it was verified on the way.
 fn in_force(view: &View<'_>) -> Option<Statement> {
-    model::json::read(&view.input.trust.authority.last()?.payload.0).ok()
+    model::json::read(&view.input.authority.last()?.payload.0).ok()
 }
 
 fn validity(out: &mut Html, service: Option<&Service>, signer: &Signer) {
@@ -67,23 +66,52 @@ fn validity(out: &mut Html, service: Option<&Service>, signer: &Signer) {
 }
 
 /// What the events show of the deployment's shape, and what they can't.
-fn shape(view: &View<'_>) -> Vec<String> {
-    let services = || view.history().signers.values().filter(|signer| !signer.roles.contains(&ServiceRole::Registrar));
-    let roles: BTreeSet<ServiceRole> = services().flat_map(|signer| &signer.roles).copied().collect();
-    let instances: BTreeSet<&String> = services().flat_map(|signer| &signer.instances).collect();
-    let mut sentences = vec![format!(
-        "{} signed, in {}. Their events name {}.",
-        Counted(services().count() as u64, "service key", "service keys"),
-        Counted(roles.len() as u64, "role", "roles"),
-        Counted(instances.len() as u64, "instance", "instances"),
-    )];
-    if ServiceRole::SERVICES.iter().all(|role| roles.contains(role)) && instances.len() == 1 {
-        let one = "All roles name the same instance, as a single process does. Whoever controls that process has every \
-            role's key: roles are then apart by key, and not by machine or operator.";
-        sentences.push(one.to_owned());
+fn instances(out: &mut Html, view: &View<'_>) {
+    let instances = deployment::instances(view.history());
+    let several: Vec<&String> =
+        instances.iter().filter(|instance| instance.holds_several()).map(|instance| &instance.name).collect();
+    html! { out, "<p>Events name " (Counted(instances.len() as u64, "instance", "instances")) " of services. " }
+    if several.is_empty() {
+        html! { out, "None of them signed in several of the roles that should be apart" }
+    } else {
+        html! { out, "<strong>Signed in several of the roles that should be apart, as a single process does: <bdi>"
+        (words::list(several)) "</bdi>.</strong> Whoever controls such a process has the keys of all its roles: they \
+        are then apart by key, and not by machine or operator" }
     }
-    sentences.push("Whether roles really run apart, and who operates them, events can't show.".to_owned());
-    sentences
+    html! { out, " (" (words::list(deployment::APART)) "). Whether instances really run apart, and who operates them, \
+    events can't show.</p>\n" }
+}
+
+/// The stores that were registered, as they were last.
+fn stores(out: &mut Html, view: &View<'_>) {
+    let names: BTreeSet<&Name> = view.history().stores.iter().map(|registered| &registered.store.name).collect();
+    html! { out, "<h3>Key stores</h3>\n" }
+    if names.is_empty() {
+        html! { out, "<p>No store was registered: nothing says which server and database are behind the stores that keys \
+        name.</p>\n" }
+        return;
+    }
+    let columns = ["Store", "Server, database", "Module", "Where, by whom", "Registered"];
+    table(out, "stores", &"Key stores, as they were registered last", &columns);
+    for registered in names.iter().take(ROWS_MAX).filter_map(|name| view.history().registered(name)) {
+        store(out, view, registered);
+    }
+    end_table(out);
+    left_out(out, ROWS_MAX, names.len(), "stores", "the first by name", "stores.csv");
+}
+
+fn store(out: &mut Html, view: &View<'_>, registered: &RegisteredStore) {
+    let store = &registered.store;
+    let listed = |texts: &[&Option<Text>]| {
+        let known: Vec<&Text> = texts.iter().filter_map(|text| text.as_ref()).collect();
+        if known.is_empty() { "not said".to_owned() } else { words::list(known) }
+    };
+    html! { out, "<tr><th scope='row'>" (store.name) "<br><span class='note'>" (store.kind) "</span></th><td><bdi>"
+    (store.server) "</bdi><br><bdi class='note'>" (store.database) "</bdi></td><td><bdi>"
+    (listed(&[&store.serial, &store.firmware, &store.module_certificate])) "</bdi></td><td><bdi>"
+    (listed(&[&store.region, &store.operator])) "</bdi><br><span class='note'>"
+    (Counted(store.privileged_accounts.len() as u64, "privileged account", "privileged accounts"))
+    "</span></td><td>" { view.moment(out, registered.at) } "</td></tr>\n" }
 }
 
 /// What ties the history down, and what in it does not stand.
@@ -96,6 +124,7 @@ pub(super) fn checkpoints(out: &mut Html, view: &View<'_>) {
     } else {
         voids(out, view);
     }
+    files(out, view);
     html! { out, "</section>\n" }
 }
 
@@ -117,19 +146,34 @@ fn recorded(out: &mut Html, view: &View<'_>, checkpoints: &[RecordedCheckpoint])
 }
 
 fn voids(out: &mut Html, view: &View<'_>) {
+    let attempts = &view.history().attempts;
     html! { out, "<p>A void event changes nothing, and the chain goes on over it. But somebody wrote to the log who should \
     not have.</p>\n" }
-    let verified = view.input.verified;
     table(out, "voids", &"Void events", &["Event", "Type", "Why"]);
-    for VoidEvent { sequence, hash, event_type, reason } in &verified.voids {
-        let event_type = event_type.as_deref().unwrap_or("not readable");
-        html! { out, "<tr><th scope='row'><span class='at' data-seq='" (sequence) "' data-hash='" (hash) "'>#" (sequence)
-        " <code>" (hash.short()) "</code></span></th><td><bdi>" (event_type) "</bdi></td><td><bdi>" (reason)
-        "</bdi></td></tr>\n" }
+    for attempt in attempts.iter().take(ROWS_MAX) {
+        html! { out, "<tr><th scope='row'>" { view.event(out, attempt.at) } "</th><td>" }
+        match attempt.event_type {
+            Some(event_type) => html! { out, (words::event(event_type)) },
+            None => html! { out, "not known" },
+        }
+        html! { out, "</td><td><bdi>" (attempt.reason) "</bdi></td></tr>\n" }
     }
     end_table(out);
-    let all = usize::try_from(verified.void).unwrap_or(usize::MAX);
-    left_out(out, verified.voids.len(), all, "void events", "the first", "events.jsonl");
+    let all = usize::try_from(view.input.verified.void).unwrap_or(usize::MAX);
+    left_out(out, attempts.len().min(ROWS_MAX), all, "void events", "the first", "events.jsonl");
+}
+
+/// The other files, for who has them and this page on paper.
+fn files(out: &mut Html, view: &View<'_>) {
+    if view.input.files.is_empty() {
+        return;
+    }
+    html! { out, "<h3>Files</h3>\n" }
+    table(out, "files", &"The other files of the bundle that were made before this page", &["File", "SHA-256"]);
+    for (name, digest) in view.input.files {
+        html! { out, "<tr><th scope='row'>" (name) "</th><td><code class='break'>" (digest) "</code></td></tr>\n" }
+    }
+    end_table(out);
 }
 
 const NOT_CHECKED: [&str; 3] = [

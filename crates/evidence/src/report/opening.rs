@@ -80,22 +80,24 @@ fn period(out: &mut Html, view: &View<'_>) {
     }
 }
 
+/// The checkpoint over all events, and whose names stand under it. Whether those signed is for who knows their keys.
 fn checkpoint(out: &mut Html, view: &View<'_>) {
-    let Some(checkpoint) = view.input.checkpoint else {
+    let Some(note) = view.input.checkpoint else {
         html! { out, "none" }
         return;
     };
-    html! { out, "over the first " (Counted(checkpoint.size, "event", "events")) }
-    let cosigners = words::cosigners(view.tenant(), checkpoint.note);
+    let size = note.checkpoint().map_or(0, |checkpoint| checkpoint.size);
+    html! { out, "over the first " (Counted(size, "event", "events")) }
+    let cosigners = words::cosigners(view.tenant(), note);
     if cosigners.is_empty() {
         html! { out, "; no witness has signed it" }
         return;
     }
-    html! { out, "; signed also by:<ul class='plain'>" }
+    html! { out, "; signed also in the name of:<ul class='plain'>" }
     for (name, at) in cosigners {
         html! { out, "<li><bdi>" (name) "</bdi>" { cosigned(out, at) } "</li>" }
     }
-    html! { out, "</ul>" }
+    html! { out, "</ul><span class='note'>Give the key of a witness below to have its signature checked.</span>" }
 }
 
 fn cosigned(out: &mut Html, at: Option<Timestamp>) {

@@ -39,7 +39,7 @@
     for (const [sequence, places] of cites) {
       cited.set(sequence, new Set(places.map((place) => place.dataset.hash).filter(Boolean)));
     }
-    const voids = new Map(report.voids.map((found) => [found.hash, found]));
+    const voids = new Set(report.voids);
     const sizes = report.checkpoint ? [report.checkpoint.size] : [];
     return new Keylatch.Checker({ tenant: report.tenant, root: report.root, voids, cited, sizes });
   }
@@ -94,12 +94,26 @@
     }
     if (broken) checker.stop('unreadable', `it can't be read: ${broken.message}`);
     await checker.finish({ events: report.events, head: report.head, treeRoot: report.tree_root });
-    const note = report.checkpoint ? await checker.checkNote(report.checkpoint.note, report.checkpoint.witnesses) : null;
+    const note = report.checkpoint ? await checker.checkNote(report.checkpoint.note) : null;
+    const witnesses = await checkWitnesses();
     const folder = files ? await checkFiles(checker, files) : null;
     if (mine !== run) return undefined;
-    last = { what, checker, note, folder };
+    last = { what, checker, note, witnesses, folder };
     mark(checker.problems);
     return show({ state: 'done' });
+  }
+
+  // The checkpoint against the keys of witnesses that were given.
+  async function checkWitnesses() {
+    const keys = byId('witness-keys').value.split(/\s+/).filter((key) => key !== '');
+    return report.checkpoint ? Promise.all(keys.map((key) => Keylatch.cosigned(report.checkpoint.note, key))) : [];
+  }
+
+  async function witnessesGiven() {
+    const [mine, witnesses] = [run, await checkWitnesses()];
+    if (!last || mine !== run) return;
+    last.witnesses = witnesses;
+    show({ state: 'done' });
   }
 
   // The files of a bundle against its manifest.
@@ -136,11 +150,11 @@
   const pinned = () => byId('pin').value.trim();
 
   // What a finished check comes to: a state and a sentence.
-  function verdict({ checker, note, folder, what }) {
+  function verdict({ checker, note, witnesses, folder, what }) {
     const pin = pinned();
     const wrongRoot = isFingerprint(pin) && pin !== report.root;
     const first = checker.problems.find((problem) => !problem.known);
-    const noteWrong = note && (!note.good || note.witnesses.some((witness) => witness.known && !witness.good));
+    const noteWrong = (note && !note.good) || witnesses.some(({ state }) => state === 'wrong');
     if (wrongRoot) {
       return ['bad', 'Does not hold', 'This file names another root than the one you pinned.'];
     }
@@ -206,7 +220,7 @@
     byId('pin').setAttribute('aria-invalid', String(pin !== '' && pin !== report.root));
   }
 
-  function showFound({ what, checker, note, folder }) {
+  function showFound({ what, checker, note, witnesses, folder }) {
     const { counts } = checker;
     const rows = [];
     const row = (state, name, text) => rows.push([state, name, text]);
@@ -223,8 +237,7 @@
     row(wrongOf(checker, ['another-history']) || checker.stopped ? 'wrong' : 'holds', 'Head and tree root',
       `over ${counted(counts.events, 'event')}, as this report says`);
     row(wrongOf(checker, ['another-event']) ? 'wrong' : 'holds', 'Events that this report names', `${counted(counts.cited, 'hash', 'hashes')} found in their places`);
-    if (note) showNote(row, note);
-    else row('open', 'Witnesses', 'this report names no checkpoint with witnesses');
+    if (note) showNote(row, note, witnesses);
     showFolder(row, folder);
     if (report.void_count > 0) showVoids(row, checker);
     const body = byId('found-rows');
@@ -235,13 +248,19 @@
 
   const wrongOf = (checker, codes) => checker.problems.some((problem) => !problem.known && codes.includes(problem.code));
 
-  function showNote(row, note) {
+  const WITNESSED = {
+    holds: ['holds', 'its signature under the checkpoint, by the key that you gave'],
+    wrong: ['wrong', 'its signature under the checkpoint, by the key that you gave'],
+    missing: ['open', 'the checkpoint has no signature by the key that you gave'],
+    unknown: ['open', 'that is not the key of a witness, or of a kind that is not checked here'],
+  };
+
+  function showNote(row, note, witnesses) {
     row(note.good ? 'holds' : 'wrong', 'The checkpoint of this report', `over ${counted(note.size, 'event')}, against the tree and the exporter's key`);
-    for (const { name, known, good } of note.witnesses) {
-      row(!known ? 'open' : good ? 'holds' : 'wrong', `Witness ${name}`, known
-        ? 'its signature under the checkpoint, by the key that this file names for it' : 'its key is of a kind that is not checked here');
-    }
-    if (note.witnesses.length === 0) row('open', 'Witnesses', 'nobody else has signed the checkpoint');
+    for (const { name, state } of witnesses) row(WITNESSED[state][0], `Witness ${name}`, WITNESSED[state][1]);
+    const others = note.names.filter((name) => !witnesses.some((witness) => witness.name === name));
+    for (const name of others) row('open', `Witness ${name}`, 'give its key above to have its signature checked');
+    if (note.names.length === 0) row('open', 'Witnesses', 'nobody else has signed the checkpoint');
   }
 
   function showFolder(row, folder) {
@@ -434,6 +453,7 @@
 
   byId('check-tools').hidden = false;
   byId('pin').addEventListener('input', () => (last ? show({ state: 'done' }) : pinNote()));
+  byId('witness-keys').addEventListener('input', witnessesGiven);
   takeFiles();
   inventory();
   pinNote();

@@ -457,10 +457,17 @@ const Keylatch = (() => {
     return (await noteKeyId(name, 4, raw)) === id ? { name, id, raw } : null;
   }
 
-  // Whether the witness has cosigned the note.
-  async function cosigned(found, by) {
-    const signature = found.signatures.find((signature) => signature.name === by.name && signature.id === by.id);
-    if (!signature || signature.blob.length !== 72) return false;
+  // Whether a witness has cosigned a note: `holds`, `wrong`, `missing`, or `unknown` where its key can't be read.
+  async function cosigned(note, vkey) {
+    const [found, by] = [checkpoint(note), await witness(vkey)];
+    if (!by) return { name: vkey.split('+')[0], state: 'unknown' };
+    const signature = found && found.signatures.find(({ name, id }) => name === by.name && id === by.id);
+    if (!signature) return { name: by.name, state: 'missing' };
+    return { name: by.name, state: (await cosignature(found, signature, by)) ? 'holds' : 'wrong' };
+  }
+
+  async function cosignature(found, signature, by) {
+    if (signature.blob.length !== 72) return false;
     const time = new DataView(signature.blob.buffer, signature.blob.byteOffset).getBigUint64(0);
     const message = bytesOf(`cosignature/v1\ntime ${time}\n${found.text}`);
     return ed25519(by.raw, signature.blob.subarray(8), message);
@@ -672,9 +679,9 @@ const Keylatch = (() => {
 
   // Takes the lines of a history in order, and gathers what is found.
   class Checker {
-    // `tenant`, `root`: whose, under which root. `voids`: what the report says of events that do not stand, by hash.
+    // `tenant`, `root`: whose, under which root. `voids`: the hashes of events that do not stand, by the report's word.
     // `cited`: the hashes that the report gives for events, by place. `sizes`: tree sizes whose roots are to be kept.
-    constructor({ tenant, root, voids = new Map(), cited = new Map(), sizes = [] }) {
+    constructor({ tenant, root, voids = new Set(), cited = new Map(), sizes = [] }) {
       Object.assign(this, { tenant, root, voids, cited });
       this.ring = new Ring(0);
       this.head = ZEROS;
@@ -899,20 +906,18 @@ const Keylatch = (() => {
       return this;
     }
 
-    // The newest checkpoint that the report names, with the witnesses' signatures under it.
-    async checkNote(note, vkeys) {
+    // The checkpoint that the report names: whether it is over this tree and by an exporter, and whose names stand under it
+    // beside.
+    async checkNote(note) {
       const found = checkpoint(note);
       const keys = this.ring.ofRole('evidence-exporter');
       const byLog = found ? await Promise.all(keys.map(({ raw }) => signedByLog(found, raw))) : [];
       const root = found && this.roots.get(found.size);
-      const witnesses = await Promise.all(vkeys.map(async (vkey) => {
-        const by = await witness(vkey);
-        return { name: by ? by.name : vkey.split('+')[0], known: by !== null, good: by !== null && await cosigned(found, by) };
-      }));
+      const names = found ? found.signatures.map(({ name }) => name).filter((name) => name !== found.origin) : [];
       return {
         size: found ? found.size : 0,
         good: Boolean(found && root && same(root, found.root) && byLog.includes(true)),
-        witnesses: found ? witnesses : [],
+        names: [...new Set(names)],
       };
     }
 
@@ -965,5 +970,5 @@ const Keylatch = (() => {
     }
   }
 
-  return { Checker, Ring, able, authentic, fromBase64, hex, prepare, serviceKey, sha256, sshsig };
+  return { Checker, Ring, able, authentic, cosigned, fromBase64, hex, prepare, serviceKey, sha256, sshsig };
 })();

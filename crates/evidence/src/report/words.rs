@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use journal::note;
+use journal::note::{self, Note};
 use model::key::TenantClass;
+use model::text::Base64;
 use model::{EventType, KeyState, TenantId, Timestamp};
 
 use crate::controls::Outcome;
@@ -112,20 +113,16 @@ pub(super) fn list(items: impl IntoIterator<Item = impl fmt::Display>) -> String
     items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// The signatures under a checkpoint other than its log's: who, and when where it is a cosignature.
-pub(super) fn cosigners(tenant: TenantId, note: &str) -> Vec<(String, Option<Timestamp>)> {
+/// The names under a checkpoint beside its log's, and when they signed by their own word, where that is in the signature.
+pub(super) fn cosigners(tenant: TenantId, note: &Note) -> Vec<(String, Option<Timestamp>)> {
     let own = note::origin(tenant);
-    let signatures = note.split_once("\n\n").map_or("", |(_, signatures)| signatures);
-    let of_line = |line: &str| {
-        let (name, blob) = line.strip_prefix("\u{2014} ")?.rsplit_once(' ')?;
-        (name != own).then(|| (name.to_owned(), cosigned_at(blob)))
-    };
-    signatures.lines().filter_map(of_line).collect()
+    let others = note.signatures().iter().filter(|signature| signature.name() != own);
+    others.map(|signature| (signature.name().to_owned(), cosigned_at(&signature.to_string()))).collect()
 }
 
-/// The time in a cosignature: four bytes of key id, eight of seconds, a signature.
-fn cosigned_at(blob: &str) -> Option<Timestamp> {
-    let blob: model::text::Base64 = blob.parse().ok()?;
+/// The time in the line of a cosignature: four bytes of key id, eight of seconds, a signature.
+fn cosigned_at(line: &str) -> Option<Timestamp> {
+    let blob: Base64 = line.trim_end().rsplit_once(' ')?.1.parse().ok()?;
     let seconds: [u8; 8] = blob.0.get(4..12)?.try_into().ok()?;
     let millis = i64::try_from(u64::from_be_bytes(seconds)).ok()?.checked_mul(1_000)?;
     (blob.0.len() == 76).then(|| Timestamp::from_unix_millis(millis))

@@ -12,6 +12,7 @@ use super::report::{Finding, Section, Verdict};
 use super::{EVENTS, Folder};
 use crate::export;
 use crate::replay::Replay;
+use crate::report::Lines;
 use crate::verify::Seen;
 
 /// How many events are checked at a time: signatures are, in parallel.
@@ -24,7 +25,9 @@ pub(super) struct Events<'a> {
     file: BufReader<Box<dyn Read + 'a>>,
     hash: Sha256,
     bytes: u64,
-    lines: u64,
+    /// How many lines were read.
+    count: u64,
+    lines: Lines,
     /// What was read ahead.
     ahead: Vec<Record>,
     /// The line that is no event, where there is one: nothing is read behind it.
@@ -35,6 +38,8 @@ pub(super) struct Events<'a> {
 pub(super) struct Judged {
     /// The file's digest, where all of it was read.
     pub(super) digest: Option<Digest>,
+    /// Its lines, as far as the report carries them.
+    pub(super) lines: Lines,
     integrity: Section,
     authenticity: Section,
     lawfulness: Section,
@@ -43,7 +48,15 @@ pub(super) struct Judged {
 impl<'a> Events<'a> {
     pub(super) fn open(folder: &'a mut dyn Folder) -> io::Result<Self> {
         let file = BufReader::new(folder.open(EVENTS)?);
-        Ok(Self { file, hash: Sha256::new(), bytes: 0, lines: 0, ahead: Vec::new(), broken: None })
+        Ok(Self {
+            file,
+            hash: Sha256::new(),
+            bytes: 0,
+            count: 0,
+            lines: Lines::default(),
+            ahead: Vec::new(),
+            broken: None,
+        })
     }
 
     /// The tenant that the first event names.
@@ -78,7 +91,7 @@ impl<'a> Events<'a> {
         let whole = stopped.is_none() && integrity.findings.iter().all(|finding| finding.kind != "line");
         lawfulness.extend(stopped.map(|what| Finding::new("unknown-rules", what)));
         let digest = whole.then(|| Digest::new(self.hash.finalize().into()));
-        Ok(Judged { digest, integrity, authenticity, lawfulness })
+        Ok(Judged { digest, lines: self.lines, integrity, authenticity, lawfulness })
     }
 
     fn batch(&mut self) -> io::Result<Vec<Record>> {
@@ -89,13 +102,16 @@ impl<'a> Events<'a> {
             if count == 0 {
                 break;
             }
-            self.lines += 1;
+            self.count += 1;
             self.bytes += count as u64;
             self.hash.update(&line);
             match export::from_line(&line) {
-                Ok(record) => batch.push(record),
+                Ok(record) => {
+                    self.lines.push(String::from_utf8_lossy(&line).trim_end_matches('\n'));
+                    batch.push(record);
+                }
                 Err(error) => {
-                    let what = format!("line {} is no event: {error}; what follows was not read", self.lines);
+                    let what = format!("line {} is no event: {error}; what follows was not read", self.count);
                     self.broken = Some(what);
                 }
             }

@@ -13,6 +13,7 @@ use super::report::{Finding, Section, Verdict};
 use super::{Error, Folder};
 use crate::bundle::{CHECKPOINTS, EVENTS, FILES, File, IN_TOTO, MANIFEST, Predicate, Source, Statement};
 use crate::replay::Replay;
+use crate::report::Lines;
 
 /// The longest manifest that is read.
 const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -88,7 +89,8 @@ pub(super) fn check(
     if !of_these {
         completeness.extend([Finding::of_file("digest", EVENTS, "the events are not those of the manifest")]);
     }
-    let mut files = Files { folder, replay, named, there: names.iter().map(String::as_str).collect(), completeness };
+    let there = names.iter().map(String::as_str).collect();
+    let mut files = Files { folder, replay, lines: &read.lines, named, there, completeness };
     let events = read.digest.map(|digest| (EVENTS.to_owned(), digest));
     let own = files.made_anew(by_us && of_these, notes, events.into_iter().collect(), predicate)?;
     files.completeness.extend(own);
@@ -157,6 +159,7 @@ fn listed(names: &[String], named: &BTreeMap<&str, Digest>, completeness: &mut S
 struct Files<'a> {
     folder: &'a mut dyn Folder,
     replay: &'a Replay,
+    lines: &'a Lines,
     named: BTreeMap<&'a str, Digest>,
     there: BTreeSet<&'a str>,
     completeness: &'a mut Section,
@@ -176,7 +179,7 @@ impl Files<'_> {
         let checkpoints = notes.text.clone().unwrap_or_default();
         let mut compared = 0_u64;
         for file in FILES {
-            let source = Source::of(self.replay, &controls, &report, &checkpoints, &digests);
+            let source = Source::of(self.replay, &controls, &report, &checkpoints, &digests, self.lines);
             let made = by_us.then_some(&source);
             let (found, anew) = self.one(file.name, made.map(|source| (file, source)))?;
             compared += u64::from(found.is_none());
@@ -186,7 +189,7 @@ impl Files<'_> {
         let what =
             if by_us { "files made anew and compared byte for byte" } else { "files compared with the manifest" };
         self.completeness.figure(what, format!("{compared} of {} are the same", FILES.len()));
-        let source = Source::of(self.replay, &controls, &report, &checkpoints, &digests);
+        let source = Source::of(self.replay, &controls, &report, &checkpoints, &digests, self.lines);
         let findings = differences(said, &Predicate::of(&source));
         let of_manifest = |what: String| Finding::of_file("manifest", MANIFEST, what);
         Ok(findings.into_iter().map(of_manifest).collect())

@@ -160,7 +160,7 @@ fn cosignatures_stand_with_their_checkpoints() {
     notes.reverse();
     assert_eq!(bundle_with(&scenario, 1, 64, &notes), cosigned);
     let changed: Vec<&String> = cosigned.keys().filter(|name| cosigned[*name] != plain[*name]).collect();
-    assert_eq!(changed, ["checkpoints.txt", "manifest.json"]);
+    assert_eq!(changed, ["checkpoints.txt", "manifest.json", "report.html"]);
 }
 
 // === Without this program ===

@@ -85,7 +85,8 @@ impl Browser {
             _profile: profile,
         };
         let wanted = format!("is there a Chromium? `{}` was started; {VARIABLE} names another", program.display());
-        let target = browser.call("Target.createTarget", json!({ "url": "about:blank" })).expect(&wanted);
+        let target =
+            browser.call("Target.createTarget", json!({ "url": "about:blank" })).unwrap_or_else(|| panic!("{wanted}"));
         let attached =
             browser.call("Target.attachToTarget", json!({ "targetId": target["targetId"], "flatten": true }));
         browser.session = attached.unwrap()["sessionId"].as_str().unwrap().to_owned();

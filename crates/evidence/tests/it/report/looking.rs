@@ -3,11 +3,10 @@
 
 use std::path::PathBuf;
 
-use evidence::report::Events;
 use serde_json::json;
 
 use super::browser::Browser;
-use super::scene::{Scene, scenario};
+use super::scene::{Scene, embedded, scenario};
 
 /// Where the pictures go.
 fn gallery() -> PathBuf {
@@ -54,8 +53,7 @@ fn it_fits_and_reads_on_every_screen() {
     let scene = Scene::new(&scenario());
     let mut lines = scene.lines.clone();
     lines[29] = lines[29].replacen("\"payload\":\"eyJ", "\"payload\":\"eyK", 1);
-    let mut touched = Events::default();
-    lines.iter().for_each(|line| touched.push(line));
+    let touched = embedded(&lines);
     let mut browser = Browser::start();
     for (name, html) in [("good", scene.html()), ("tampered", scene.html_with(&touched))] {
         let file = gallery().join(format!("{name}.html"));

@@ -74,11 +74,11 @@ fn instances(out: &mut Html, view: &View<'_>) {
     if several.is_empty() {
         html! { out, "None of them signed in several of the roles that should be apart" }
     } else {
-        html! { out, "<strong>Signed in several of the roles that should be apart, as a single process does: <bdi>"
+        html! { out, "<strong>In several of the roles that should be apart, as a single process does, signed: <bdi>"
         (words::list(several)) "</bdi>.</strong> Whoever controls such a process has the keys of all its roles: they \
-        are then apart by key, and not by machine or operator" }
+        are then apart by key, and not by machine or operator. Apart should be" }
     }
-    html! { out, " (" (words::list(deployment::APART)) "). Whether instances really run apart, and who operates them, \
+    html! { out, ": " (words::list(deployment::APART)) ". Whether instances really run apart, and who operates them, \
     events can't show.</p>\n" }
 }
 

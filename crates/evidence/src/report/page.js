@@ -73,34 +73,40 @@
     }
   }
 
-  // Checks events, and the files of a folder where there is one. `what` says in words what is read.
+  // Checks events, and the files of a folder where there is one, and shows what came of it. `what` says in words what is
+  // read.
   async function check(what, batches, files = null) {
     const mine = ++run;
     last = null;
     clearMarks();
-    show({ state: 'running', what, done: 0 });
-    if (!(await Keylatch.able())) return show({ state: 'unable' });
+    show({ state: 'running', what });
+    try {
+      if (!(await Keylatch.able())) return show({ state: 'unable' });
+      const found = await find(mine, what, batches, files);
+      if (mine !== run) return undefined;
+      last = { what, ...found };
+    } catch (error) {
+      return mine === run ? show({ state: 'failed', what: error.message }) : undefined;
+    }
+    mark(last.checker.problems, 'wrong');
+    mark(last.checker.ofVoids, 'void');
+    return show({ state: 'done' });
+  }
+
+  async function find(mine, what, batches, files) {
     const checker = newChecker();
-    let broken = null;
     try {
       for await (const lines of batches) {
         await checker.take(lines);
-        if (mine !== run) return undefined;
-        if (checker.stopped) break;
+        if (checker.stopped || mine !== run) break;
         show({ state: 'running', what, done: checker.sequence });
       }
     } catch (error) {
-      broken = error;
+      checker.stop('unreadable', `it can't be read: ${error.message}`);
     }
-    if (broken) checker.stop('unreadable', `it can't be read: ${broken.message}`);
     await checker.finish({ events: report.events, head: report.head, treeRoot: report.tree_root });
     const note = report.checkpoint ? await checker.checkNote(report.checkpoint.note) : null;
-    const witnesses = await checkWitnesses();
-    const folder = files ? await checkFiles(checker, files) : null;
-    if (mine !== run) return undefined;
-    last = { what, checker, note, witnesses, folder };
-    mark(checker.problems);
-    return show({ state: 'done' });
+    return { checker, note, witnesses: await checkWitnesses(), folder: files ? await checkFiles(checker, files) : null };
   }
 
   // The checkpoint against the keys of witnesses that were given.
@@ -153,7 +159,7 @@
   function verdict({ checker, note, witnesses, folder, what }) {
     const pin = pinned();
     const wrongRoot = isFingerprint(pin) && pin !== report.root;
-    const first = checker.problems.find((problem) => !problem.known);
+    const [first] = checker.problems;
     const noteWrong = (note && !note.good) || witnesses.some(({ state }) => state === 'wrong');
     if (wrongRoot) {
       return ['bad', 'Does not hold', 'This file names another root than the one you pinned.'];
@@ -188,13 +194,15 @@
     running: 'Checking…',
     waiting: 'Nothing has been checked yet',
     unable: 'Nothing has been checked',
+    failed: 'The check could not be finished',
   };
 
   function show({ state, what = '', done = 0 }) {
     const [name, headline, sentence] = state === 'done' ? verdict(last) : [state, HEADLINES[state], {
       running: `${counted(done, 'event')} of ${report.events.toLocaleString('en')} read from ${what}.`,
-      waiting: `The events (${megabytes(report.bytes)} MB) are too many to stand in this page. Choose the bundle's folder, or its events.jsonl.`,
+      waiting: `The events (${mebibytes(report.bytes)} MiB) are too many to stand in this page. Choose the bundle's folder, or its events.jsonl.`,
       unable: 'This browser can\'t check Ed25519 signatures. Use a newer one, or keylatch verify.',
+      failed: `Nothing is known of what was to be checked: ${what}. Use keylatch verify.`,
     }[state]];
     byId('verdict-headline').textContent = headline;
     contentsEntry.textContent = state === 'running' ? 'Check result' : `Check result: ${headline.toLowerCase()}`;
@@ -210,7 +218,7 @@
     root.dataset.check = name;
   }
 
-  const megabytes = (bytes) => (bytes / 1024 / 1024).toFixed(1);
+  const mebibytes = (bytes) => (bytes / 1024 / 1024).toFixed(1);
 
   function pinNote() {
     const pin = pinned();
@@ -224,7 +232,8 @@
     const { counts } = checker;
     const rows = [];
     const row = (state, name, text) => rows.push([state, name, text]);
-    const all = (good, of) => (good === of ? 'holds' : 'wrong');
+    // What is wrong with void events alone is no fault of the file.
+    const all = (good, of) => (good === of ? 'holds' : checker.problemCount > 0 ? 'wrong' : 'aside');
     const of = (good, total) => `${good.toLocaleString('en')} of ${total.toLocaleString('en')}`;
     row(all(counts.links, counts.events), 'Hashes and links', `${of(counts.links, counts.events)} events name the hash of the one before`);
     row(all(counts.signatures, counts.events), 'Signatures of services, places, times', `${of(counts.signatures, counts.events)} events are in form and in their place`);
@@ -246,7 +255,7 @@
     showProblems(checker);
   }
 
-  const wrongOf = (checker, codes) => checker.problems.some((problem) => !problem.known && codes.includes(problem.code));
+  const wrongOf = (checker, codes) => checker.problems.some((problem) => codes.includes(problem.code));
 
   const WITNESSED = {
     holds: ['holds', 'its signature under the checkpoint, by the key that you gave'],
@@ -272,12 +281,17 @@
   }
 
   function showVoids(row, checker) {
-    const byForm = checker.problems.filter((problem) => problem.known).length;
+    const byForm = new Set(checker.ofVoids.map(({ sequence }) => sequence)).size;
     row('void', 'Events that do not stand', `${counted(report.void_count, 'event')}; ${byForm} of them found here as well, ` +
       'the others (what only the law forbids) are this report\'s word');
   }
 
-  const WORDS = { holds: 'holds', wrong: 'does not hold', open: 'not checked', void: 'do not stand' };
+  const WORDS = {
+    holds: 'holds', wrong: 'does not hold', open: 'not checked', void: 'do not stand', aside: 'holds, void ones aside',
+  };
+  const GLYPHS = {
+    holds: 'no-exceptions', wrong: 'wrong', open: 'not-applicable', void: 'exceptions', aside: 'exceptions',
+  };
 
   function foundRow([state, name, text]) {
     const row = element('tr', '', { 'data-found': state });
@@ -293,13 +307,13 @@
     const use = document.createElementNS('http://www.w3.org/2000/svg', 'use');
     svg.setAttribute('class', 'glyph');
     svg.setAttribute('aria-hidden', 'true');
-    use.setAttribute('href', { holds: '#g-no-exceptions', wrong: '#g-wrong', open: '#g-not-applicable', void: '#g-exceptions' }[state]);
+    use.setAttribute('href', `#g-${GLYPHS[state]}`);
     svg.append(use);
     return svg;
   }
 
   function showProblems(checker) {
-    const items = checker.problems.filter((problem) => !problem.known).slice(0, LISTED_MAX);
+    const items = checker.problems.slice(0, LISTED_MAX);
     byId('problems').hidden = items.length === 0;
     byId('problem-list').replaceChildren(...items.map(problemItem));
     const more = checker.problemCount - items.length;
@@ -333,15 +347,15 @@
   }
 
   // Marks every place that names an event of which something is wrong, in words.
-  function mark(problems) {
+  function mark(problems, as) {
     const marked = new Set();
-    for (const { sequence, code, known } of problems) {
+    for (const { sequence, code } of problems) {
       if (marked.has(sequence)) continue;
       marked.add(sequence);
       for (const place of cites.get(sequence) || []) {
-        place.dataset.bad = known ? 'void' : 'wrong';
+        place.dataset.bad = as;
         const made = element('strong', '', { class: 'mark' });
-        made.append(glyph(known ? 'void' : 'wrong'), element('span', ` does not stand: ${code}`));
+        made.append(glyph(as), element('span', ` does not stand: ${code}`));
         place.append(made);
       }
     }

@@ -532,7 +532,8 @@ const Keylatch = (() => {
     }
     const said = Json.readObject(found.payload);
     if (said.root !== root) throw new Wrong('members', 'the authority: it names another root');
-    if (!Number.isSafeInteger(said.epoch) || said.epoch < 0 || !Number.isSafeInteger(said.rules)) {
+    const isCount = (number, most) => Number.isSafeInteger(number) && number >= 0 && number <= most;
+    if (!isCount(said.epoch, Number.MAX_SAFE_INTEGER) || !isCount(said.rules, 2 ** 32 - 1)) {
       throw new Wrong('members', 'the authority: it has no epoch');
     }
     return said;
@@ -688,8 +689,10 @@ const Keylatch = (() => {
       this.time = '';
       this.tree = new Tree();
       this.roots = new Map(sizes.map((size) => [size, null]));
+      // What is wrong, and how much there is of it; what is wrong with events that the report calls void is apart.
       this.problems = [];
       this.problemCount = 0;
+      this.ofVoids = [];
       this.stopped = false;
       this.counts = {
         events: 0, links: 0, signatures: 0, statements: 0, people: 0, unknownKinds: 0, generated: 0, checkpoints: 0,
@@ -880,11 +883,12 @@ const Keylatch = (() => {
     }
 
     problem({ sequence, hash = null, body = null, wrong }) {
+      const { type = null, time = null } = body || {};
+      const found = { sequence, hash, type, time, code: wrong.code, text: wrong.message };
       const known = hash !== null && this.voids.has(hash);
       if (!known) this.problemCount++;
-      if (this.problems.length >= PROBLEMS_MAX) return;
-      const { type = null, time = null, subject = null } = body || {};
-      this.problems.push({ sequence, hash, type, time, subject, code: wrong.code, text: wrong.message, known });
+      const list = known ? this.ofVoids : this.problems;
+      if (list.length < PROBLEMS_MAX) list.push(found);
     }
 
     // What is left when all lines were read: whether the report is about this history. `events`, `head`, `treeRoot`: as
@@ -949,7 +953,7 @@ const Keylatch = (() => {
     try {
       const body = Json.readObject(payload);
       const text = (value) => (isText(value) ? value.slice(0, 80) : null);
-      return { type: text(body.type), time: text(body.time), subject: text(body.subject), previous: text(body.previous) };
+      return { type: text(body.type), time: text(body.time) };
     } catch {
       return null;
     }

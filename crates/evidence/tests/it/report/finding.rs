@@ -315,6 +315,7 @@ fn void_events_are_shown_and_are_no_fault_of_the_file() {
     assert!(browser.text("#verdict-text").contains("3 events do not stand"));
     let said = row(&mut browser, "Events that do not stand");
     assert!(said.contains("3 events; 2 of them found here as well"), "{said}");
+    assert!(row(&mut browser, "Signatures of services").starts_with("holds, void ones aside"));
     assert!(browser.text("#integrity").contains("does not stand: wrong-sequence"));
     // The same events, and a report that does not name them.
     let mut silent = Scene::new(&scenario);

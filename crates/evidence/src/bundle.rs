@@ -26,6 +26,7 @@ pub use manifest::{IN_TOTO, PREDICATE, Predicate, Statement, Subject};
 use crate::controls::Controls;
 use crate::history::History;
 use crate::replay::Replay;
+use crate::report::{self, Lines};
 use crate::verify::Report;
 use crate::{Trust, caiq, export, ocsf, oscal};
 
@@ -46,6 +47,8 @@ pub struct Source<'a> {
     pub checkpoints: &'a str,
     /// The digests of the files that come before in the table, and of the events.
     pub files: &'a BTreeMap<String, Digest>,
+    /// The events, for the report to carry.
+    pub lines: &'a Lines,
 }
 
 /// A file beside the events.
@@ -135,6 +138,11 @@ pub const FILES: &[File] = &[
         about: "OSCAL: what came of it",
         write: |source, out| source.oscal("assessment-results.json", out),
     },
+    File {
+        name: "report.html",
+        about: "the report: open it in a browser, where it checks itself, or print it",
+        write: report::write,
+    },
 ];
 
 fn json(out: &mut dyn Write, document: &impl serde::Serialize) -> io::Result<()> {
@@ -170,35 +178,39 @@ pub enum Error {
 pub struct Bundle {
     replay: Replay,
     events: Sha256,
-    lines: Sha256,
+    ocsf: Sha256,
+    lines: Lines,
 }
 
 impl Bundle {
     /// Before the first event. `from` is the first event of the period under test; the bundle holds all events before as
     /// well, because without them nobody could decide again.
     pub fn new(tenant: TenantId, root: Fingerprint, from: Sequence) -> Self {
-        Self { replay: Replay::new(tenant, root, from), events: Sha256::new(), lines: Sha256::new() }
+        let replay = Replay::new(tenant, root, from);
+        Self { replay, events: Sha256::new(), ocsf: Sha256::new(), lines: Lines::default() }
     }
 
     /// Takes the records that follow, and writes their lines of `events.jsonl` and of `ocsf.jsonl`. Many at once are faster;
     /// the bytes are the same.
     ///
     /// # Errors
-    /// What `events` and `lines` fail with.
-    pub fn take(&mut self, records: Vec<Record>, events: &mut dyn Write, lines: &mut dyn Write) -> io::Result<()> {
+    /// What `events` and `ocsf` fail with.
+    pub fn take(&mut self, records: Vec<Record>, events: &mut dyn Write, ocsf: &mut dyn Write) -> io::Result<()> {
         for record in &records {
-            let line = export::to_line(record) + "\n";
+            let line = export::to_line(record);
+            self.lines.push(&line);
+            let line = line + "\n";
             self.events.update(&line);
             events.write_all(line.as_bytes())?;
         }
-        let (hash, mut written) = (&mut self.lines, Ok(()));
+        let (hash, mut written) = (&mut self.ocsf, Ok(()));
         self.replay.take_each(records, &mut |state, (sequence, prepared, judgement)| {
             if let Some(line) = ocsf::line(state, *sequence, prepared, judgement)
                 && written.is_ok()
             {
                 let line = line + "\n";
                 hash.update(&line);
-                written = lines.write_all(line.as_bytes());
+                written = ocsf.write_all(line.as_bytes());
             }
         });
         written
@@ -210,7 +222,7 @@ impl Bundle {
     /// # Errors
     /// See [`Error`].
     pub fn finish(self, notes: &[Note]) -> Result<Made, Error> {
-        let Self { replay, events, lines } = self;
+        let Self { replay, events, ocsf, lines } = self;
         let report = replay.verifier().report();
         if let Some(stopped) = report.stopped {
             return Err(Error::Stopped(stopped));
@@ -221,8 +233,8 @@ impl Bundle {
         }
         let checkpoints = checkpoints::file(&replay, notes)?;
         let controls = replay.controls();
-        let [events, lines] = [events, lines].map(|hash| Digest::new(hash.finalize().into()));
-        Ok(Made { replay, controls, report, checkpoints, events, lines })
+        let [events, ocsf] = [events, ocsf].map(|hash| Digest::new(hash.finalize().into()));
+        Ok(Made { replay, controls, report, checkpoints, events, ocsf, lines })
     }
 }
 
@@ -233,13 +245,15 @@ pub struct Made {
     report: Report,
     checkpoints: String,
     events: Digest,
-    lines: Digest,
+    ocsf: Digest,
+    lines: Lines,
 }
 
 impl Made {
     /// What the files are made from, where these come before.
     pub fn source<'a>(&'a self, files: &'a BTreeMap<String, Digest>) -> Source<'a> {
-        Source::of(&self.replay, &self.controls, &self.report, &self.checkpoints, files)
+        let Self { replay, controls, report, checkpoints, lines, .. } = self;
+        Source::of(replay, controls, report, checkpoints, files, lines)
     }
 
     /// Writes every file of [`FILES`], in order, each to what `open` gives for it. Answers with the manifest's words, for the
@@ -253,7 +267,7 @@ impl Made {
         signer: &ServiceKey,
         mut open: impl FnMut(&str) -> io::Result<W>,
     ) -> io::Result<Statement> {
-        let mut digests = BTreeMap::from([(EVENTS.to_owned(), self.events), (LINES.to_owned(), self.lines)]);
+        let mut digests = BTreeMap::from([(EVENTS.to_owned(), self.events), (LINES.to_owned(), self.ocsf)]);
         for file in FILES {
             let hashed = Hashed { out: open(file.name)?, hash: Sha256::new() };
             let mut out = BufWriter::with_capacity(PIECE, hashed);
@@ -280,9 +294,10 @@ impl<'a> Source<'a> {
         report: &'a Report,
         checkpoints: &'a str,
         files: &'a BTreeMap<String, Digest>,
+        lines: &'a Lines,
     ) -> Self {
         let (state, history, authority) = (replay.state(), replay.history(), replay.verifier().authority());
-        Self { state, history, controls, report, authority, checkpoints, files }
+        Self { state, history, controls, report, authority, checkpoints, files, lines }
     }
 
     fn oscal(&self, name: &str, out: &mut dyn Write) -> io::Result<()> {

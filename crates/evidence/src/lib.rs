@@ -16,6 +16,7 @@ pub mod ocsf;
 pub mod oscal;
 pub mod point;
 pub mod replay;
+pub mod report;
 pub mod trust;
 pub mod verdict;
 pub mod verify;

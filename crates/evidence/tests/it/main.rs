@@ -5,6 +5,7 @@ mod bundles;
 mod certificates;
 mod controls;
 mod lives;
+mod report;
 mod stage;
 mod tampering;
 mod verdicts;

@@ -4,6 +4,8 @@
 pub mod access;
 pub mod apply;
 pub mod approve;
+pub mod as_of;
+pub mod certificate;
 pub mod context;
 pub mod delegation;
 pub mod doctor;
@@ -17,6 +19,7 @@ pub mod key;
 pub mod pack;
 pub mod policy;
 pub mod principal;
+pub mod proof;
 pub mod request;
 pub mod requests;
 pub mod sign;

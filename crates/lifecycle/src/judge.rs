@@ -250,6 +250,11 @@ impl Prepared {
         self.content.as_ref().is_ok_and(|content| content.input.authority().is_some())
     }
 
+    /// Whether it passes form as the next event of this chain.
+    pub fn passes_form(&self, chain: &journal::Chain) -> bool {
+        chain.check(self.opened.as_ref()).is_ok()
+    }
+
     /// The event, where it could be read.
     pub fn event(&self) -> Option<&Event> {
         self.content.as_ref().ok().map(|content| &content.event)
@@ -258,6 +263,16 @@ impl Prepared {
     /// The envelope, where its signature verified and it could be read.
     pub fn body(&self) -> Option<&Body> {
         self.opened.as_ref().ok().map(|event| &event.body)
+    }
+
+    /// The root's statement that it brings, opened.
+    pub fn authority(&self) -> Option<&model::authority::Statement> {
+        Some(&self.content.as_ref().ok()?.input.authority()?.statement)
+    }
+
+    /// Why it could not be read, where it could not: form, or what it carries.
+    pub fn fault(&self) -> Option<String> {
+        self.content.as_ref().err().map(Void::to_string)
     }
 
     /// The signed command it carries.

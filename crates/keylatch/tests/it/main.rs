@@ -12,6 +12,7 @@
 
 mod applying;
 mod bad_input;
+mod certificates;
 mod contexts;
 mod exports;
 mod files;
@@ -25,7 +26,9 @@ mod memory;
 mod policies;
 mod processes;
 mod program;
+mod proofs;
 mod quorums;
+mod replaying;
 mod requests;
 mod sending;
 mod simulating;

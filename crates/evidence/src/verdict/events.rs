@@ -10,10 +10,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::report::{Finding, Section, Verdict};
 use super::{EVENTS, Folder};
-use crate::export;
 use crate::replay::Replay;
 use crate::report::Lines;
 use crate::verify::Seen;
+use crate::{export, ocsf};
 
 /// How many events are checked at a time: signatures are, in parallel.
 const AT_ONCE: usize = 512;
@@ -27,7 +27,7 @@ pub(super) struct Events<'a> {
     bytes: u64,
     /// How many lines were read.
     count: u64,
-    lines: Lines,
+    carried: Lines,
     /// What was read ahead.
     ahead: Vec<Record>,
     /// The line that is no event, where there is one: nothing is read behind it.
@@ -38,8 +38,10 @@ pub(super) struct Events<'a> {
 pub(super) struct Judged {
     /// The file's digest, where all of it was read.
     pub(super) digest: Option<Digest>,
+    /// That of what it comes to in OCSF.
+    pub(super) lines: Digest,
     /// Its lines, as far as the report carries them.
-    pub(super) lines: Lines,
+    pub(super) carried: Lines,
     integrity: Section,
     authenticity: Section,
     lawfulness: Section,
@@ -53,7 +55,7 @@ impl<'a> Events<'a> {
             hash: Sha256::new(),
             bytes: 0,
             count: 0,
-            lines: Lines::default(),
+            carried: Lines::default(),
             ahead: Vec::new(),
             broken: None,
         })
@@ -84,14 +86,15 @@ impl<'a> Events<'a> {
             replay.take_each(std::mem::take(&mut batch), &mut |state, seen| objections.hear(state, seen));
             progress(self.bytes);
         }
-        let Objections { mut integrity, authenticity, mut lawfulness, displaced } = objections;
+        let Objections { mut integrity, authenticity, mut lawfulness, displaced, lines } = objections;
         integrity.extend(displaced.map(Displaced::finding));
         integrity.extend(self.broken.map(|what| Finding::of_file("line", EVENTS, what)));
         let stopped = replay.verifier().report().stopped;
         let whole = stopped.is_none() && integrity.findings.iter().all(|finding| finding.kind != "line");
         lawfulness.extend(stopped.map(|what| Finding::new("unknown-rules", what)));
         let digest = whole.then(|| Digest::new(self.hash.finalize().into()));
-        Ok(Judged { digest, lines: self.lines, integrity, authenticity, lawfulness })
+        let lines = Digest::new(lines.finalize().into());
+        Ok(Judged { digest, lines, carried: self.carried, integrity, authenticity, lawfulness })
     }
 
     fn batch(&mut self) -> io::Result<Vec<Record>> {
@@ -107,7 +110,7 @@ impl<'a> Events<'a> {
             self.hash.update(&line);
             match export::from_line(&line) {
                 Ok(record) => {
-                    self.lines.push(String::from_utf8_lossy(&line).trim_end_matches('\n'));
+                    self.carried.push(String::from_utf8_lossy(&line).trim_end_matches('\n'));
                     batch.push(record);
                 }
                 Err(error) => {
@@ -127,10 +130,14 @@ struct Objections {
     authenticity: Section,
     lawfulness: Section,
     displaced: Option<Displaced>,
+    lines: Sha256,
 }
 
 impl Objections {
-    fn hear(&mut self, _: &Tenant, (sequence, prepared, judgement): &Seen) {
+    fn hear(&mut self, state: &Tenant, (sequence, prepared, judgement): &Seen) {
+        if let Some(line) = ocsf::line(state, *sequence, prepared, judgement) {
+            self.lines.update(line + "\n");
+        }
         let Judgement::Void(void) = judgement else { return self.settle() };
         let place = sequence.0;
         let named = prepared.body().map(|body| body.sequence.0);
@@ -173,7 +180,7 @@ impl Objections {
     /// An event that says that it belongs elsewhere: those that are so by as much are one finding.
     fn displace(&mut self, place: u64, named: u64) {
         match &mut self.displaced {
-            Some(open) if open.first.abs_diff(open.named) == place.abs_diff(named) && open.is_next(place, named) => {
+            Some(open) if open.is_next(place, named) => {
                 open.count += 1;
             }
             _ => {

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::sync::Mutex;
 use std::time::Instant;
 
-use evidence::bundle::{EVENTS, FILES, MANIFEST};
+use evidence::bundle::{EVENTS, LINES, MANIFEST};
 use evidence::verdict::{self, Folder, Given};
 use evidence::{Bundle, Verifier};
 use journal::command::SignedCommand;
@@ -58,23 +58,25 @@ fn bundle(scenario: &Scenario) -> BTreeMap<String, Vec<u8>> {
     let exporter = scenario.service(ServiceRole::EvidenceExporter);
     let note = Checkpoint::of(tenant, scenario.tenant.chain.tree()).sign(exporter.signing_key());
     let mut bundle = Bundle::new(tenant, scenario.tenant.root, Sequence(1));
-    let mut events = Vec::new();
-    scenario.records.chunks(512).for_each(|records| bundle.take(records.to_vec(), &mut events).unwrap());
+    let (mut events, mut ocsf) = (Vec::new(), Vec::new());
+    scenario.records.chunks(512).for_each(|records| bundle.take(records.to_vec(), &mut events, &mut ocsf).unwrap());
     let made = bundle.finish(&[Note::parse(&note).unwrap()]).unwrap();
-    let files: Vec<(&str, Mutex<Vec<u8>>)> = FILES.iter().map(|file| (file.name, Mutex::default())).collect();
-    let out = |name: &str| Ok(Out(&files.iter().find(|(file, _)| *file == name).unwrap().1));
-    let statement = made.write(&BTreeMap::new(), out).unwrap();
-    let own = [(EVENTS, events), (MANIFEST, statement.sign(exporter))];
-    let others = files.into_iter().map(|(name, bytes)| (name, bytes.into_inner().unwrap()));
-    own.into_iter().chain(others).map(|(name, bytes)| (name.to_owned(), bytes)).collect()
+    let files: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::default();
+    let statement = made.write(exporter, |name: &str| Ok(Out(&files, name.to_owned()))).unwrap();
+    let mut files = files.into_inner().unwrap();
+    files.extend(
+        [(EVENTS, events), (LINES, ocsf), (MANIFEST, statement.sign(exporter))]
+            .map(|(name, bytes)| (name.to_owned(), bytes)),
+    );
+    files
 }
 
 /// A file being written.
-struct Out<'a>(&'a Mutex<Vec<u8>>);
+struct Out<'a>(&'a Mutex<BTreeMap<String, Vec<u8>>>, String);
 
 impl Write for Out<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().unwrap().entry(self.1.clone()).or_default().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -48,7 +48,7 @@ pub struct Source<'a> {
     /// The digests of the files that come before in the table, and of the events.
     pub files: &'a BTreeMap<String, Digest>,
     /// The events, for the report to carry.
-    pub carried: &'a Lines,
+    pub lines: &'a Lines,
 }
 
 /// A file beside the events.
@@ -178,39 +178,39 @@ pub enum Error {
 pub struct Bundle {
     replay: Replay,
     events: Sha256,
-    lines: Sha256,
-    carried: Lines,
+    ocsf: Sha256,
+    lines: Lines,
 }
 
 impl Bundle {
     /// Before the first event. `from` is the first event of the period under test; the bundle holds all events before as
     /// well, because without them nobody could decide again.
     pub fn new(tenant: TenantId, root: Fingerprint, from: Sequence) -> Self {
-        let (replay, events, lines) = (Replay::new(tenant, root, from), Sha256::new(), Sha256::new());
-        Self { replay, events, lines, carried: Lines::default() }
+        let replay = Replay::new(tenant, root, from);
+        Self { replay, events: Sha256::new(), ocsf: Sha256::new(), lines: Lines::default() }
     }
 
     /// Takes the records that follow, and writes their lines of `events.jsonl` and of `ocsf.jsonl`. Many at once are faster;
     /// the bytes are the same.
     ///
     /// # Errors
-    /// What `events` and `lines` fail with.
-    pub fn take(&mut self, records: Vec<Record>, events: &mut dyn Write, lines: &mut dyn Write) -> io::Result<()> {
+    /// What `events` and `ocsf` fail with.
+    pub fn take(&mut self, records: Vec<Record>, events: &mut dyn Write, ocsf: &mut dyn Write) -> io::Result<()> {
         for record in &records {
             let line = export::to_line(record);
-            self.carried.push(&line);
+            self.lines.push(&line);
             let line = line + "\n";
             self.events.update(&line);
             events.write_all(line.as_bytes())?;
         }
-        let (hash, mut written) = (&mut self.lines, Ok(()));
+        let (hash, mut written) = (&mut self.ocsf, Ok(()));
         self.replay.take_each(records, &mut |state, (sequence, prepared, judgement)| {
             if let Some(line) = ocsf::line(state, *sequence, prepared, judgement)
                 && written.is_ok()
             {
                 let line = line + "\n";
                 hash.update(&line);
-                written = lines.write_all(line.as_bytes());
+                written = ocsf.write_all(line.as_bytes());
             }
         });
         written
@@ -222,7 +222,7 @@ impl Bundle {
     /// # Errors
     /// See [`Error`].
     pub fn finish(self, notes: &[Note]) -> Result<Made, Error> {
-        let Self { replay, events, lines, carried } = self;
+        let Self { replay, events, ocsf, lines } = self;
         let report = replay.verifier().report();
         if let Some(stopped) = report.stopped {
             return Err(Error::Stopped(stopped));
@@ -233,8 +233,8 @@ impl Bundle {
         }
         let checkpoints = checkpoints::file(&replay, notes)?;
         let controls = replay.controls();
-        let [events, lines] = [events, lines].map(|hash| Digest::new(hash.finalize().into()));
-        Ok(Made { replay, controls, report, checkpoints, events, lines, carried })
+        let [events, ocsf] = [events, ocsf].map(|hash| Digest::new(hash.finalize().into()));
+        Ok(Made { replay, controls, report, checkpoints, events, ocsf, lines })
     }
 }
 
@@ -245,15 +245,15 @@ pub struct Made {
     report: Report,
     checkpoints: String,
     events: Digest,
-    lines: Digest,
-    carried: Lines,
+    ocsf: Digest,
+    lines: Lines,
 }
 
 impl Made {
     /// What the files are made from, where these come before.
     pub fn source<'a>(&'a self, files: &'a BTreeMap<String, Digest>) -> Source<'a> {
-        let Self { replay, controls, report, checkpoints, carried, .. } = self;
-        Source::of(replay, controls, report, checkpoints, files, carried)
+        let Self { replay, controls, report, checkpoints, lines, .. } = self;
+        Source::of(replay, controls, report, checkpoints, files, lines)
     }
 
     /// Writes every file of [`FILES`], in order, each to what `open` gives for it. Answers with the manifest's words, for the
@@ -267,7 +267,7 @@ impl Made {
         signer: &ServiceKey,
         mut open: impl FnMut(&str) -> io::Result<W>,
     ) -> io::Result<Statement> {
-        let mut digests = BTreeMap::from([(EVENTS.to_owned(), self.events), (LINES.to_owned(), self.lines)]);
+        let mut digests = BTreeMap::from([(EVENTS.to_owned(), self.events), (LINES.to_owned(), self.ocsf)]);
         for file in FILES {
             let hashed = Hashed { out: open(file.name)?, hash: Sha256::new() };
             let mut out = BufWriter::with_capacity(PIECE, hashed);
@@ -294,10 +294,10 @@ impl<'a> Source<'a> {
         report: &'a Report,
         checkpoints: &'a str,
         files: &'a BTreeMap<String, Digest>,
-        carried: &'a Lines,
+        lines: &'a Lines,
     ) -> Self {
         let (state, history, authority) = (replay.state(), replay.history(), replay.verifier().authority());
-        Self { state, history, controls, report, authority, checkpoints, files, carried }
+        Self { state, history, controls, report, authority, checkpoints, files, lines }
     }
 
     fn oscal(&self, name: &str, out: &mut dyn Write) -> io::Result<()> {

@@ -97,7 +97,7 @@ pub(crate) fn write(source: &Source<'_>, out: &mut dyn Write) -> io::Result<()> 
         authority: source.authority,
         checkpoint: checkpoint.as_ref(),
         files: source.files,
-        lines: source.carried,
+        lines: source.lines,
     };
     out.write_all(to_html(&input).as_bytes())
 }

@@ -27,7 +27,7 @@ pub(super) struct Events<'a> {
     bytes: u64,
     /// How many lines were read.
     count: u64,
-    carried: Lines,
+    lines: Lines,
     /// What was read ahead.
     ahead: Vec<Record>,
     /// The line that is no event, where there is one: nothing is read behind it.
@@ -39,9 +39,9 @@ pub(super) struct Judged {
     /// The file's digest, where all of it was read.
     pub(super) digest: Option<Digest>,
     /// That of what it comes to in OCSF.
-    pub(super) lines: Digest,
+    pub(super) ocsf: Digest,
     /// Its lines, as far as the report carries them.
-    pub(super) carried: Lines,
+    pub(super) lines: Lines,
     integrity: Section,
     authenticity: Section,
     lawfulness: Section,
@@ -55,7 +55,7 @@ impl<'a> Events<'a> {
             hash: Sha256::new(),
             bytes: 0,
             count: 0,
-            carried: Lines::default(),
+            lines: Lines::default(),
             ahead: Vec::new(),
             broken: None,
         })
@@ -86,15 +86,15 @@ impl<'a> Events<'a> {
             replay.take_each(std::mem::take(&mut batch), &mut |state, seen| objections.hear(state, seen));
             progress(self.bytes);
         }
-        let Objections { mut integrity, authenticity, mut lawfulness, displaced, lines } = objections;
+        let Objections { mut integrity, authenticity, mut lawfulness, displaced, ocsf } = objections;
         integrity.extend(displaced.map(Displaced::finding));
         integrity.extend(self.broken.map(|what| Finding::of_file("line", EVENTS, what)));
         let stopped = replay.verifier().report().stopped;
         let whole = stopped.is_none() && integrity.findings.iter().all(|finding| finding.kind != "line");
         lawfulness.extend(stopped.map(|what| Finding::new("unknown-rules", what)));
         let digest = whole.then(|| Digest::new(self.hash.finalize().into()));
-        let lines = Digest::new(lines.finalize().into());
-        Ok(Judged { digest, lines, carried: self.carried, integrity, authenticity, lawfulness })
+        let ocsf = Digest::new(ocsf.finalize().into());
+        Ok(Judged { digest, ocsf, lines: self.lines, integrity, authenticity, lawfulness })
     }
 
     fn batch(&mut self) -> io::Result<Vec<Record>> {
@@ -110,7 +110,7 @@ impl<'a> Events<'a> {
             self.hash.update(&line);
             match export::from_line(&line) {
                 Ok(record) => {
-                    self.carried.push(String::from_utf8_lossy(&line).trim_end_matches('\n'));
+                    self.lines.push(String::from_utf8_lossy(&line).trim_end_matches('\n'));
                     batch.push(record);
                 }
                 Err(error) => {
@@ -130,13 +130,13 @@ struct Objections {
     authenticity: Section,
     lawfulness: Section,
     displaced: Option<Displaced>,
-    lines: Sha256,
+    ocsf: Sha256,
 }
 
 impl Objections {
     fn hear(&mut self, state: &Tenant, (sequence, prepared, judgement): &Seen) {
         if let Some(line) = ocsf::line(state, *sequence, prepared, judgement) {
-            self.lines.update(line + "\n");
+            self.ocsf.update(line + "\n");
         }
         let Judgement::Void(void) = judgement else { return self.settle() };
         let place = sequence.0;

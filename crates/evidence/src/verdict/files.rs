@@ -95,10 +95,10 @@ pub(super) fn check(
         completeness.extend([Finding::of_file("digest", EVENTS, "the events are not those of the manifest")]);
     }
     let there = names.iter().map(String::as_str).collect();
-    let mut files = Files { folder, replay, carried: &read.carried, named, there, completeness };
-    let mut digests = BTreeMap::from([(LINES.to_owned(), read.lines)]);
+    let mut files = Files { folder, replay, lines: &read.lines, named, there, completeness };
+    let mut digests = BTreeMap::from([(LINES.to_owned(), read.ocsf)]);
     digests.extend(read.digest.map(|digest| (EVENTS.to_owned(), digest)));
-    files.lines((by_us && of_these).then_some(read.lines))?;
+    files.ocsf((by_us && of_these).then_some(read.ocsf))?;
     let own = files.made_anew(by_us && of_these, notes, digests, predicate)?;
     files.completeness.extend(own);
     files.sidecars()?;
@@ -168,7 +168,7 @@ fn listed(names: &[String], named: &BTreeMap<&str, Digest>, completeness: &mut S
 struct Files<'a> {
     folder: &'a mut dyn Folder,
     replay: &'a Replay,
-    carried: &'a Lines,
+    lines: &'a Lines,
     named: BTreeMap<&'a str, Digest>,
     there: BTreeSet<&'a str>,
     completeness: &'a mut Section,
@@ -188,7 +188,7 @@ impl Files<'_> {
         let checkpoints = notes.text.clone().unwrap_or_default();
         let mut compared = 0_u64;
         for file in FILES {
-            let source = Source::of(self.replay, &controls, &report, &checkpoints, &digests, self.carried);
+            let source = Source::of(self.replay, &controls, &report, &checkpoints, &digests, self.lines);
             let made = by_us.then_some(&source);
             let (found, anew) = self.one(file.name, made.map(|source| (file, source)))?;
             compared += u64::from(found.is_none());
@@ -198,14 +198,14 @@ impl Files<'_> {
         let what =
             if by_us { "files made anew and compared byte for byte" } else { "files compared with the manifest" };
         self.completeness.figure(what, format!("{compared} of {} are the same", FILES.len()));
-        let source = Source::of(self.replay, &controls, &report, &checkpoints, &digests, self.carried);
+        let source = Source::of(self.replay, &controls, &report, &checkpoints, &digests, self.lines);
         let findings = differences(said, &Predicate::of(&source));
         let of_manifest = |what: String| Finding::of_file("manifest", MANIFEST, what);
         Ok(findings.into_iter().map(of_manifest).collect())
     }
 
     /// The events in OCSF, against what they were made into while they were read.
-    fn lines(&mut self, made: Option<Digest>) -> Result<(), Error> {
+    fn ocsf(&mut self, made: Option<Digest>) -> Result<(), Error> {
         let (found, _) = self.one(LINES, None)?;
         let other = made.filter(|made| self.named.get(LINES).is_some_and(|named| named != made));
         let false_file = || {

@@ -160,7 +160,7 @@ fn cosignatures_stand_with_their_checkpoints() {
     notes.reverse();
     assert_eq!(bundle_with(&scenario, 1, 64, &notes), cosigned);
     let changed: Vec<&String> = cosigned.keys().filter(|name| cosigned[*name] != plain[*name]).collect();
-    // The results name the checkpoints' digest, and are signed by themselves.
+    // The results name the checkpoints' digest, and are signed by themselves; the report shows who cosigned.
     let results = ["oscal/assessment-results.dsse.json", "oscal/assessment-results.json"];
     assert_eq!(changed, ["checkpoints.txt", "manifest.json", results[0], results[1], "report.html"]);
 }

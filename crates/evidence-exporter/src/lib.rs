@@ -1,23 +1,32 @@
-//! The evidence-exporter: keeps every event's bytes, answers tenants' questions for their history, signs checkpoints, and
-//! gives custodians its word on where a chain stands.
+//! The evidence-exporter: keeps every event's bytes, answers tenants' questions for their history, signs checkpoints, makes
+//! bundles of evidence and hands them out, tries what must be refused, and gives custodians its word on where a chain stands.
 
+mod build;
+mod commands;
+mod exports;
+mod probes;
 mod replay;
+mod shelf;
 
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use journal::{Journal, Record, strict};
 use journal_sled::Archive;
-use lifecycle::{Duty, Rejection};
+use lifecycle::Duty;
 use model::history::{ANSWER_BYTES_MAX, AsOfRequest, HistoryAnswer, HistoryEvent, HistoryRequest};
 use model::statement::{Lease, LeaseRequest};
 use model::text::Base64;
 use model::{Problem, ProblemType, Sequence, ServiceRole, TenantId, dsse, subject};
 use service::command::{self, Answer};
-use service::{Error, Node, Ports, Shutdown, Wanted, duty, health, requests};
+use service::{Error, Node, Ports, Shutdown, duty, health, process, requests};
 use tracing::debug;
 
+use crate::exports::Exports;
+use crate::probes::Prober;
 use crate::replay::Replays;
 
 const ROLE: ServiceRole = ServiceRole::EvidenceExporter;
@@ -31,40 +40,58 @@ const TAIL_MAX: usize = 128;
 /// What an event takes in a history answer beside its payload and its signature: names, hash, sequence.
 const EVENT_OVERHEAD: usize = 200;
 
+/// What an exporter is told beside what every service is.
+pub struct Settings {
+    /// The folder of the bundles.
+    pub exports: PathBuf,
+    /// How many bundles of a tenant are kept, the newest; `None` for all.
+    pub keep: Option<NonZeroUsize>,
+    /// The key that it probes with; `None` where it is to probe nothing.
+    pub prober: Option<ed25519_dalek::SigningKey>,
+}
+
 /// Runs until `shutdown`. The node must keep an archive.
-pub async fn run<J: Journal>(ports: Ports<J>, shutdown: Shutdown) -> Result<(), Error> {
+pub async fn run<J: Journal>(ports: Ports<J>, settings: Settings, shutdown: Shutdown) -> Result<(), Error> {
     let service = health::announce(&ports, ROLE).await?;
     let node = ports.node.clone();
+    let Settings { exports, keep, prober } = settings;
+    let (exports, jobs) = Exports::open(node.clone(), &exports, keep)?;
     let replays = Arc::new(Replays::new(node.root()));
+    let prober = Arc::new(Prober::new(ports.clone(), prober));
+    let (making, probing) = (exports.clone(), prober.clone());
+    let asked = Arc::new(Asked { node: node.clone(), replays, exports: exports.clone(), prober });
     let handle = move |tenant, rest: String, payload: Bytes| {
-        let (node, replays) = (node.clone(), replays.clone());
-        async move { command::to_bytes(answer(&node, &replays, tenant, &rest, &payload).await) }
-    };
-    let subjects = ["get", "at"].map(|question| subject::every_tenant("hist", question));
-    let subjects = [subjects.as_slice(), &[subject::every_tenant("lease", "get")]].concat();
-    let asked = requests::serve(&ports, service, ROLE, &subjects, handle, shutdown.clone().requested());
-    let node = ports.node.clone();
-    let perform = move |tenant, duty: Duty| {
-        let node = node.clone();
+        let asked = asked.clone();
         async move {
-            match duty {
-                Duty::Checkpoint => node.record(tenant, ROLE, Wanted::Checkpoint).await,
-                other => Rejection::new(ProblemType::NothingDue, format!("{other:?} is not the exporter's")).err(),
+            if rest.starts_with("cmd.") {
+                return command::answer(tenant, rest, payload, |signed| commands::answer(&asked, tenant, signed)).await;
             }
+            command::to_bytes(answer(&asked, tenant, &rest, &payload).await)
         }
     };
-    let due = duty::run(ports.node.clone(), ROLE, perform, shutdown.requested());
-    tokio::try_join!(asked, due)?;
+    let questions = ["get", "at", "bundle", "prober"].map(|question| subject::every_tenant("hist", question));
+    let commands = process::command_subjects(ROLE);
+    let subjects = [questions.as_slice(), &[subject::every_tenant("lease", "get")], &commands].concat();
+    let answering = requests::serve(&ports, service, ROLE, &subjects, handle, shutdown.clone().requested());
+    let perform = move |tenant, duty: Duty| {
+        let (node, exports, prober) = (node.clone(), exports.clone(), probing.clone());
+        async move { commands::perform(&node, &exports, &prober, tenant, duty).await }
+    };
+    let due = duty::run(ports.node.clone(), ROLE, perform, shutdown.clone().requested());
+    tokio::try_join!(answering, due, making.work(jobs, shutdown))?;
     Ok(())
 }
 
-async fn answer<J: Journal>(
-    node: &Node<J>,
-    replays: &Arc<Replays>,
-    tenant: TenantId,
-    rest: &str,
-    payload: &Bytes,
-) -> Answer {
+/// What questions are answered from.
+struct Asked<J> {
+    node: Node<J>,
+    replays: Arc<Replays>,
+    exports: Arc<Exports<J>>,
+    prober: Arc<Prober<J>>,
+}
+
+async fn answer<J: Journal>(asked: &Asked<J>, tenant: TenantId, rest: &str, payload: &Bytes) -> Answer {
+    let Asked { node, replays, exports, prober } = asked;
     match rest {
         "hist.get" => {
             let request: HistoryRequest = read(payload)?;
@@ -79,6 +106,12 @@ async fn answer<J: Journal>(
             answered.map_err(|error| Problem::new(ProblemType::Unavailable, error))?
         }
         "hist.at" => as_of(node, replays, tenant, read(payload)?).await,
+        "hist.bundle" => {
+            let (exports, request) = (exports.clone(), read(payload)?);
+            let answered = tokio::task::spawn_blocking(move || exports.answer(tenant, &request)).await;
+            answered.map_err(|error| Problem::new(ProblemType::Unavailable, error))?
+        }
+        "hist.prober" => commands::prober(prober, &read(payload)?),
         "lease.get" => lease(node, tenant, &read(payload)?).await,
         other => Err(Problem::new(ProblemType::UnknownAction, format!("there is no `{other}`"))),
     }

@@ -4,4 +4,5 @@
 mod bundles;
 mod controls;
 mod stage;
+mod certificates;
 mod tampering;

@@ -1,0 +1,1 @@
+//! Live probes on the real platform.

@@ -94,7 +94,10 @@ pub(crate) fn build(
         let wanted = usize::try_from(size - done).unwrap_or(PAGE).min(PAGE);
         let records = read(Sequence(done + 1), wanted).map_err(Failure::History)?;
         if records.is_empty() {
-            return Err(Failure::History(Problem::new(ProblemType::Unavailable, format!("event {} is missing", done + 1))));
+            return Err(Failure::History(Problem::new(
+                ProblemType::Unavailable,
+                format!("event {} is missing", done + 1),
+            )));
         }
         done += records.len() as u64;
         bundle.take(records, &mut events).map_err(|error| new.trouble(error))?;
@@ -116,7 +119,8 @@ fn describe(
     statement: &bundle::Statement,
     manifest: &[u8],
 ) -> Result<(Export, Exported), Failure> {
-    let unreadable = |what: &str| Failure::History(Problem::new(ProblemType::Unavailable, format!("no digest of {what}")));
+    let unreadable =
+        |what: &str| Failure::History(Problem::new(ProblemType::Unavailable, format!("no digest of {what}")));
     let mut digests = vec![(MANIFEST.to_owned(), Digest::of(manifest))];
     for subject in &statement.subject {
         let digest: Digest = subject.digest.sha256.parse().map_err(|_| unreadable(&subject.name))?;

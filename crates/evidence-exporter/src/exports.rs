@@ -92,11 +92,15 @@ impl<J: Journal> Exports<J> {
             return Err(refused);
         }
         let input = Input::Command(signed.clone());
+        let view = self.node.view(tenant, input.footprint()).map_err(unavailable)?;
+        if let Some(recorded) = Recorded::before(&view, &input) {
+            return Ok(command::recorded(recorded));
+        }
+        self.cover(tenant).await?;
         let look = |view: &lifecycle::View| match Recorded::before(view, &input) {
             None => may_export(view, &signed, self.node.clock().now()).map(Asked::From),
             Some(recorded) => Ok(Asked::Recorded(recorded)),
         };
-        self.cover(tenant, &input).await?;
         match self.node.check(tenant, input.footprint(), look).await? {
             Asked::Recorded(recorded) => Ok(command::recorded(recorded)),
             Asked::From(from) => {
@@ -106,10 +110,9 @@ impl<J: Journal> Exports<J> {
         }
     }
 
-    /// Has a checkpoint signed over what has none yet: whoever asks for a bundle wants what was done until now in it.
-    async fn cover(&self, tenant: TenantId, input: &Input) -> Result<(), Rejection> {
-        let view = self.node.view(tenant, input.footprint()).map_err(unavailable)?;
-        if view.progress.uncovered_since.is_none() || Recorded::before(&view, input).is_some() {
+    /// Has a checkpoint signed over what has none yet: a bundle is to have in it what was done until now.
+    async fn cover(&self, tenant: TenantId) -> Result<(), Rejection> {
+        if self.node.replica().progress(tenant).map_err(unavailable)?.uncovered_since.is_none() {
             return Ok(());
         }
         match self.node.record(tenant, ROLE, Wanted::Checkpoint).await {
@@ -125,6 +128,7 @@ impl<J: Journal> Exports<J> {
         if WAITING_MAX - self.queue.capacity() >= AT_ONCE {
             return Rejection::new(ProblemType::Busy, "other bundles are made first").err();
         }
+        self.cover(tenant).await?;
         let (waits, made) = oneshot::channel();
         self.begin(tenant, None, 1, Some(waits))?;
         made.await.unwrap_or_else(|_| Rejection::from(Failure::Stopped).err())
@@ -276,7 +280,8 @@ impl<J: Journal> Exports<J> {
             Rejection::new(ProblemType::Unavailable, format!("the checkpoint over {size} events does not read: {what}"))
         };
         let archive = archive(&self.node).map_err(|problem| broken(&problem))?;
-        let records = read_on(&self.node, archive, tenant, Sequence(size + 1), 1).map_err(|problem| broken(&problem))?;
+        let records =
+            read_on(&self.node, archive, tenant, Sequence(size + 1), 1).map_err(|problem| broken(&problem))?;
         let record = records.first().ok_or_else(|| broken(&"it is not there"))?;
         let body = Body::parse(&record.payload).map_err(|void| broken(&void))?;
         let signed: CheckpointSigned = serde_json::from_str(&body.data).map_err(|error| broken(&error))?;

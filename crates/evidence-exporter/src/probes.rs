@@ -12,8 +12,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_nats::RequestErrorKind;
-use journal::command::{Hand, KeyInHand, SignedCommand};
 use journal::Journal;
+use journal::command::{Hand, KeyInHand, SignedCommand};
 use keystore::seal::{self, Purpose, SecretKey};
 use lifecycle::decide::Probed;
 use lifecycle::state::Key;

@@ -14,6 +14,7 @@ pub mod history;
 pub mod point;
 pub mod replay;
 pub mod trust;
+pub mod verdict;
 pub mod verify;
 
 pub use as_of::as_of;
@@ -21,4 +22,5 @@ pub use bundle::Bundle;
 pub use point::{Point, take_until};
 pub use replay::Replay;
 pub use trust::Trust;
+pub use verdict::Verdict;
 pub use verify::{Report, Verifier};

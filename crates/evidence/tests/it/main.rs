@@ -6,3 +6,4 @@ mod certificates;
 mod controls;
 mod stage;
 mod tampering;
+mod verdicts;

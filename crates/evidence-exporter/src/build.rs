@@ -1,10 +1,11 @@
 //! Making a bundle: a replay from the first event on, verified as anybody would verify it, written as it goes. Memory does
 //! not grow with the number of events, but with that of keys, requests and commands. For a thread that may block.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use evidence::bundle::{self, Bundle, EVENTS, MANIFEST};
+use evidence::bundle::{self, Bundle, CHECKPOINTS, EVENTS, MANIFEST, Statement};
 use journal::note::Note;
 use journal::{Record, ServiceKey};
 use lifecycle::Rejection;
@@ -106,40 +107,23 @@ pub(crate) fn build(
     events.flush().map_err(|error| new.trouble(error))?;
     drop(events);
     let made = bundle.finish(&plan.notes)?;
-    let statement = made.write(|name| new.create(name).map_err(io::Error::from)).map_err(|error| new.trouble(error))?;
+    let create = |name: &'static str| new.create(name).map_err(io::Error::from);
+    let statement = made.write(&BTreeMap::new(), create).map_err(|error| new.trouble(error))?;
     let manifest = statement.sign(plan.key);
     let mut file = new.create(MANIFEST)?;
     file.write_all(&manifest).and_then(|()| file.flush()).map_err(|error| new.trouble(error))?;
-    describe(plan, new, &statement, &manifest)
+    let files = files(new, &statement, &manifest).map_err(Failure::Disk)?;
+    let of_name = |name: &str| files.iter().find(|file| file.name == name).map(|file| file.sha256);
+    let missing = || Failure::History(Problem::new(ProblemType::Unavailable, "the bundle has no checkpoints"));
+    let checkpoints = of_name(CHECKPOINTS).ok_or_else(missing)?;
+    let Checkpointed { root, hash: checkpoint, .. } = plan.checkpoint.clone();
+    let (from, manifest) = (plan.from, Digest::of(&statement.payload()));
+    Ok((Export { manifest, from, size, files }, Exported { from, size, checkpoint, root, manifest, checkpoints }))
 }
 
-fn describe(
-    plan: &Plan<'_>,
-    new: &New,
-    statement: &bundle::Statement,
-    manifest: &[u8],
-) -> Result<(Export, Exported), Failure> {
-    let unreadable =
-        |what: &str| Failure::History(Problem::new(ProblemType::Unavailable, format!("no digest of {what}")));
-    let mut digests = vec![(MANIFEST.to_owned(), Digest::of(manifest))];
-    for subject in &statement.subject {
-        let digest: Digest = subject.digest.sha256.parse().map_err(|_| unreadable(&subject.name))?;
-        digests.push((subject.name.clone(), digest));
-    }
-    let mut files = Vec::with_capacity(digests.len());
-    for (name, sha256) in digests {
-        files.push(BundleFile { bytes: new.length(&name)?, name, sha256 });
-    }
-    let checkpoints = files.iter().find(|file| file.name == bundle::CHECKPOINTS).map(|file| file.sha256);
-    let Checkpointed { size, root, hash } = &plan.checkpoint;
-    let (from, size, manifest) = (plan.from, *size, Digest::of(&statement.payload()));
-    let exported = Exported {
-        from,
-        size,
-        checkpoint: *hash,
-        root: root.clone(),
-        manifest,
-        checkpoints: checkpoints.ok_or_else(|| unreadable(bundle::CHECKPOINTS))?,
-    };
-    Ok((Export { manifest, from, size, files }, exported))
+/// Every file, with its length and its digest.
+fn files(new: &New, statement: &Statement, manifest: &[u8]) -> Result<Vec<BundleFile>, Trouble> {
+    let named = statement.subject.iter().map(|subject| (subject.name.clone(), subject.digest.sha256));
+    let all = named.chain([(MANIFEST.to_owned(), Digest::of(manifest))]);
+    all.map(|(name, sha256)| Ok(BundleFile { bytes: new.length(&name)?, name, sha256 })).collect()
 }

@@ -1,12 +1,13 @@
 //! Live probes: what must be refused is tried, as anybody would try it, and what came back is recorded.
 //!
 //! The exporter has a key of its own for this, which a tenant enrols as a workload without any role. It holds nothing that
-//! would let it through; its commands count as anybody's do. A refusal for the reason that the rules give is recorded as
-//! one, an answer that does what was asked is an alarm, and silence is recorded as silence. Anything else, such as a service
-//! that is busy or stopped, says nothing about the control: it is tried again later.
+//! would let it through, whatever becomes of the key meanwhile; its commands count as anybody's do. A refusal for the reason
+//! that the rules give is recorded as one, an answer that does what was asked is an alarm, and silence is recorded as
+//! silence. Anything else, such as a service that is busy or stopped, says nothing about the control: it is tried again.
 //!
-//! Where no key waits for its activation, or all that wait have a request of their own, there is nothing to try it on. Then
-//! nothing is recorded, and the control test has insufficient evidence: a probe that was not made is no probe.
+//! Where no key waits for its activation there is nothing to try it on, and where the tenant has not enrolled the prober
+//! there is nobody who could. Then nothing is recorded: a probe that was not made is no probe, and the control test says what
+//! it lacks.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -123,8 +124,10 @@ impl<J: Journal> Prober<J> {
 fn enrolled(governance: &Governance, hand: &KeyInHand) -> Result<(), Rejection> {
     let fingerprint = hand.public_key().fingerprint();
     match governance.member(fingerprint) {
-        Ok(principal) if principal.kind == PrincipalKind::Workload => Ok(()),
-        Ok(principal) => Err(nothing(&format!("the prober's key is enrolled as the person `{}`", principal.label))),
+        Ok(principal) if principal.kind == PrincipalKind::Workload && principal.roles.is_empty() => Ok(()),
+        Ok(principal) => {
+            Err(nothing(&format!("`{}` has the prober's key, and is no workload without roles", principal.label)))
+        }
         Err(_) => Err(nothing(&format!("the tenant has not enrolled {fingerprint}"))),
     }
 }
@@ -138,7 +141,8 @@ fn due(governance: &Governance, now: model::Timestamp) -> Vec<Probe> {
     due.into_iter().map(|(_, probe)| probe).collect()
 }
 
-/// One of the keys that it can be tried on, each as likely as any other: nobody knows beforehand which.
+/// One of the keys that it can be tried on, each as likely as any other: nobody knows beforehand which. One whose activation
+/// is asked for comes last: it may be activated while we try, and then the probe shows nothing.
 fn choose<J: Journal>(node: &Node<J>, tenant: TenantId, probe: Probe, id: CommandId) -> Result<Option<Key>, Rejection> {
     let (mut chosen, mut after) = (None, None);
     loop {
@@ -147,6 +151,7 @@ fn choose<J: Journal>(node: &Node<J>, tenant: TenantId, probe: Probe, id: Comman
         after = Some(last.id);
         for key in page.into_iter().filter(|key| fits(key, probe)) {
             let lot = Digest::of(&[id.as_bytes().as_slice(), key.id.as_bytes()].concat());
+            let lot = (key.open_request.is_some(), lot);
             if chosen.as_ref().is_none_or(|(least, _)| lot < *least) {
                 chosen = Some((lot, key));
             }
@@ -154,10 +159,9 @@ fn choose<J: Journal>(node: &Node<J>, tenant: TenantId, probe: Probe, id: Comman
     }
 }
 
-/// Whether it can be tried on this key. One with an open request is left alone: it may become active while we try.
+/// Whether it can be tried on this key.
 fn fits(key: &Key, probe: Probe) -> bool {
-    let waits = key.is_waiting() && key.open_request.is_none();
-    waits && (probe == Probe::ActivateUnapproved || operation(key).is_some())
+    key.is_waiting() && (probe == Probe::ActivateUnapproved || operation(key).is_some())
 }
 
 /// What a use of it would do.

@@ -28,6 +28,7 @@ pub(crate) async fn adopt(tenant: &mut Member, evidence: EvidenceRules) {
     tenant.done(Action::PrincipalEnroll(enrol), None, "ann,bob").await;
     let against = tenant.governance().await;
     let mut policy = model::Policy { schema: 3, evidence, ..lifecycle::scenario::policy() };
+    policy.keys.pre_active_for = "30d".parse().unwrap();
     policy.rules[0].when.responsibility = [model::key::Responsibility::Application].into();
     tenant.done(Action::PolicyAdopt(command::PolicyAdopt { against, policy }), None, "ann,bob").await;
 }
@@ -131,10 +132,16 @@ async fn made_here(world: &World, tenant: &Member, exported: &EvidenceExported) 
         bundle.take(page.to_vec(), &mut events).unwrap();
     }
     let made = bundle.finish(&[Note::parse(&signed.note).unwrap()]).unwrap();
-    let mut all = BTreeMap::from([("events.jsonl".to_owned(), events)]);
-    for file in evidence::bundle::FILES {
-        (file.write)(&made.source(), all.entry(file.name.to_owned()).or_default()).unwrap();
-    }
+    let folder = tempfile::tempdir().unwrap();
+    made.write(&BTreeMap::new(), |name| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::File::create(path)
+    })
+    .unwrap();
+    let read = |file: &evidence::bundle::File| (file.name.to_owned(), fs::read(folder.path().join(file.name)).unwrap());
+    let mut all: BTreeMap<String, Vec<u8>> = evidence::bundle::FILES.iter().map(read).collect();
+    all.insert("events.jsonl".to_owned(), events);
     all
 }
 

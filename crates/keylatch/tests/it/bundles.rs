@@ -227,6 +227,12 @@ impl Time {
         Self(Clock::set_at(Clock::default().now()))
     }
 
+    /// What was founded by everybody's own clock goes by this one, a moment later.
+    pub(crate) fn rule(&self, tenant: &mut Member) {
+        self.0.turn(Clock::default().now());
+        tenant.clock = self.0.clone();
+    }
+
     pub(crate) fn pass(&self, span: &str) -> Timestamp {
         let now = self.0.now() + span.parse::<Span>().unwrap();
         self.0.turn(now);

@@ -118,13 +118,7 @@ pub fn signed(tenant: TenantId, action: Action, key_id: Option<KeyId>, who: &str
     signed_at(service::Clock::default().now(), tenant, action, key_id, who)
 }
 
-pub fn signed_at(
-    now: Timestamp,
-    tenant: TenantId,
-    action: Action,
-    key_id: Option<KeyId>,
-    who: &str,
-) -> Arc<SignedCommand> {
+fn signed_at(now: Timestamp, tenant: TenantId, action: Action, key_id: Option<KeyId>, who: &str) -> Arc<SignedCommand> {
     let life = if action.operation().is_some() { command::LIFETIME_MAX_USE } else { command::LIFETIME_MAX };
     let command = Command { id: clock::command_id(), tenant, key_id, issued_at: now, expires_at: now + life, action };
     let hands: Vec<KeyInHand> = who.split(',').map(|who| KeyInHand::new(key_of(who))).collect();
@@ -147,6 +141,8 @@ pub struct Member {
     pub tenant: TenantId,
     pub client: async_nats::Client,
     pub state: Tenant,
+    /// What everybody signs by.
+    pub clock: service::Clock,
     events: async_nats::Subscriber,
 }
 
@@ -161,7 +157,8 @@ impl Member {
         let client = journal_nats::connect::connect_as(url, &credentials, "tester").await.unwrap();
         let events = client.subscribe("keylatch.evt.>").await.unwrap();
         client.flush().await.unwrap();
-        Self { tenant, client, state: Tenant::new(tenant, deployment.root), events }
+        let clock = service::Clock::default();
+        Self { tenant, client, state: Tenant::new(tenant, deployment.root), clock, events }
     }
 
     /// Sends a message on a subject and reads the answer.
@@ -179,7 +176,7 @@ impl Member {
 
     /// Signs and sends.
     pub async fn command(&self, action: Action, key: Option<KeyId>, who: &str) -> Value {
-        self.send(&signed(self.tenant, action, key, who)).await
+        self.send(&signed_at(self.clock.now(), self.tenant, action, key, who)).await
     }
 
     /// Signs, sends, and expects that it is done.

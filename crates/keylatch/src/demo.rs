@@ -266,7 +266,9 @@ async fn see_nothing(
 /// Export, verify offline, check an approval with stock OpenSSH, and flip one byte.
 async fn prove(stage: &mut Stage<'_>, platform: &Platform) -> Result<(), Error> {
     let root = platform.deployment().root.to_string();
-    stage.heading("Proof: an export, verified offline. Every signature, every link, every decision decided again")?;
+    stage.heading(
+        "Proof: a bundle of evidence, verified offline. Every signature, every link, every decision decided again",
+    )?;
     stage.shown(Some("kemi"), &["export", "evidence"]).await?;
     stage.shown(None, &["verify", "evidence", "--root", &root]).await?;
     stage.heading("One approval, checked with stock ssh-keygen and nothing of ours")?;

@@ -190,7 +190,7 @@ pub struct KeyAsOf {
 
 // === Bundles of evidence ===
 
-/// The most bytes of a file in one answer. In base64 they fit [`ANSWER_BYTES_MAX`].
+/// The bytes of a file in one answer, fewer only at its end. In base64 they fit [`ANSWER_BYTES_MAX`].
 pub const CHUNK_BYTES_MAX: usize = 360 * 1024;
 
 const _: () = assert!(CHUNK_BYTES_MAX.div_ceil(3) * 4 + 1024 <= ANSWER_BYTES_MAX, "a chunk fits an answer");

@@ -130,7 +130,7 @@ problems! {
 impl ProblemType {
     /// Whether the same bytes, sent again in a moment, may be taken.
     pub fn is_passing(self) -> bool {
-        matches!(self, Self::Busy | Self::Contended | Self::InProgress | Self::Unavailable)
+        matches!(self, Self::Busy | Self::Contended | Self::Unavailable)
     }
 
     /// The stable URN.

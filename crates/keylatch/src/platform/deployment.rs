@@ -113,7 +113,8 @@ fn service_key_path(dir: &Path, role: ServiceRole) -> PathBuf {
     dir.join("services").join(role.name()).join("key")
 }
 
-fn probe_key_path(dir: &Path) -> PathBuf {
+/// Where the key stands that the exporter probes with.
+pub(crate) fn probe_key_path(dir: &Path) -> PathBuf {
     service_key_path(dir, ServiceRole::EvidenceExporter).with_file_name("probe-key")
 }
 

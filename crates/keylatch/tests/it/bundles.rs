@@ -5,21 +5,31 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
 use evidence::Bundle;
-use journal::command::SignedCommand;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use journal::command::{KeyInHand, SignedCommand};
 use journal::note::Note;
+use journal::port::News;
 use journal::{Body, Record};
 use journal_nats::permission::TenantUser;
+use keylatch::bus::{Bus, NatsBus, NoAnswer};
+use keylatch::command::export::{ExportArgs, export};
+use keylatch::{Error, Screen, Session, Show as _};
 use model::command::{self, Action, EvidenceExport};
 use model::event::{CheckpointSigned, EvidenceExported};
 use model::history::{BundleChunk, BundleFile, BundleFilesAnswer, BundleRequest, BundlesAnswer, RecordedBundle};
 use model::policy::{EvidenceRules, ExportRule};
+use model::text::Base64;
 use model::{Algorithm, Digest, EventType, KeyId, KeySpec, ProblemType, Sequence, Span, TenantId, Timestamp};
 use serde_json::Value;
 use service::{Clock, clock};
 
-use crate::world::{Member, World, principal, signed, spec};
+use crate::world::{Member, World, key_of, principal, signed, spec};
+use crate::{json, keylatch};
 
 /// Has the scenario's policy adopted, with these rules of evidence, and an auditor enrolled.
 pub(crate) async fn adopt(tenant: &mut Member, evidence: EvidenceRules) {
@@ -343,4 +353,173 @@ async fn a_disk_that_refuses_is_an_answer_and_the_command_can_be_sent_again() {
     let (sequence, event) = exported(&mut tenant, &command).await;
     assert_eq!(list(&tenant).await.iter().map(|bundle| bundle.sequence).collect::<Vec<_>>(), [sequence]);
     assert_eq!(names(&folder), [event.manifest.to_string(), "lock".to_owned()]);
+}
+
+// === The command line ===
+
+/// The bus, with answers about bundles changed on their way.
+struct Changed<F> {
+    bus: NatsBus,
+    change: F,
+}
+
+impl<F: Fn(&mut Value) + Send + Sync> Bus for Changed<F> {
+    fn request(&self, subject: String, payload: Bytes, patience: Duration) -> BoxFuture<'_, Result<Bytes, NoAnswer>> {
+        Box::pin(async move {
+            let about_bundles = subject == "keylatch.hist.bundle";
+            let answer = self.bus.request(subject, payload, patience).await?;
+            if !about_bundles {
+                return Ok(answer);
+            }
+            let mut members = serde_json::from_slice(&answer).unwrap();
+            (self.change)(&mut members);
+            Ok(serde_json::to_vec(&members).unwrap().into())
+        })
+    }
+
+    fn events(&self) -> BoxFuture<'_, Result<BoxStream<'static, News>, NoAnswer>> {
+        self.bus.events()
+    }
+}
+
+/// A session of somebody's, over a bus that changes answers like this.
+async fn session_over(
+    world: &World,
+    tenant: TenantId,
+    kind: TenantUser,
+    change: impl Fn(&mut Value) + Send + Sync + 'static,
+) -> Session {
+    let user = world.platform.deployment().operator.tenant(tenant).unwrap();
+    let credentials = user.user(kind, &"aud".parse().unwrap()).unwrap();
+    let path = world.dir.path().join(format!("{}.creds", clock::command_id()));
+    credentials.save(&path).unwrap();
+    let bus = NatsBus::connect(&world.platform.url(), &path, tenant).await.unwrap();
+    Session::new(Arc::new(Changed { bus, change }), tenant, world.platform.deployment().root)
+}
+
+async fn session(world: &World, tenant: TenantId, kind: TenantUser) -> Session {
+    session_over(world, tenant, kind, |_| ()).await
+}
+
+fn arguments(folder: &Path, latest: bool, tar: bool) -> ExportArgs {
+    ExportArgs { folder: folder.to_owned(), from: None, latest, tar, events: false }
+}
+
+fn verify(world: &World, arguments: &[&str]) -> (Option<i32>, Value) {
+    let root = world.platform.deployment().root.to_string();
+    let output = keylatch(world.dir.path(), &[&["--json", "verify", "--root", &root], arguments].concat());
+    (output.status.code(), json(&output))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_is_exported_packed_and_verified_by_the_program() {
+    let world = World::start().await;
+    let tenant = tenant(&world, "acme").await;
+    let (id, out, mut screen) = (tenant.tenant, tempfile::tempdir().unwrap(), Screen::silent());
+    let path = |name: &str| out.path().join(name);
+    let mut reading = session(&world, id, TenantUser::Reader).await;
+    let early = export(&arguments(&path("early"), true, false), &mut reading, &mut screen).await;
+    assert!(matches!(early, Err(Error::Failed { .. })), "there is none yet");
+
+    let mut signing = session(&world, id, TenantUser::Member).await;
+    let since = tenant.state.chain.time();
+    signing = signing.signing_with(Arc::new(KeyInHand::new(key_of("aud"))));
+    let first = ExportArgs { from: Some(since.to_string().parse().unwrap()), ..arguments(&path("one"), false, false) };
+    let exported = export(&first, &mut signing, &mut screen).await.unwrap();
+    assert!(exported.verdict.holds && exported.to_people().contains("keylatch verify"), "{}", exported.to_people());
+    let whole = tenant.whole_history().await;
+    assert_eq!(exported.sequence, whole.last().unwrap().sequence);
+    let begins = exported.verdict.period.from.0;
+    assert!(begins > 1 && Body::parse(&whole[begins as usize - 1].payload.0).unwrap().time >= since);
+    assert!(Body::parse(&whole[begins as usize - 2].payload.0).unwrap().time < since);
+    assert!(export(&first, &mut signing, &mut screen).await.is_err(), "nothing is overwritten");
+    let (code, verified) = verify(&world, &[path("one").to_str().unwrap(), "--tenant", &id.to_string()]);
+    assert_eq!((code, &verified["ok"]), (Some(0), &Value::Bool(true)), "{verified:#}");
+
+    // A reader takes the newest, packed, twice: the same bytes.
+    for name in ["a.tar.gz", "b.tar.gz"] {
+        let mut reading = session(&world, id, TenantUser::Reader).await;
+        let packed = export(&arguments(&path(name), true, true), &mut reading, &mut screen).await.unwrap();
+        assert_eq!((packed.manifest, packed.sequence), (exported.manifest, exported.sequence));
+    }
+    assert!(fs::read(path("a.tar.gz")).unwrap() == fs::read(path("b.tar.gz")).unwrap(), "packed otherwise");
+    let (code, packed) = verify(&world, &[path("a.tar.gz").to_str().unwrap(), "--tenant", &id.to_string()]);
+    assert_eq!((code, &packed["verdict"]), (Some(0), &verified["verdict"]));
+
+    // Kept from then: a later bundle continues it, and an older one is found to be one.
+    let kept = path("one/checkpoints.txt");
+    let mut signing = session(&world, id, TenantUser::Member).await;
+    signing = signing.signing_with(Arc::new(KeyInHand::new(key_of("aud"))));
+    let later = export(&arguments(&path("later"), false, false), &mut signing, &mut screen).await.unwrap();
+    assert!(later.verdict.events > exported.verdict.events);
+    let with = |name: &str, kept: &Path| {
+        verify(&world, &[path(name).to_str().unwrap(), "--checkpoint", kept.to_str().unwrap()])
+    };
+    assert_eq!(with("later", &kept).0, Some(0));
+    let (code, older) = with("one", &path("later/checkpoints.txt"));
+    assert_eq!(code, Some(1));
+    assert!(older["fault"].as_str().unwrap().contains("the end is missing"), "{older:#}");
+    assert_eq!(with("one", &path("one/README.txt")).0, Some(2), "no checkpoint at all");
+    assert_eq!(names(out.path()), ["a.tar.gz", "b.tar.gz", "later", "one"], "nothing else is left");
+}
+
+/// What an exporter, or whoever is between, might do: nothing of it comes into place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_that_was_tampered_with_is_refused_and_nothing_is_kept() {
+    let world = World::start().await;
+    let mut tenant = tenant(&world, "acme").await;
+    let command = asked(tenant.tenant, 1);
+    let (old, _) = exported(&mut tenant, &command).await;
+    let command = asked(tenant.tenant, 1);
+    exported(&mut tenant, &command).await;
+    let out = tempfile::tempdir().unwrap();
+    let flipped = |answer: &mut Value, of: &str| {
+        let Some(data) = answer["data"].as_str() else { return };
+        let mut bytes = data.parse::<Base64>().unwrap().0;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some(at) = text.find(of) {
+            bytes[at] ^= 1;
+            answer["data"] = Base64(bytes).to_string().into();
+        }
+    };
+    type Change = Box<dyn Fn(&mut Value) + Send + Sync>;
+    let changes: Vec<(&str, Change)> = vec![
+        ("a letter of the README", Box::new(move |answer| flipped(answer, "Evidence of a Keylatch tenant"))),
+        ("a letter of an event", Box::new(move |answer| flipped(answer, "payloadType"))),
+        ("a letter of the manifest's signature", Box::new(move |answer| flipped(answer, "sig"))),
+        ("a file that is not there", Box::new(|answer| drop(answer["files"].as_array_mut().map(Vec::pop)))),
+        (
+            "a name that leads elsewhere",
+            Box::new(|answer| {
+                if let Some(file) = answer["files"].as_array_mut().and_then(|files| files.first_mut()) {
+                    file["name"] = "../outside".into();
+                }
+            }),
+        ),
+        (
+            "a file that is shorter than it says",
+            Box::new(|answer| {
+                if let Some(file) = answer["files"].as_array_mut().and_then(|files| files.last_mut()) {
+                    file["bytes"] = 10_000_000.into();
+                }
+            }),
+        ),
+        (
+            "the event of another bundle",
+            Box::new(move |answer| {
+                if let Some(newest) = answer["bundles"].as_array_mut().and_then(|bundles| bundles.first_mut()) {
+                    newest["sequence"] = old.into();
+                }
+            }),
+        ),
+    ];
+    for (what, change) in changes {
+        let mut reading = session_over(&world, tenant.tenant, TenantUser::Reader, change).await;
+        let path = out.path().join("evidence");
+        let outcome = export(&arguments(&path, true, false), &mut reading, &mut Screen::silent()).await;
+        assert!(matches!(outcome, Err(Error::Failed { .. })), "{what}: {outcome:?}");
+        assert_eq!(names(out.path()), Vec::<String>::new(), "{what}: something is left");
+    }
+    let mut reading = session(&world, tenant.tenant, TenantUser::Reader).await;
+    export(&arguments(&out.path().join("evidence"), true, false), &mut reading, &mut Screen::silent()).await.unwrap();
 }

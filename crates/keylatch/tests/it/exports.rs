@@ -150,6 +150,38 @@ async fn a_cut_end_is_found_by_the_head_alone_and_other_roots_and_tenants_are_re
     assert_eq!(other.verify(Path::new("nothing"), &[]).status.code(), Some(2));
 }
 
+/// Somebody wrote what does not stand: it is found, unless whoever checks has accounted for that very event.
+#[tokio::test]
+async fn a_void_event_counts_until_it_is_accounted_for() {
+    let exported = exported().await;
+    let mut lines = exported.lines();
+    lines.last_mut().map(|line| *line = touched(line)).unwrap();
+    let path = exported.folder.path().join("touched.jsonl");
+    fs::write(&path, lines.join("\n")).unwrap();
+    let found = exported.verify(&path, &["--json"]);
+    assert_eq!(found.status.code(), Some(1));
+    let findings = json(&found)["verdict"]["authenticity"]["findings"].clone();
+    let hash = findings[0]["hash"].as_str().unwrap().to_owned();
+    let accounted = exported.verify(&path, &["--json", "--accounted", &hash]);
+    assert_eq!(accounted.status.code(), Some(0), "{}", stdout(&accounted));
+    let accounted = json(&accounted);
+    assert_eq!((&accounted["verdict"]["holds"], &accounted["accounted"]), (&false.into(), &findings));
+    let another = exported.verify(&path, &["--accounted", &exported.head]);
+    assert_eq!(another.status.code(), Some(1), "another event's hash accounts for nothing");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_told_from_what_does_not_hold() {
+    let exported = exported().await;
+    let path = |name: &str| exported.folder.path().join(name);
+    fs::create_dir(path("empty")).unwrap();
+    fs::write(path("cut.tar.gz"), [0x1f, 0x8b, 8, 0, 0, 0]).unwrap();
+    for name in ["nothing", "empty", "cut.tar.gz"] {
+        assert_eq!(exported.verify(&path(name), &[]).status.code(), Some(2), "{name}");
+    }
+    assert_eq!(exported.verify(&path("evidence"), &["--checkpoint", "nothing"]).status.code(), Some(2));
+}
+
 /// The README's own instructions, run as they stand: python3 finds the head, and stock OpenSSH verifies a command.
 #[tokio::test]
 async fn the_readme_can_be_followed() {

@@ -1,11 +1,10 @@
 //! Making a bundle: a replay from the first event on, verified as anybody would verify it, written as it goes. Memory does
 //! not grow with the number of events, but with that of keys, requests and commands. For a thread that may block.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use evidence::bundle::{self, Bundle, CHECKPOINTS, EVENTS, MANIFEST, Statement};
+use evidence::bundle::{self, Bundle, CHECKPOINTS, EVENTS, LINES, MANIFEST, Statement};
 use journal::note::Note;
 use journal::{Record, ServiceKey};
 use lifecycle::Rejection;
@@ -86,7 +85,7 @@ pub(crate) fn build(
     let size = plan.checkpoint.size;
     plan.progress.of.store(size, Ordering::Relaxed);
     let mut bundle = Bundle::new(plan.tenant, plan.root, Sequence(plan.from));
-    let mut events = new.create(EVENTS)?;
+    let (mut events, mut ocsf) = (new.create(EVENTS)?, new.create(LINES)?);
     let mut done = 0;
     while done < size {
         if plan.stop.load(Ordering::Relaxed) {
@@ -101,14 +100,14 @@ pub(crate) fn build(
             )));
         }
         done += records.len() as u64;
-        bundle.take(records, &mut events).map_err(|error| new.trouble(error))?;
+        bundle.take(records, &mut events, &mut ocsf).map_err(|error| new.trouble(error))?;
         plan.progress.done.store(done, Ordering::Relaxed);
     }
-    events.flush().map_err(|error| new.trouble(error))?;
-    drop(events);
+    events.flush().and_then(|()| ocsf.flush()).map_err(|error| new.trouble(error))?;
+    drop((events, ocsf));
     let made = bundle.finish(&plan.notes)?;
-    let create = |name: &'static str| new.create(name).map_err(io::Error::from);
-    let statement = made.write(&BTreeMap::new(), create).map_err(|error| new.trouble(error))?;
+    let create = |name: &str| new.create(name).map_err(io::Error::from);
+    let statement = made.write(plan.key, create).map_err(|error| new.trouble(error))?;
     let manifest = statement.sign(plan.key);
     let mut file = new.create(MANIFEST)?;
     file.write_all(&manifest).and_then(|()| file.flush()).map_err(|error| new.trouble(error))?;

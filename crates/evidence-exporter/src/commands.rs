@@ -10,32 +10,36 @@ use model::{Action, ProblemType, TenantId};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use service::command::Answer;
-use service::{Node, Recorded, Wanted, process};
+use service::{Recorded, Wanted, process};
 
-use crate::exports::Exports;
 use crate::probes::Prober;
-use crate::{Asked, ROLE};
+use crate::{Answering, ROLE};
 
 /// Answers a command: a bundle is made first; what else there is, is recorded as it is said.
-pub(crate) async fn answer<J: Journal>(asked: &Asked<J>, tenant: TenantId, signed: Arc<SignedCommand>) -> Answer {
+pub(crate) async fn answer<J: Journal>(
+    answering: &Answering<J>,
+    tenant: TenantId,
+    signed: Arc<SignedCommand>,
+) -> Answer {
     match &signed.command.action {
-        Action::EvidenceExport(_) => asked.exports.command(tenant, signed).await,
-        _ => process::answered(asked.node.record(tenant, ROLE, Input::Command(signed)).await),
+        Action::EvidenceExport(_) => answering.exports.command(tenant, signed).await,
+        _ => process::answered(answering.node.record(tenant, ROLE, Input::Command(signed)).await),
     }
 }
 
 /// Does what is due.
 pub(crate) async fn perform<J: Journal>(
-    node: &Node<J>,
-    exports: &Exports<J>,
-    prober: &Prober<J>,
+    answering: &Answering<J>,
     tenant: TenantId,
     duty: Duty,
 ) -> Result<Recorded, Rejection> {
     match duty {
-        Duty::Checkpoint => node.record(tenant, ROLE, Wanted::Checkpoint).await,
-        Duty::Export => exports.due(tenant).await,
-        Duty::Probe => prober.due(tenant).await,
+        Duty::Checkpoint => {
+            let recorded = answering.node.record(tenant, ROLE, Wanted::Checkpoint).await;
+            recorded.inspect(|_| answering.outside.notify(tenant))
+        }
+        Duty::Export => answering.exports.due(tenant).await,
+        Duty::Probe => answering.prober.due(tenant).await,
         other => Rejection::new(ProblemType::NothingDue, format!("{other:?} is not the exporter's")).err(),
     }
 }

@@ -4,7 +4,7 @@
 //! is under way, with how far it is, and its repeats are too; once it is recorded they get its record, as with any command.
 //! A bundle that failed is told to the next repeat, and the one after that tries again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use journal::note::Note;
 use journal::{Body, Journal};
 use lifecycle::decide::{Exported, may_export};
 use lifecycle::{Footprint, Input, Rejection};
-use model::event::{CheckpointSigned, EvidenceExported};
+use model::event::EvidenceExported;
 use model::history::{BundleChunk, BundleFilesAnswer, BundleRequest, BundlesAnswer, CHUNK_BYTES_MAX};
 use model::text::Base64;
 use model::{CommandId, Digest, EventType, Problem, ProblemType, Sequence, TenantId};
@@ -27,7 +27,9 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::build::{Failure, Plan, Progress, build};
+use crate::checkpoints;
 use crate::shelf::{Export, Held, Shelf, Trouble};
+use crate::witnessed::Witnessed;
 use crate::{ROLE, archive, read_on};
 
 /// How many bundles are made at once.
@@ -42,6 +44,7 @@ const PAGE: usize = 512;
 /// The bundles of a process, and those that it makes.
 pub(crate) struct Exports<J> {
     node: Node<J>,
+    witnessed: Arc<Witnessed>,
     shelf: Shelf,
     keep: Option<NonZeroUsize>,
     queue: mpsc::Sender<Job>,
@@ -74,13 +77,14 @@ impl<J: Journal> Exports<J> {
     /// The bundles in a folder, and the jobs that [`Exports::work`] is to be given.
     pub(crate) fn open(
         node: Node<J>,
+        witnessed: Arc<Witnessed>,
         dir: &Path,
         keep: Option<NonZeroUsize>,
     ) -> Result<(Arc<Self>, mpsc::Receiver<Job>), Error> {
         let wrong = |trouble: Trouble| Error::File { path: dir.to_owned(), error: trouble.to_string() };
         let (shelf, (queue, jobs)) = (Shelf::open(dir).map_err(wrong)?, mpsc::channel(WAITING_MAX));
         let (under_way, stop) = (std::sync::Mutex::default(), AtomicBool::new(false));
-        Ok((Arc::new(Self { node, shelf, keep, queue, under_way, stop }), jobs))
+        Ok((Arc::new(Self { node, witnessed, shelf, keep, queue, under_way, stop }), jobs))
     }
 
     // === Asking for one ===
@@ -274,18 +278,23 @@ impl<J: Journal> Exports<J> {
         Ok((held, export, exported))
     }
 
-    /// The checkpoint over so many events, as it stands in the log behind them. With what cosignatures there are: none yet.
+    /// The checkpoint over so many events, as it stands in the log behind them, and those before it that witnesses have
+    /// cosigned, each with what they said.
     fn notes(&self, tenant: TenantId, size: u64) -> Result<Vec<Note>, Rejection> {
-        let broken = |what: &dyn std::fmt::Display| {
-            Rejection::new(ProblemType::Unavailable, format!("the checkpoint over {size} events does not read: {what}"))
-        };
-        let archive = archive(&self.node).map_err(|problem| broken(&problem))?;
-        let records =
-            read_on(&self.node, archive, tenant, Sequence(size + 1), 1).map_err(|problem| broken(&problem))?;
-        let record = records.first().ok_or_else(|| broken(&"it is not there"))?;
-        let body = Body::parse(&record.payload).map_err(|void| broken(&void))?;
-        let signed: CheckpointSigned = serde_json::from_str(&body.data).map_err(|error| broken(&error))?;
-        Ok(vec![Note::parse(&signed.note).map_err(|error| broken(&error))?])
+        let mut sizes: BTreeSet<u64> =
+            self.witnessed.sizes_cosigned(tenant, size).map_err(unavailable)?.into_iter().collect();
+        sizes.insert(size);
+        let mut notes = Vec::with_capacity(sizes.len());
+        for size in sizes {
+            let recorded = checkpoints::at(&self.node, tenant, size).map_err(unavailable)?;
+            let missing = || unavailable(format!("there is no checkpoint over {size} events"));
+            let mut note = recorded.ok_or_else(missing)?.note;
+            for lines in self.witnessed.cosignatures(tenant, size).map_err(unavailable)? {
+                note.add(&lines).map_err(unavailable)?;
+            }
+            notes.push(note);
+        }
+        Ok(notes)
     }
 
     /// What follows when it is known whether a bundle is recorded. Blocking.

@@ -20,6 +20,7 @@ pub mod pack;
 pub mod policy;
 pub mod principal;
 pub mod probe;
+pub mod proof;
 pub mod request;
 pub mod requests;
 pub mod sign;

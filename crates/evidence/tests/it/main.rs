@@ -4,6 +4,9 @@
 mod bundles;
 mod certificates;
 mod controls;
+mod lives;
+mod report;
 mod stage;
 mod tampering;
 mod verdicts;
+mod views;

@@ -9,7 +9,7 @@ use journal_nats::server::{Server, Settings, SyncInterval, find};
 use journal_nats::{NatsJournal, Provisioner};
 use model::ServiceRole;
 use service::process::{self, start};
-use service::{Clock, Error, Ports, Shutdown, Stopper};
+use service::{Clock, Error, Ports, Shutdown, Stopper, config};
 use tracing::{info, warn};
 
 use super::parts::Parts;
@@ -50,6 +50,7 @@ impl Platform {
              authority statements only",
             deployment.dir().join("root/key").display()
         );
+        let exporter = exporter(&deployment, options.keep_exports)?;
         let server = start_server(&deployment, &options).await?;
         provision(&deployment, &server).await?;
         let (stopper, shutdown) = Shutdown::new();
@@ -73,7 +74,7 @@ impl Platform {
             0 => {}
             tenants => info!(tenants, "the newest authority statement was recorded in their chains"),
         }
-        let mut parts = start_roles(&ports, &deployment, options.keep_exports, &shutdown).await?;
+        let mut parts = start_roles(&ports, &deployment, exporter, &shutdown).await?;
         parts.spawn("follower of the log", async {
             following.await.map_err(|error| Error::Internal(error.to_string()))
         });
@@ -150,11 +151,23 @@ async fn provision(deployment: &Deployment, server: &Server) -> Result<(), Error
     Ok(())
 }
 
+/// What the exporter is told.
+fn exporter(deployment: &Deployment, keep_exports: Option<NonZeroUsize>) -> Result<evidence_exporter::Options, Error> {
+    let state = deployment.dir().join("state");
+    Ok(evidence_exporter::Options {
+        exports: state.join("exports"),
+        state,
+        outside: config::Outside::load(&deployment.dir().join("exporter.toml"))?,
+        keep_exports,
+        probe_key: Some(deployment.probe_key()?),
+    })
+}
+
 /// Starts the six roles. The key store is opened first: without it nothing runs.
 async fn start_roles(
     ports: &Ports<NatsJournal>,
     deployment: &Deployment,
-    keep: Option<NonZeroUsize>,
+    exporter: evidence_exporter::Options,
     shutdown: &Shutdown,
 ) -> Result<Parts, Error> {
     let folder = deployment.dir().join("keys");
@@ -163,9 +176,7 @@ async fn start_roles(
     let (ports_of_custodian, uses, until) = (ports.clone(), folder.join("uses"), shutdown.clone());
     let custodian = async move { custodian::run(ports_of_custodian, store, &uses, until).await };
     parts.spawn(ServiceRole::Custodian.name(), custodian);
-    let (exports, prober) = (deployment.dir().join("state/exports"), Some(deployment.probe_key()?));
-    let settings = evidence_exporter::Settings { exports, keep, prober };
-    let exporter = evidence_exporter::run(ports.clone(), settings, shutdown.clone());
+    let exporter = evidence_exporter::run(ports.clone(), exporter, shutdown.clone());
     parts.spawn(ServiceRole::EvidenceExporter.name(), exporter);
     parts.spawn(ServiceRole::Issuer.name(), issuer::run(ports.clone(), shutdown.clone()));
     parts.spawn(ServiceRole::Approver.name(), approver::run(ports.clone(), shutdown.clone()));

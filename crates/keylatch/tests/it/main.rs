@@ -28,6 +28,7 @@ mod policies;
 mod probes;
 mod processes;
 mod program;
+mod proofs;
 mod quorums;
 mod replaying;
 mod requests;

@@ -79,7 +79,7 @@ async fn control(root: model::Fingerprint, tenant: &Member) -> Outcome {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_must_be_refused_is_tried_day_by_day_and_its_refusal_is_recorded() {
     let time = Time::now();
-    let world = World::start_with(|options| Options { clock: time.0.clone(), ..options }).await;
+    let world = World::start_as(|options| Options { clock: time.0.clone(), ..options }).await;
     let root = world.platform.deployment().root;
     let mut tenant = world.tenant("acme").await;
     time.rule(&mut tenant);
@@ -109,7 +109,7 @@ async fn what_must_be_refused_is_tried_day_by_day_and_its_refusal_is_recorded() 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_probed_as_long_as_the_prober_is_not_enrolled() {
     let time = Time::now();
-    let world = World::start_with(|options| Options { clock: time.0.clone(), ..options }).await;
+    let world = World::start_as(|options| Options { clock: time.0.clone(), ..options }).await;
     let mut tenant = world.tenant("acme").await;
     time.rule(&mut tenant);
     probes(&mut tenant).await;
@@ -154,10 +154,15 @@ async fn a_custodian_that_uses_what_it_must_not_is_found() {
     let store = custodian::open_software_store(&ports.node, &folder.join("store"), shutdown.clone()).await.unwrap();
     let (its_ports, uses) = (ports.clone(), folder.join("uses"));
     let custodian = tokio::spawn(async move { custodian::run(its_ports, store, &uses, custodian_shutdown).await });
-    let (exports, prober) = (deployment.dir().join("exports"), Some(deployment.probe_key().unwrap()));
-    let settings = evidence_exporter::Settings { exports, keep: None, prober };
+    let exporter = evidence_exporter::Options {
+        state: deployment.dir().join("state"),
+        outside: service::config::Outside::default(),
+        exports: deployment.dir().join("exports"),
+        keep_exports: None,
+        probe_key: Some(deployment.probe_key().unwrap()),
+    };
     let others = [
-        tokio::spawn(evidence_exporter::run(ports.clone(), settings, shutdown.clone())),
+        tokio::spawn(evidence_exporter::run(ports.clone(), exporter, shutdown.clone())),
         tokio::spawn(issuer::run(ports.clone(), shutdown.clone())),
         tokio::spawn(approver::run(ports.clone(), shutdown.clone())),
         tokio::spawn(activator::run(ports.clone(), shutdown.clone())),

@@ -43,10 +43,21 @@ pub fn cache() -> Option<std::path::PathBuf> {
 
 impl World {
     pub async fn start() -> Self {
-        Self::start_with(|options| options).await
+        Self::start_as(|options| options).await
     }
 
-    pub async fn start_with(change: impl FnOnce(Options) -> Options) -> Self {
+    /// With these to vouch for checkpoints.
+    pub async fn start_with(exporter_toml: &str) -> Self {
+        Self::start_as(|options| {
+            service::secret::ensure_folder(&options.dir).unwrap();
+            std::fs::write(options.dir.join("exporter.toml"), exporter_toml).unwrap();
+            options
+        })
+        .await
+    }
+
+    /// With other options.
+    pub async fn start_as(change: impl FnOnce(Options) -> Options) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = change(options(&dir.path().join("platform")));
         let platform = Platform::start(options.clone()).await.unwrap();

@@ -1,11 +1,17 @@
 //! The evidence-exporter: keeps every event's bytes, answers tenants' questions for their history, signs checkpoints and
-//! has others vouch for them, proves events, and gives custodians its word on where a chain stands.
+//! has others vouch for them, proves events, makes bundles of evidence and hands them out, tries what must be refused, and
+//! gives custodians its word on where a chain stands.
 
+mod build;
 mod checkpoints;
+mod commands;
+mod exports;
 mod http;
 pub mod outside;
+mod probes;
 mod queue;
 mod replay;
+mod shelf;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timestamp;
@@ -13,6 +19,7 @@ pub mod witnessed;
 #[cfg(test)]
 mod world;
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,17 +27,19 @@ use std::time::Duration;
 use bytes::Bytes;
 use journal::{Journal, Record, strict};
 use journal_sled::Archive;
-use lifecycle::{Duty, Rejection};
+use lifecycle::Duty;
 use model::history::{ANSWER_BYTES_MAX, AsOfRequest, HistoryAnswer, HistoryEvent, HistoryRequest};
 use model::statement::{Lease, LeaseRequest};
 use model::text::Base64;
 use model::{Problem, ProblemType, Sequence, ServiceRole, TenantId, dsse, subject};
 use service::command::{self, Answer};
-use service::{Error, Node, Ports, Shutdown, Wanted, config, duty, health, requests};
+use service::{Error, Node, Ports, Shutdown, config, duty, health, process, requests};
 use tracing::debug;
 
 use crate::checkpoints::Checkpoints;
+use crate::exports::Exports;
 use crate::outside::Outside;
+use crate::probes::Prober;
 use crate::replay::Replays;
 use crate::witnessed::Witnessed;
 
@@ -46,56 +55,68 @@ const TAIL_MAX: usize = 128;
 const EVENT_OVERHEAD: usize = 200;
 
 /// What the exporter is told beside what every role is.
-#[derive(Clone, Debug)]
 pub struct Options {
     /// The folder for its state: what others have said of checkpoints is kept there, in `witnessed.redb`.
     pub state: PathBuf,
     /// Who outside the platform vouches for checkpoints.
     pub outside: config::Outside,
+    /// The folder of the bundles.
+    pub exports: PathBuf,
+    /// How many bundles of a tenant are kept, the newest; `None` for all.
+    pub keep_exports: Option<NonZeroUsize>,
+    /// The key that it probes with; `None` where it is to probe nothing.
+    pub probe_key: Option<ed25519_dalek::SigningKey>,
 }
 
 /// Runs until `shutdown`. The node must keep an archive.
 pub async fn run<J: Journal>(mut ports: Ports<J>, options: Options, shutdown: Shutdown) -> Result<(), Error> {
-    let path = options.state.join("witnessed.redb");
+    let Options { state, outside, exports, keep_exports, probe_key } = options;
+    let path = state.join("witnessed.redb");
     let opened = tokio::task::spawn_blocking(move || Witnessed::open(&path)).await;
     let witnessed = Arc::new(opened.map_err(|error| Error::Internal(error.to_string()))??);
-    let outside = Outside::new(&options.outside);
+    let outside = Outside::new(&outside);
     let how = outside.clone();
     ports.outsiders = Some(Arc::new(move || how.health()));
     let service = health::announce(&ports, ROLE).await?;
-    let answering = Answering {
-        node: ports.node.clone(),
-        witnessed: witnessed.clone(),
-        replays: Arc::new(Replays::new(ports.node.root())),
-    };
+    let node = ports.node.clone();
+    let (exports, jobs) = Exports::open(node.clone(), witnessed.clone(), &exports, keep_exports)?;
+    let prober = Arc::new(Prober::new(ports.clone(), probe_key));
+    let replays = Arc::new(Replays::new(node.root()));
+    let answering = Answering { node, witnessed: witnessed.clone(), replays, exports, prober, outside };
+    let asked = answering.clone();
     let handle = move |tenant, rest: String, payload: Bytes| {
-        let answering = answering.clone();
-        async move { command::to_bytes(answer(&answering, tenant, &rest, &payload).await) }
-    };
-    let hist = ["get", "at", "checkpoint", "prove", "consistency"].map(|word| subject::every_tenant("hist", word));
-    let subjects = [hist.as_slice(), &[subject::every_tenant("lease", "get")]].concat();
-    let asked = requests::serve(&ports, service, ROLE, &subjects, handle, shutdown.clone().requested());
-    let (node, to_outside) = (ports.node.clone(), outside.clone());
-    let perform = move |tenant, duty: Duty| {
-        let (node, outside) = (node.clone(), to_outside.clone());
+        let answering = asked.clone();
         async move {
-            match duty {
-                Duty::Checkpoint => {
-                    let recorded = node.record(tenant, ROLE, Wanted::Checkpoint).await;
-                    recorded.inspect(|_| outside.notify(tenant))
-                }
-                other => Rejection::new(ProblemType::NothingDue, format!("{other:?} is not the exporter's")).err(),
+            if rest.starts_with("cmd.") {
+                let recorded = |signed| commands::answer(&answering, tenant, signed);
+                return command::answer(tenant, rest, payload, recorded).await;
             }
+            command::to_bytes(answer(&answering, tenant, &rest, &payload).await)
         }
     };
+    let subjects = subjects();
+    let asked = requests::serve(&ports, service, ROLE, &subjects, handle, shutdown.clone().requested());
+    let performing = answering.clone();
+    let perform = move |tenant, duty: Duty| {
+        let answering = performing.clone();
+        async move { commands::perform(&answering, tenant, duty).await }
+    };
     let due = duty::run(ports.node.clone(), ROLE, perform, shutdown.clone().requested());
-    let vouched = outside.run(ports.node.clone(), witnessed, shutdown);
+    let made = answering.exports.clone().work(jobs, shutdown.clone());
+    let vouched = answering.outside.clone().run(ports.node.clone(), witnessed, shutdown);
     let vouched = async {
         vouched.await;
         Ok(())
     };
-    tokio::try_join!(asked, due, vouched)?;
+    tokio::try_join!(asked, due, made, vouched)?;
     Ok(())
+}
+
+/// What it is asked: for history, for its word, and by commands.
+fn subjects() -> Vec<String> {
+    let words = ["get", "at", "checkpoint", "prove", "consistency", "bundle", "prober"];
+    let hist = words.map(|word| subject::every_tenant("hist", word));
+    [hist.as_slice(), &[subject::every_tenant("lease", "get")], &process::command_subjects(ROLE)].concat()
 }
 
 /// What questions are answered from.
@@ -103,12 +124,16 @@ struct Answering<J> {
     node: Node<J>,
     witnessed: Arc<Witnessed>,
     replays: Arc<Replays>,
+    exports: Arc<Exports<J>>,
+    prober: Arc<Prober<J>>,
+    outside: Arc<Outside>,
 }
 
 impl<J> Clone for Answering<J> {
     fn clone(&self) -> Self {
-        let Self { node, witnessed, replays } = self;
-        Self { node: node.clone(), witnessed: witnessed.clone(), replays: replays.clone() }
+        let Self { node, witnessed, replays, exports, prober, outside } = self;
+        let (exports, prober, outside) = (exports.clone(), prober.clone(), outside.clone());
+        Self { node: node.clone(), witnessed: witnessed.clone(), replays: replays.clone(), exports, prober, outside }
     }
 }
 
@@ -137,6 +162,11 @@ async fn answer<J: Journal>(answering: &Answering<J>, tenant: TenantId, rest: &s
             off_the_async_threads(move || history(&node, tenant, &request)).await
         }
         "hist.at" => as_of(answering, tenant, read(payload)?).await,
+        "hist.bundle" => {
+            let (exports, request) = (answering.exports.clone(), read(payload)?);
+            off_the_async_threads(move || exports.answer(tenant, &request)).await
+        }
+        "hist.prober" => commands::prober(&answering.prober, &read(payload)?),
         "lease.get" => lease(node, tenant, &read(payload)?).await,
         other => Err(Problem::new(ProblemType::UnknownAction, format!("there is no `{other}`"))),
     }

@@ -94,6 +94,23 @@ impl Witnessed {
         })
     }
 
+    /// The sizes of a tenant's checkpoints, up to this one, that witnesses have cosigned.
+    pub fn sizes_cosigned(&self, tenant: TenantId, most: u64) -> Result<Vec<u64>, Error> {
+        let tenant = tenant.as_bytes().as_slice();
+        self.read(|read| {
+            let table = read.open_table(COSIGNATURES)?;
+            let rows = table.range((tenant, 0, "")..(tenant, most.saturating_add(1), ""))?;
+            let mut sizes: Vec<u64> = Vec::new();
+            for row in rows {
+                let size = row?.0.value().1;
+                if sizes.last() != Some(&size) {
+                    sizes.push(size);
+                }
+            }
+            Ok(sizes)
+        })
+    }
+
     /// The time stamp of a checkpoint.
     pub fn timestamp(&self, tenant: TenantId, size: u64) -> Result<Option<Vec<u8>>, Error> {
         let tenant = tenant.as_bytes().as_slice();

@@ -16,6 +16,7 @@ pub mod context;
 pub mod demo;
 pub mod error;
 pub mod explain;
+pub mod folder;
 pub mod identity;
 pub mod layout;
 pub mod lookup;

@@ -251,7 +251,7 @@ impl Reader {
     /// Reads at least as far as `wanted`, where there is as much, and no page further.
     pub async fn read_to(&mut self, wanted: u64, on_page: OnPage<'_>) -> Result<(), Error> {
         loop {
-            let page = self.page().await?;
+            let page = self.page(self.head().next()).await?;
             let last = page.last;
             let seen = self.take_page(page)?;
             on_page(&self.known, &seen, last)?;
@@ -264,7 +264,7 @@ impl Reader {
     /// Reads up to a point in the history and no further: what is known then is how things stood there.
     pub async fn read_until(&mut self, until: Point, on_page: OnPage<'_>) -> Result<(), Error> {
         loop {
-            let page = self.page().await?;
+            let page = self.page(self.head().next()).await?;
             let last = page.last;
             let records = self.records_of(page)?;
             let (seen, reached) = self.known.take_until(records, until)?;
@@ -273,6 +273,12 @@ impl Reader {
                 return Ok(());
             }
         }
+    }
+
+    /// The events from one on, as many as fit an answer, as the service gives them: nothing is known of them, and nothing
+    /// becomes known by it.
+    pub async fn records(&self, from: Sequence) -> Result<Vec<Record>, Error> {
+        records_of(self.page(from).await?, from)
     }
 
     /// Listens from now on. To miss nothing, call it before the last [`Reader::catch_up`].
@@ -306,7 +312,7 @@ impl Reader {
                 }
                 Ok(Some(News::Reconnected)) | Err(_) => {}
             }
-            match self.ask_page().await {
+            match self.ask_page(self.head().next()).await {
                 Ok(page) => {
                     let seen = self.take_page(page?)?;
                     if !seen.is_empty() {
@@ -325,11 +331,11 @@ impl Reader {
         self.state().chain.check(opened.as_ref()).is_ok()
     }
 
-    /// The next page, asked for again where no answer comes.
-    async fn page(&self) -> Result<HistoryAnswer, Error> {
+    /// A page, asked for again where no answer comes.
+    async fn page(&self, from: Sequence) -> Result<HistoryAnswer, Error> {
         let mut waits = AGAIN_AFTER.iter();
         loop {
-            match (self.ask_page().await, waits.next()) {
+            match (self.ask_page(from).await, waits.next()) {
                 (Ok(page), _) => return page,
                 (Err(_), Some(wait)) => tokio::time::sleep(*wait).await,
                 (Err(no_answer), None) => {
@@ -340,14 +346,14 @@ impl Reader {
         }
     }
 
-    async fn ask_page(&self) -> Result<Result<HistoryAnswer, Error>, NoAnswer> {
+    async fn ask_page(&self, from: Sequence) -> Result<Result<HistoryAnswer, Error>, NoAnswer> {
         #[derive(Deserialize)]
         #[serde(untagged)]
         enum Answer {
             History(HistoryAnswer),
             Problem(Problem),
         }
-        let request = HistoryRequest { from: self.head().next().0, max: PAGE };
+        let request = HistoryRequest { from: from.0, max: PAGE };
         let payload = serde_json::to_vec(&request).unwrap_or_default();
         let answer = self.bus.request(subject::tenant::HISTORY_GET.to_owned(), payload.into(), PATIENCE).await?;
         Ok(match serde_json::from_slice(&answer) {
@@ -365,21 +371,24 @@ impl Reader {
     /// The records of a page, which must be those that follow.
     fn records_of(&mut self, page: HistoryAnswer) -> Result<Vec<Record>, Error> {
         self.heard_of = self.heard_of.max(Sequence(page.last));
-        let mut wanted = self.head();
-        let mut records = Vec::with_capacity(page.events.len());
-        for event in page.events {
-            wanted = wanted.next();
-            let record = Record { signature: event.signature, payload: Bytes::from(event.payload.0) };
-            if event.sequence != wanted.0 || record.hash() != event.hash {
-                return Err(contradiction(format!("event {} is not what it says", event.sequence)));
-            }
-            records.push(record);
-        }
-        if records.is_empty() && self.head().0 < page.last {
-            return Err(contradiction(format!("it has {} events, and gives none after {}", page.last, self.head().0)));
-        }
-        Ok(records)
+        records_of(page, self.head().next())
     }
+}
+
+/// The records of a page, which must be those from here on.
+fn records_of(page: HistoryAnswer, from: Sequence) -> Result<Vec<Record>, Error> {
+    let mut records = Vec::with_capacity(page.events.len());
+    for (wanted, event) in (from.0..).zip(page.events) {
+        let record = Record { signature: event.signature, payload: Bytes::from(event.payload.0) };
+        if event.sequence != wanted || record.hash() != event.hash {
+            return Err(contradiction(format!("event {} is not what it says", event.sequence)));
+        }
+        records.push(record);
+    }
+    if records.is_empty() && from.0 <= page.last {
+        return Err(contradiction(format!("it has {} events, and gives none from {} on", page.last, from.0)));
+    }
+    Ok(records)
 }
 
 fn contradiction(what: String) -> Error {

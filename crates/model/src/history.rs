@@ -1,4 +1,5 @@
-//! The history service's questions and answers (`keylatch.hist.*`): events, checkpoints, proofs, how things stood.
+//! The history service's questions and answers (`keylatch.hist.*`): events, checkpoints, proofs, how things stood, bundles of
+//! evidence, who probes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Digest, EventHash, Fingerprint, KeyId};
 use crate::key::{KeyState, Party};
-use crate::people::Role;
+use crate::people::{PublicKey, Role};
 use crate::text::{Base64, Name};
 use crate::time::Timestamp;
 
@@ -268,4 +269,100 @@ pub struct KeyAsOf {
     /// The rule that it was under, and who could have approved its activation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<RuleAsOf>,
+}
+
+// === Bundles of evidence ===
+
+/// The bytes of a file in one answer, fewer only at its end. In base64 they fit [`ANSWER_BYTES_MAX`].
+pub const CHUNK_BYTES_MAX: usize = 360 * 1024;
+
+const _: () = assert!(CHUNK_BYTES_MAX.div_ceil(3) * 4 + 1024 <= ANSWER_BYTES_MAX, "a chunk fits an answer");
+
+/// Asks for bundles (`keylatch.hist.bundle`). With nothing, which there are, the newest first; with `manifest`, which files
+/// that one has; with `manifest` and `file`, the file's bytes from `offset` on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BundleRequest {
+    /// The bundle, as `evidence.exported` names it: the SHA-256 of what its manifest says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<Digest>,
+    /// A file of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The first byte wanted, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offset: Option<u64>,
+    /// Of the list: bundles recorded before this event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+}
+
+/// The bundles that are there, the newest first, as many as fit: ask for those before the last one for more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BundlesAnswer {
+    /// The bundles.
+    pub bundles: Vec<RecordedBundle>,
+}
+
+/// A bundle that was recorded and is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecordedBundle {
+    /// The SHA-256 of what its manifest says.
+    pub manifest: Digest,
+    /// The place of its `evidence.exported`.
+    pub sequence: u64,
+    /// The hash of that event.
+    pub hash: EventHash,
+    /// The first event of the period under test.
+    pub from: u64,
+    /// How many events it holds.
+    pub size: u64,
+    /// How many bytes its files have.
+    pub bytes: u64,
+}
+
+/// The files of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BundleFilesAnswer {
+    /// The SHA-256 of what its manifest says.
+    pub manifest: Digest,
+    /// Every file, `manifest.json` among them.
+    pub files: Vec<BundleFile>,
+}
+
+/// A file of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BundleFile {
+    /// Its name in the folder.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// The SHA-256 of its bytes.
+    pub sha256: Digest,
+}
+
+/// A part of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BundleChunk {
+    /// Where it begins.
+    pub offset: u64,
+    /// Its bytes; none at the end of the file.
+    pub data: Base64,
+}
+
+// === Probes ===
+
+/// The program that probes (`keylatch.hist.prober`, asked with `{}`). Enrolled as a workload without any role, it can be
+/// refused, and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProberAnswer {
+    /// Its public key, in OpenSSH's format; none where the platform has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_key: Option<PublicKey>,
 }

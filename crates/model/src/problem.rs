@@ -123,6 +123,10 @@ problems! {
     Contended = "contended", 503, "Others kept writing first.", "Send the same command again.";
     Busy = "busy", 503, "Too many requests of this tenant are waiting.", "Send the same command again in a moment, and fewer at once.";
     Unavailable = "unavailable", 503, "A part of the platform does not answer.", "Send the same command again later.";
+    InProgress = "in-progress", 503, "It is being done.", "Send the same command again in a moment: once it is done, the answer is its record.";
+    NoRoom = "no-room", 507, "The platform has no room for this.", "Tell who runs the platform: its log names the folder. Nothing half was left; once there is room, send the same command again.";
+    // Bundles of evidence.
+    UnknownExport = "unknown-export", 404, "There is no such bundle, or no such file in it.", "List the bundles: old ones may have been removed by whoever runs the platform.";
 }
 
 impl ProblemType {

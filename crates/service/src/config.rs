@@ -1,5 +1,6 @@
 //! A service's configuration: one TOML file.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
 use journal::note::{Kind, NoteKey};
@@ -27,6 +28,14 @@ pub struct Config {
     /// Of the custodian: the folder of its keys; `keys` in `state` where it is not named. A second custodian on the same
     /// folder waits until the first is gone, and takes over.
     keys: Option<PathBuf>,
+    /// Of the exporter: the folder of the bundles; `exports` in `state` where it is not named. Exporters that run side by side
+    /// share one, so that each hands out what any has made.
+    exports: Option<PathBuf>,
+    /// Of the exporter: how many bundles of a tenant are kept, the newest. Left out, all are.
+    pub keep_exports: Option<NonZeroUsize>,
+    /// Of the exporter: the Ed25519 key that it probes with, in OpenSSH's format; the same for all exporters. Left out, it
+    /// probes nothing.
+    pub probe_key: Option<PathBuf>,
     /// Of the exporter: witnesses, as in [`Outside`].
     #[serde(default)]
     witness: Vec<Witness>,
@@ -134,6 +143,8 @@ impl Config {
             key: folder.join(config.key),
             state: folder.join(config.state),
             keys: config.keys.map(|keys| folder.join(keys)),
+            exports: config.exports.map(|exports| folder.join(exports)),
+            probe_key: config.probe_key.map(|key| folder.join(key)),
             ..config
         })
     }
@@ -141,6 +152,11 @@ impl Config {
     /// The folder of the custodian's keys.
     pub fn keys(&self) -> PathBuf {
         self.keys.clone().unwrap_or_else(|| self.state.join("keys"))
+    }
+
+    /// The folder of the exporter's bundles.
+    pub fn exports(&self) -> PathBuf {
+        self.exports.clone().unwrap_or_else(|| self.state.join("exports"))
     }
 
     /// Who outside vouches for checkpoints.

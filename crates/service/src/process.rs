@@ -139,6 +139,12 @@ The configuration (paths are relative to its folder):
                               it has carried out; left out, `keys` in `state`. A second custodian
                               on the same folder follows the log, waits, and takes over when the
                               first is gone
+  exports = \"exports\"         the exporter alone: the folder of the bundles; left out, `exports` in
+                              `state`. Exporters that run side by side share one
+  keep_exports = 12           the exporter alone: so many bundles of a tenant are kept, the newest;
+                              left out, all are
+  probe_key = \"probe.key\"     the exporter alone: the key that it probes with, the same for all
+                              exporters; left out, it probes nothing
   [[witness]]                 the exporter alone: who is asked to cosign checkpoints; any number up to 15
   url = \"https://…\"           where (checkpoints are posted to <url>/add-checkpoint)
   vkey = \"name+hex+base64\"    the key that it cosigns with

@@ -37,6 +37,15 @@ pub fn all() -> BTreeMap<PathBuf, String> {
         titled(schemars::schema_for!(model::history::AsOfRequest), "A question how things stood"),
     );
     put("as-of-answer.json".into(), titled(schemars::schema_for!(model::history::AsOf), "How things stood"));
+    for (name, schema, title) in [
+        ("bundle-request", schemars::schema_for!(model::history::BundleRequest), "A question for bundles of evidence"),
+        ("bundles-answer", schemars::schema_for!(model::history::BundlesAnswer), "Bundles of evidence"),
+        ("bundle-files-answer", schemars::schema_for!(model::history::BundleFilesAnswer), "The files of a bundle"),
+        ("bundle-chunk", schemars::schema_for!(model::history::BundleChunk), "A part of a file"),
+        ("prober-answer", schemars::schema_for!(model::history::ProberAnswer), "The program that probes"),
+    ] {
+        put(format!("{name}.json"), titled(schema, title));
+    }
     for (name, title, schema) in [
         ("checkpoint-request", "A question for a checkpoint", schemars::schema_for!(history::CheckpointRequest)),
         ("checkpoint-answer", "A checkpoint", schemars::schema_for!(history::CheckpointAnswer)),

@@ -12,6 +12,7 @@
 
 mod applying;
 mod bad_input;
+mod bundles;
 mod certificates;
 mod contexts;
 mod exports;
@@ -24,6 +25,7 @@ mod life;
 mod many;
 mod memory;
 mod policies;
+mod probes;
 mod processes;
 mod program;
 mod proofs;

@@ -1,6 +1,6 @@
 //! What the page finds out in a browser, on good histories and on touched ones.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use evidence::Verifier;
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::browser::Browser;
 use super::scene::{Scene, embedded, lines, scenario};
+use crate::bundles::put;
 use crate::stage;
 
 /// A page on the disk, in a folder of its own.
@@ -381,13 +382,6 @@ fn events_that_are_too_many_for_the_page_are_taken_from_a_file() {
     assert!(browser.complaints().is_empty(), "{:?}", browser.complaints());
 }
 
-/// Writes a bundle's files.
-fn write(folder: &Path, files: &stage::Files) {
-    for (name, bytes) in files {
-        std::fs::write(folder.join(name), bytes).unwrap();
-    }
-}
-
 /// A whole bundle, opened by its own page.
 #[test]
 fn a_bundles_folder_is_checked_file_by_file() {
@@ -397,7 +391,7 @@ fn a_bundles_folder_is_checked_file_by_file() {
     let folder = parent.path().join("bundle");
     std::fs::create_dir(&folder).unwrap();
     let mut browser = Browser::start();
-    write(&folder, &files);
+    put(&files, &folder);
     browser.open(&folder.join("report.html"));
     assert_eq!(browser.checked(), "good");
     let mut check = |state: &str, said: &str| {
@@ -405,7 +399,7 @@ fn a_bundles_folder_is_checked_file_by_file() {
         assert_eq!(browser.checked(), state, "{said}");
         let found = row(&mut browser, "Other files");
         assert!(found.contains(said), "{found}");
-        write(&folder, &files);
+        put(&files, &folder);
     };
     let all = format!("holds: {} files as in manifest.json, which an exporter's key signed", files.len() - 1);
     check("good", &all);

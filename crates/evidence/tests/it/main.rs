@@ -1,4 +1,6 @@
 //! Evidence, from the outside.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod controls;
+mod stage;
 mod tampering;

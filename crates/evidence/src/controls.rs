@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use model::{Digest, EventHash, Fingerprint, KeyId, Name, Sequence, Span, TenantId, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::history::{At, Attempt, History, KeyLife};
 
@@ -21,10 +21,11 @@ mod stores;
 mod usage;
 mod waiting;
 
-pub(crate) use scope::{Scope, yes_no};
+pub(crate) use scope::{Scope, wrapping_keys, yes_no};
 
 /// The part of a history that a test is about: from this event on, to the last one that was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Period {
     /// The first event, from 1.
     pub from: Sequence,

@@ -5,14 +5,19 @@
 //! arguments.
 
 pub mod as_of;
+pub mod bundle;
 pub mod controls;
+pub mod deployment;
 pub mod export;
 pub mod history;
+pub mod point;
 pub mod replay;
 pub mod trust;
 pub mod verify;
 
 pub use as_of::as_of;
-pub use replay::{Point, take_until};
+pub use bundle::Bundle;
+pub use point::{Point, take_until};
+pub use replay::Replay;
 pub use trust::Trust;
 pub use verify::{Report, Verifier};

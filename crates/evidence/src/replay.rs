@@ -1,70 +1,87 @@
-//! A history as it stood: replay from the first event up to a point, and no further.
+//! A history read from its first event on: judged, and added up.
 
-use journal::{Body, Record};
-use lifecycle::{Judgement, Prepared};
-use model::{Sequence, Timestamp};
+use std::collections::BTreeMap;
 
-use crate::Verifier;
+use journal::Record;
+use lifecycle::Tenant;
+use model::{EventHash, Fingerprint, Sequence, TenantId, Timestamp};
 
-/// A point in a history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Point {
-    /// After the event at this place.
-    Sequence(Sequence),
-    /// After the last event that is not later than this: before the first that is.
-    Time(Timestamp),
+use crate::controls::{self, Controls, Period, Tested};
+use crate::history::History;
+use crate::verify::{Seen, Verifier};
+
+/// A reading under way.
+pub struct Replay {
+    verifier: Verifier,
+    history: History,
+    /// The sizes at which the tree's root is kept, and the roots that were met.
+    roots: BTreeMap<u64, Option<EventHash>>,
+    /// The first event of the period, from 1.
+    from: Sequence,
 }
 
-/// Takes the records that follow into the verifier, none beyond the point. Answers with what became of each, and whether
-/// the point was reached: then nothing more is to be read.
-///
-/// What fails form sets no clock: an event that nobody was entitled to write does not end a replay by the time it claims.
-pub fn take_until(
-    verifier: &mut Verifier,
-    mut records: Vec<Record>,
-    until: Point,
-) -> (Vec<(Sequence, Prepared, Judgement)>, bool) {
-    match until {
-        Point::Sequence(last) => {
-            let room = last.0.saturating_sub(verifier.state().chain.head().sequence.0);
-            records.truncate(usize::try_from(room).unwrap_or(usize::MAX));
-            let judged = verifier.take(records);
-            (judged, verifier.state().chain.head().sequence >= last)
-        }
-        Point::Time(at) => before(verifier, records, at),
+impl Replay {
+    /// Before the first event. The period under test begins with event `from`.
+    pub fn new(tenant: TenantId, root: Fingerprint, from: Sequence) -> Self {
+        let (history, roots) = (History::default(), BTreeMap::new());
+        Self { verifier: Verifier::new(tenant, root), history, roots, from: from.max(Sequence(1)) }
     }
-}
 
-fn before(
-    verifier: &mut Verifier,
-    mut records: Vec<Record>,
-    at: Timestamp,
-) -> (Vec<(Sequence, Prepared, Judgement)>, bool) {
-    let mut judged = Vec::with_capacity(records.len());
-    while !records.is_empty() {
-        let later = records.iter().position(|record| claims_later(record, at));
-        let rest = records.split_off(later.unwrap_or(records.len()));
-        let count = records.len();
-        let taken = verifier.take(records);
-        let stopped = taken.len() < count;
-        judged.extend(taken);
-        if stopped {
-            return (judged, false);
-        }
-        records = rest;
-        let Some(first) = records.first() else { break };
-        let state = verifier.state();
-        if lifecycle::prepare(first.clone(), &state.ring(), state.root).passes_form(&state.chain) {
-            return (judged, true);
-        }
-        // Its claim counts for nothing, and it is void.
-        let rest = records.split_off(1);
-        judged.extend(verifier.take(records));
-        records = rest;
+    /// Has the root of the tree over the first `size` events kept when it is met.
+    pub fn keep_root(&mut self, size: u64) {
+        self.roots.entry(size).or_default();
     }
-    (judged, false)
-}
 
-fn claims_later(record: &Record, at: Timestamp) -> bool {
-    Body::parse(&record.payload).is_ok_and(|body| body.time > at)
+    /// The root of the tree over the first `size` events, where it was to be kept and there are as many.
+    pub fn root_at(&self, size: u64) -> Option<EventHash> {
+        self.roots.get(&size).copied().flatten()
+    }
+
+    /// Takes the records that follow; many at once are faster.
+    pub fn take(&mut self, records: Vec<Record>) {
+        self.take_each(records, &mut |_, _| ());
+    }
+
+    /// The same, for who looks at each of them.
+    pub fn take_each(&mut self, records: Vec<Record>, look: &mut dyn FnMut(&Tenant, &Seen)) {
+        let Self { verifier, history, roots, .. } = self;
+        verifier.take_each(records, &mut |state, seen| {
+            let (sequence, prepared, judgement) = &seen;
+            history.take(state, *sequence, prepared, judgement);
+            if let Some(root) = roots.get_mut(&sequence.0) {
+                *root = Some(EventHash::new(state.chain.tree().root()));
+            }
+            look(state, &seen);
+        });
+    }
+
+    /// The verification so far.
+    pub fn verifier(&self) -> &Verifier {
+        &self.verifier
+    }
+
+    /// What it adds up to so far.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The state so far.
+    pub fn state(&self) -> &Tenant {
+        self.verifier.state()
+    }
+
+    /// What is looked at.
+    pub fn period(&self) -> Period {
+        let chain = &self.state().chain;
+        // The last event's time is the latest that anything in the chain knows of.
+        let until: Timestamp = chain.time();
+        Period { from: self.from, to: chain.head().sequence, until }
+    }
+
+    /// The control tests over the period.
+    pub fn controls(&self) -> Controls {
+        let state = self.state();
+        let (tenant, root, head) = (state.chain.tenant(), state.root, state.chain.head().hash);
+        controls::test(&self.history, Tested { tenant, root, period: self.period(), head }, &BTreeMap::new())
+    }
 }

@@ -7,6 +7,7 @@ use model::event::Inventory;
 use model::{KeyState, Name, Timestamp};
 
 use super::{FOLLOWS_WITHIN, Period};
+use crate::bundle::Source;
 use crate::history::{Activation, At, Attempt, History, KeyLife, RequestLife};
 
 /// A history, and the part of it that is looked at.
@@ -17,6 +18,11 @@ pub(crate) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
+    /// The one that a bundle's files are made from.
+    pub(crate) fn of(source: &Source<'a>) -> Self {
+        Self { history: source.history, period: source.controls.period }
+    }
+
     /// Whether an event is of the period.
     pub(crate) fn has(&self, at: &At) -> bool {
         at.sequence >= self.period.from

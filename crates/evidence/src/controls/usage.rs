@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::{EventType, ServiceRole};
 
 use super::{About, ControlTest, Fault, Scope, Test, counted};
+use crate::deployment::APART;
 use crate::history::{At, Doubtful, KeyLife, Signer};
 
 /// The kind of store whose every use the custodian performs.
@@ -58,10 +59,6 @@ pub(super) fn only_when_active(scope: Scope<'_>) -> ControlTest {
     }
     test.done("No use of a key was recorded in the period.")
 }
-
-/// The steps of a key's way that no one process should be able to take together.
-const APART: [ServiceRole; 4] =
-    [ServiceRole::Issuer, ServiceRole::Approver, ServiceRole::Activator, ServiceRole::Custodian];
 
 /// No one process holds the keys of several roles.
 pub(super) fn separation(scope: Scope<'_>) -> ControlTest {

@@ -10,8 +10,10 @@ pub mod controls;
 pub mod deployment;
 pub mod export;
 pub mod history;
+pub mod never_active;
 pub mod point;
 pub mod replay;
+pub mod sample;
 pub mod trust;
 pub mod verify;
 

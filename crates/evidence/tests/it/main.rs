@@ -3,5 +3,7 @@
 
 mod bundles;
 mod controls;
+mod never_active;
+mod samples;
 mod stage;
 mod tampering;

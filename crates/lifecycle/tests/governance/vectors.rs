@@ -13,7 +13,7 @@ use model::{Event, ServiceRole, Timestamp};
 use super::chain_of_keys::{SUSPEND, TRUST, activate, attest, family, proof, with_child};
 use super::holds::{ALARM, GLASS};
 use super::many::{APPROVE, LISTS, STANDING, draw, list, with_keys};
-use super::{check, law, under};
+use super::{at_epoch, check, law, under};
 
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/vectors/law-v2.json");
 const EPOCH: u32 = 2;
@@ -310,7 +310,7 @@ const MISDEEDS: &[(&str, Made)] = &[
         late(s, &due(Duty::Warn, "k1"), "due => deadline.warned")
     }),
     ("a missed review recorded twice", || {
-        let mut s = Scenario::new();
+        let mut s = super::tenant();
         s.run(r#"adopt {"people":{"access_review":{"by":{"roles":["privacy"]},"every":"90d"}}} by ann,bob => policy.adopted"#);
         s.run("wait 90d");
         late(s, &Input::Due(Duty::Deadlines), "due => deadline.missed")
@@ -367,14 +367,16 @@ fn second_path(s: &Scenario) -> Vec<model::Digest> {
     list.memberships().next().unwrap().1.path
 }
 
-fn case(name: &str, s: &Scenario) -> Case {
-    Case::of(name, EPOCH, s.tenant.root, s.tenant.chain.tenant(), &s.records)
+fn case(name: &str, made: &Made) -> (Scenario, Case) {
+    let s = at_epoch(EPOCH, made);
+    let case = Case::of(name, EPOCH, s.tenant.root, s.tenant.chain.tenant(), &s.records);
+    (s, case)
 }
 
 #[test]
 fn lives_under_epoch_2_stand_in_every_event() {
     for (name, life) in LIVES {
-        let voids: Vec<String> = case(name, &life()).events.into_iter().filter_map(|event| event.void).collect();
+        let voids: Vec<String> = case(name, life).1.events.into_iter().filter_map(|event| event.void).collect();
         assert_eq!(voids, Vec::<String>::new(), "{name}");
     }
 }
@@ -382,8 +384,7 @@ fn lives_under_epoch_2_stand_in_every_event() {
 #[test]
 fn services_and_people_that_break_the_rules_of_epoch_2_change_nothing() {
     for (name, misdeed) in MISDEEDS {
-        let s = misdeed();
-        let case = case(name, &s);
+        let (s, case) = case(name, misdeed);
         let voids: Vec<&String> = case.events.iter().filter_map(|event| event.void.as_ref()).collect();
         assert!(voids.len() == 1 && case.events.last().unwrap().void.is_some(), "{name}: {voids:?}");
         assert!(!voids[0].starts_with("data"), "{name}: refused for its form alone: {voids:?}");
@@ -394,7 +395,7 @@ fn services_and_people_that_break_the_rules_of_epoch_2_change_nothing() {
 
 #[test]
 fn the_published_law_vectors_of_epoch_2_come_out_as_they_say() {
-    let cases: Vec<Case> = LIVES.iter().chain(MISDEEDS).map(|(name, made)| case(name, &made())).collect();
+    let cases: Vec<Case> = LIVES.iter().chain(MISDEEDS).map(|(name, made)| case(name, made).1).collect();
     let about = "Chains and what the law of rules epoch 2 makes of them. The keys are test keys: the Ed25519 seed of each is the SHA-256 of its name.";
     let file = File { about: about.into(), rules: EPOCH, cases };
     if std::env::var_os("KEYLATCH_UPDATE_VECTORS").is_some() {
@@ -417,9 +418,10 @@ fn wordless(mut file: File) -> File {
 /// What is forged here is judged as everywhere.
 #[test]
 fn a_void_event_of_epoch_2_does_not_stop_the_chain() {
-    let mut s = MISDEEDS[0].1();
+    let mut s = at_epoch(EPOCH, MISDEEDS[0].1);
     s.run("approve k1 by sue => activation.approved\napprove k1 by lou => activation.approved");
     s.run("due => activation.authorized, key.activated");
-    let event = decided_at(&under(r#"{"keys":{"warn_before":"10m"}}"#), &due(Duty::Warn, "k1"), Timestamp::MAX);
+    let other = at_epoch(EPOCH, || under(r#"{"keys":{"warn_before":"10m"}}"#));
+    let event = decided_at(&other, &due(Duty::Warn, "k1"), Timestamp::MAX);
     assert_ne!(s.forge(ServiceRole::Expirer, &event), Judgement::Lawful);
 }

@@ -3,9 +3,8 @@
 //!
 //! A test never says "pass". It says how many of how many had nothing against them.
 
-use std::collections::BTreeMap;
-
-use model::{Digest, EventHash, Fingerprint, KeyId, Name, Sequence, Span, TenantId, Timestamp};
+use model::evidence::DispositionKind;
+use model::{Digest, EventHash, Fingerprint, KeyId, Name, Sequence, Span, TenantId, Text, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::history::{At, Attempt, History, KeyLife};
@@ -16,11 +15,14 @@ mod birth;
 mod coordination;
 mod documents;
 mod law;
+pub mod never_active;
 mod scope;
 mod stores;
 mod usage;
 mod waiting;
 
+pub(crate) use documents::is_about_generation;
+pub use model::evidence::ControlOutcome as Outcome;
 pub(crate) use scope::{Scope, wrapping_keys, yes_no};
 
 /// The part of a history that a test is about: from this event on, to the last one that was read.
@@ -58,20 +60,6 @@ pub struct Controls {
 
 /// The value of [`Controls::format`].
 pub const FORMAT: &str = "keylatch.dev/controls/v1";
-
-/// What a test came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// There are exceptions.
-    Exceptions,
-    /// The history can't answer it.
-    InsufficientEvidence,
-    /// Of all items, none had anything against it.
-    NoExceptions,
-    /// There is nothing that it is about.
-    NotApplicable,
-}
 
 /// One test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -138,11 +126,11 @@ pub struct Exception {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Disposed {
     /// What was decided.
-    pub disposition: String,
+    pub disposition: DispositionKind,
     /// By when.
     pub due: Timestamp,
     /// Why.
-    pub note: String,
+    pub note: Text,
     /// The `control.evaluated`.
     pub event: At,
 }
@@ -158,15 +146,17 @@ pub struct Comparison {
     pub general: String,
 }
 
-/// Tests a history. `dispositions` are what was signed about exceptions, by their ids.
-pub fn test(history: &History, of: Tested, dispositions: &BTreeMap<Name, (Disposed, Fingerprint)>) -> Controls {
+/// Tests a history.
+pub fn test(history: &History, of: Tested) -> Controls {
     let scope = Scope { history, period: of.period };
     let mut controls = tests(scope);
     let comparison = ai::comparison(scope, &controls);
+    let dispositions = history.dispositions();
     for exception in controls.iter_mut().flat_map(|test| &mut test.exceptions) {
-        if let Some((disposed, owner)) = dispositions.get(&exception.id) {
-            exception.disposition = Some(disposed.clone());
-            exception.owner = Some(history.label(*owner));
+        if let Some((decided, event)) = dispositions.get(&exception.id) {
+            exception.owner = Some(history.label(decided.owner));
+            let (disposition, due, note) = (decided.disposition, decided.due, decided.note.clone());
+            exception.disposition = Some(Disposed { disposition, due, note, event: *event });
         }
     }
     Controls {
@@ -202,7 +192,9 @@ fn tests(scope: Scope<'_>) -> Vec<ControlTest> {
         usage::only_when_active(scope),
         usage::separation(scope),
     ];
+    controls.push(documents::probes(scope));
     controls.push(ai::alike(scope, &controls));
+    controls.push(documents::evaluation(scope, &controls));
     controls.sort_by_key(|test| (!test.id.starts_with("CEK-"), test.id.clone()));
     controls
 }

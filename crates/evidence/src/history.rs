@@ -8,19 +8,24 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use lifecycle::state::Member;
 use lifecycle::{Judgement, Prepared, Tenant, Void};
+use model::command::HoldKind;
 use model::event::{
-    ActivationMode, ActivationRequested, ConditionHeld, CustodyApplied, CustodyRefused, CustodyUsed, DeadlineMissed,
-    Inventory, KeyActivated, KeyGenerated, PackDeclared,
+    ActivationHeld, ActivationMode, ActivationRequested, ConditionHeld, CustodyApplied, CustodyRefused, CustodyUsed,
+    DeadlineMissed, Inventory, KeyActivated, KeyGenerated, PackDeclared,
 };
-use model::key::{KeyIdentity, Operation, TenantClass};
+use model::key::{KeyIdentity, Operation, Reason, TenantClass};
 use model::people::PrincipalKind;
 use model::statement::Generated;
 use model::text::Text;
 use model::{
     Action, Digest, Event, EventHash, EventType, Fingerprint, KeyId, KeySpec, KeyState, Name, Principal, Role,
-    Sequence, ServiceRole, Timestamp,
+    Sequence, ServiceRole, Span, Timestamp,
 };
 use serde::Serialize;
+
+mod stands;
+
+pub use stands::{AdoptedDocument, Evaluation, RecordedExport, RecordedProbe, RegisteredStore};
 
 /// An event, by its place, its hash and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -52,6 +57,18 @@ pub struct History {
     pub policies: Vec<AdoptedPolicy>,
     /// The declarations of legal packs, in order.
     pub packs: Vec<DeclaredPack>,
+    /// The holds that were placed, in order.
+    pub holds: Vec<Hold>,
+    /// The documents that were adopted, in order, every version.
+    pub documents: Vec<AdoptedDocument>,
+    /// The stores that were registered, in order.
+    pub stores: Vec<RegisteredStore>,
+    /// The probes that were made, in order.
+    pub probes: Vec<RecordedProbe>,
+    /// The evaluations of the control, in order.
+    pub evaluations: Vec<Evaluation>,
+    /// The bundles that were made, in order.
+    pub exports: Vec<RecordedExport>,
     /// The access reviews that were signed.
     pub access_reviews: Vec<At>,
     /// The deadlines of the tenant or of a key that were missed.
@@ -265,6 +282,8 @@ pub struct RequestLife {
     pub rule: Name,
     /// Whether it is an emergency.
     pub break_glass: bool,
+    /// Why it was asked for.
+    pub reason: Reason,
     /// The consumers that must have acknowledged the key.
     pub consumers: BTreeSet<Fingerprint>,
     /// Whether it names the custodian's statement on where the key is kept.
@@ -275,6 +294,27 @@ pub struct RequestLife {
     pub authorized: Option<At>,
     /// The event that ended it, where that was not an activation.
     pub ended: Option<(EventType, At)>,
+    /// Who ended it and why, where somebody did.
+    pub ended_by: Option<(Fingerprint, Reason)>,
+}
+
+/// A hold: activations that were frozen for a while.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    /// Its `activation.held`.
+    pub at: At,
+    /// What kind.
+    pub kind: HoldKind,
+    /// Where the order or the case is kept.
+    pub reference: Text,
+    /// Who placed it.
+    pub by: Fingerprint,
+    /// The request that is held; `None` where all activations of the tenant are.
+    pub request: Option<EventHash>,
+    /// The key, where it is a request for one.
+    pub key_id: Option<KeyId>,
+    /// Its `activation.released`, and by whom.
+    pub released: Option<(At, Fingerprint)>,
 }
 
 /// What the custodian said of a key's place.
@@ -333,6 +373,10 @@ pub struct AdoptedPolicy {
     pub revalidates: bool,
     /// Whether it asks for access reviews.
     pub reviews_access: bool,
+    /// How often it asks for probes.
+    pub probes_every: Option<Span>,
+    /// Whether it asks for evaluations of the control.
+    pub evaluates: bool,
     /// The smallest number of approvals that any of its rules is content with, emergencies aside.
     pub fewest_approvals: u32,
     /// The layers for which there are keys that no rule is for, in words.
@@ -428,7 +472,7 @@ impl KeyLife {
 }
 
 /// By how much clocks may differ: what a service that appends tolerates of the chain's.
-pub const CLOCKS: model::Span = model::Span::from_secs(5);
+pub const CLOCKS: Span = Span::from_secs(5);
 
 impl History {
     /// Takes an event that the verifier has judged, with the state after it. Void ones are noted, and change nothing.
@@ -458,6 +502,7 @@ impl History {
         }
         let action = prepared.command().map(|signed| &signed.command.action);
         self.of_tenant(state, at, event, action);
+        self.of_stands(at, event, action);
         self.of_request(at, event);
         self.of_key(state, at, event, by);
     }
@@ -524,9 +569,10 @@ impl History {
     }
 
     fn of_request(&mut self, at: At, event: &Event) {
-        let end = |history: &mut Self, request: &EventHash| {
+        let end = |history: &mut Self, request: &EventHash, by: Option<(Fingerprint, &Reason)>| {
             if let Some(request) = history.requests.get_mut(request) {
                 request.ended = Some((event.event_type(), at));
+                request.ended_by = by.map(|(by, reason)| (by, reason.clone()));
             }
         };
         match event {
@@ -544,9 +590,20 @@ impl History {
                     request.authorized = Some(at);
                 }
             }
-            Event::ActivationRejected(rejected) => end(self, &rejected.request),
-            Event::ActivationCancelled(cancelled) => end(self, &cancelled.request),
-            Event::ActivationLapsed(lapsed) if lapsed.approval.is_none() => end(self, &lapsed.request),
+            Event::ActivationRejected(rejected) => {
+                end(self, &rejected.request, Some((rejected.rejected_by, &rejected.reason)));
+            }
+            Event::ActivationCancelled(cancelled) => {
+                end(self, &cancelled.request, Some((cancelled.cancelled_by, &cancelled.reason)));
+            }
+            Event::ActivationLapsed(lapsed) if lapsed.approval.is_none() => end(self, &lapsed.request, None),
+            Event::ActivationHeld(held) => self.holds.push(hold(at, held)),
+            Event::ActivationReleased(released) => {
+                let hold = self.holds.iter_mut().rev().find(|hold| hold.at.hash == released.hold);
+                if let Some(hold) = hold {
+                    hold.released = Some((at, released.released_by));
+                }
+            }
             _ => {}
         }
     }
@@ -669,6 +726,8 @@ fn adopted_policy(at: At, version: u32, policy: &model::Policy) -> AdoptedPolicy
         version,
         revalidates: policy.keys.revalidation.is_some(),
         reviews_access: policy.people.access_review.is_some(),
+        probes_every: policy.evidence.probes.as_ref().map(|probes| probes.every),
+        evaluates: policy.evidence.evaluation.is_some(),
         fewest_approvals: rules.map(fewest).min().unwrap_or_default(),
         gaps: lifecycle::policy::gaps(policy).into_iter().map(|fault| fault.what).collect(),
     }
@@ -702,11 +761,25 @@ fn request_life(at: At, requested: &ActivationRequested) -> RequestLife {
         keys: many.or(requested.standing.map(|standing| standing.count)).unwrap_or(1),
         rule: requested.rule.clone(),
         break_glass: requested.break_glass,
+        reason: requested.reason.clone(),
         consumers: requested.consumers.clone(),
         attested: requested.attestation.is_some(),
         approvals: BTreeMap::new(),
         authorized: None,
         ended: None,
+        ended_by: None,
+    }
+}
+
+fn hold(at: At, held: &ActivationHeld) -> Hold {
+    Hold {
+        at,
+        kind: held.kind,
+        reference: held.reference.clone(),
+        by: held.held_by,
+        request: held.request,
+        key_id: held.key_id,
+        released: None,
     }
 }
 

@@ -82,6 +82,6 @@ impl Replay {
     pub fn controls(&self) -> Controls {
         let state = self.state();
         let (tenant, root, head) = (state.chain.tenant(), state.root, state.chain.head().hash);
-        controls::test(&self.history, Tested { tenant, root, period: self.period(), head }, &BTreeMap::new())
+        controls::test(&self.history, Tested { tenant, root, period: self.period(), head })
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use model::{Digest, EventType};
 
 use super::activation::unfollowed;
-use super::{About, ControlTest, Fault, Scope, Test};
-use crate::history::{At, KeyLife};
+use super::{About, ControlTest, Fault, Scope, Test, counted};
+use crate::history::{At, KeyLife, RegisteredStore};
 
 const NO_STORES: &str = "No key store had a key in the period.";
 const STORES: &str = "key stores that had keys in the period";
@@ -58,16 +58,38 @@ pub(super) fn identified(scope: Scope<'_>) -> ControlTest {
             statement: "Every key store that had keys in the period is one store, and its server and database are \
                         registered.",
             source: "CCM CEK-15, the key management server and the key storage database are identified",
-            method: "Each store that keys name is looked up among the stores registered. The keys to which stores have \
-                     input sealed tell one store from another of the same name.",
+            method: "Each store that keys name is looked up among the stores that an admin quorum registered \
+                     (store.registered); where none is registered at all, there is no evidence. The keys to which stores \
+                     have input sealed tell one store from another of the same name.",
             of: STORES,
             listed_in: LISTED,
         },
     );
-    for (_, keys) in scope.stores() {
-        test.item(two_in_one(&keys));
+    let any = !scope.history.stores.is_empty();
+    for (store, keys) in scope.stores() {
+        let registered = scope.history.registered(store);
+        let unknown = keys.iter().map(|key| key.created).min().filter(|_| any && registered.is_none());
+        let unknown = unknown.map(|first| {
+            let what = format!("`{store}` is not registered: neither its server nor its database is known");
+            Fault::of_name("not-registered", store, vec![first], what)
+        });
+        test.item(unknown.into_iter().chain(two_in_one(&keys)));
+        if let Some(RegisteredStore { store: known, .. }) = registered {
+            let accounts = known.privileged_accounts.len();
+            test.remark(format!(
+                "`{store}` ({}) is {}, with its keys in {}; {} could reach them past Keylatch.",
+                known.kind,
+                known.server,
+                known.database,
+                counted(accounts, "named account", "named accounts")
+            ));
+        }
     }
-    test.insufficient("No store is registered.")
+    test.remark("What stands behind a name is the admins' word, signed when they registered it.");
+    if test.test.population.count > 0 && !any {
+        return test.insufficient("No key store is registered.");
+    }
+    test.done(NO_STORES)
 }
 
 /// Stores that go by one name.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{EventType, ServiceRole};
+use model::{EventType, Name, ServiceRole};
 
 use super::{About, ControlTest, Fault, Scope, Test, counted};
 use crate::deployment::APART;
@@ -48,7 +48,11 @@ pub(super) fn only_when_active(scope: Scope<'_>) -> ControlTest {
         "{refused} attempts to use a key were refused so far. Uses are counted by the custodian, and what it had not yet \
          reported when it was killed is not here: a missing report is no evidence."
     ));
-    let placed = |key: &KeyLife| key.spec.backend.as_str() != MEDIATED && !key.activations.is_empty();
+    let mediated = |store: &Name| {
+        let registered = scope.history.registered(store).map(|registered| &registered.store.kind);
+        registered.unwrap_or(store).as_str() == MEDIATED
+    };
+    let placed = |key: &KeyLife| !mediated(&key.store) && !key.activations.is_empty();
     let placed = scope.existed().filter(|key| placed(key)).count();
     if placed > 0 {
         let keys = counted(placed, "activated key is", "activated keys are");

@@ -185,14 +185,17 @@ fn by_hand(files: &Files, root: &str) -> Output {
 #[test]
 fn a_bundle_is_checked_with_python3_and_openssl_as_its_readme_says() {
     let scenario = busy();
-    let (files, root) = (bundle(&scenario, 1, 64), scenario.tenant.root.to_string());
-    let good = by_hand(&files, &root);
+    let root = scenario.tenant.root.to_string();
+    let good = by_hand(&bundle(&scenario, 1, 64), &root);
     let said = String::from_utf8_lossy(&good.stdout);
     assert!(good.status.success(), "{said}{}", String::from_utf8_lossy(&good.stderr));
     assert!(said.contains(&scenario.tenant.chain.head().hash.to_string()), "{said}");
+    // It starts openssl for each signature: a short history will do for what is wrong.
+    let scenario = Scenario::bare();
+    let files = bundle(&scenario, 1, 64);
     let exporter = scenario.service(ServiceRole::EvidenceExporter).fingerprint().to_string();
     for (name, from, to, found) in [
-        ("keys.csv", "active", "Active", "keys.csv is not what the manifest says"),
+        ("keys.csv", "label", "Label", "keys.csv is not what the manifest says"),
         ("events.jsonl", "eyJzcGVjdmVyc2lvbiI6IjEuMCIs", "eyJzcGVjdmVyc2lvbiI6IjEuMSIs", "does not hold"),
         ("checkpoints.txt", "\n\n", "\n", "does not open"),
         ("manifest.json", exporter.as_str(), "SHA256:x", "not signed by an exporter"),

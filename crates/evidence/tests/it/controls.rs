@@ -1,14 +1,17 @@
 //! The control tests: each with a history that has something against it, one that has nothing, and, where it can be, one
 //! that it is not about and one that does not answer it.
 
+use evidence::controls::never_active::{Bound, never_active};
 use journal::Body;
+use lifecycle::decide::Probed;
 use lifecycle::scenario::{Scenario, key_id};
 use lifecycle::{Input, Judgement};
 use model::event::CustodyUsed;
+use model::evidence::{Probe, ProbeOutcome};
 use model::key::Operation;
 use model::{CommandId, Event, ServiceRole, Timestamp};
 
-use super::stage::{run, test, tests};
+use super::stage::{replay, run, test, tests};
 
 /// What a test came to, in a line: how many of how many had nothing against them, the outcome, and the exceptions' reasons.
 fn line(scenario: &Scenario, id: &str, from: u64) -> String {
@@ -418,4 +421,167 @@ fn exceptions_keep_their_ids() {
     scenario.run("suspend k1 by opa => key.suspended\ncheckpoint => checkpoint.signed");
     assert_eq!(id(&scenario, 1), first);
     assert_eq!(id(&scenario, 5), first);
+}
+
+// === Define and evaluate ===
+
+const ASKS: &str = r#"{"schema":3,"keys":{"pre_active_for":"9d"},"evidence":{"probes":{"every":"1h"},
+    "evaluation":{"by":{"roles":["privacy"],"quorum":1},"every":"1d"}}}"#;
+
+/// Under a policy that asks for evidence.
+#[track_caller]
+fn check_asked(id: &str, script: &str, comes_to: &str) -> Scenario {
+    check(id, &ASKS.replace('\n', " "), script, comes_to)
+}
+
+fn adopted(kind: &str, covers: &str) -> String {
+    format!(
+        r#"do document.adopt {{"against":"$head","name":"key-procedure","kind":"{kind}","title":"How keys are made","document":"$hash:text","covers":[{covers}],"owner":"$who:lou","review_by":"$now+60d"}} by ann,bob => document.adopted"#
+    )
+}
+
+#[test]
+fn procedures_for_generating_keys_are_adopted_and_kept() {
+    check_asked("CEK-15.11", "", "0/0 insufficient-evidence");
+    check_asked("CEK-15.11", &adopted("statement", "11"), "0/0 insufficient-evidence");
+    check_asked("CEK-15.11", &adopted("procedure", "1,2"), "0/0 insufficient-evidence");
+    let procedure = adopted("procedure", "1,11");
+    check_asked("CEK-15.11", &procedure, "1/1 no-exceptions");
+    check_asked("CEK-15.11", &format!("{procedure}\n{procedure}"), "1/1 no-exceptions");
+    let left = format!("{procedure}\nrevoke lou by ann,bob => principal.revoked");
+    check_asked("CEK-15.11", &left, "0/1 exceptions owner-left");
+    let overdue = format!("{procedure}\nwait 61d\ncheckpoint => checkpoint.signed");
+    let mut scenario = check_asked("CEK-15.11", &overdue, "0/1 exceptions review-overdue");
+    while scenario.perform("due").contains("deadline") {}
+    assert_eq!(line(&scenario, "CEK-15.11", 1), "0/1 exceptions review-overdue");
+    // A new version is a review.
+    scenario.run(&procedure);
+    assert_eq!(line(&scenario, "CEK-15.11", 1), "1/1 no-exceptions");
+}
+
+fn registered(name: &str, kind: &str) -> String {
+    format!(
+        r#"do store.register {{"against":"$head","store":{{"name":"{name}","kind":"{kind}","server":"kms-1","database":"keys.redb"}}}} by ann,bob => store.registered"#
+    )
+}
+
+#[test]
+fn key_servers_and_databases_are_identified() {
+    check_asked("CEK-15.13", "", "0/0 not-applicable");
+    check_asked("CEK-15.13", KEY, "1/1 insufficient-evidence");
+    check_asked("CEK-15.13", &format!("{KEY}\n{}", registered("software", "software")), "1/1 no-exceptions");
+    check_asked("CEK-15.13", &format!("{KEY}\n{}", registered("other", "software")), "0/1 exceptions not-registered");
+}
+
+/// Where applications reach a store without the custodian, nobody here knows what they do.
+#[test]
+fn the_use_of_placed_keys_is_not_in_evidence() {
+    let placed = format!("{}\n{}", active("k1"), registered("software", "pkcs11"));
+    check_asked("usage", &placed, "0/0 insufficient-evidence");
+}
+
+/// A probe that the exporter records, as what it tried was answered.
+fn probed(scenario: &mut Scenario, outcome: ProbeOutcome) {
+    let command = scenario.command_of("key.activate", Some("k1"), r#"{"against":"$at"}"#, "app");
+    let problem = (outcome == ProbeOutcome::Refused).then(|| "unknown-request".parse().unwrap());
+    let probed = Probed { probe: Probe::ActivateUnapproved, outcome, problem };
+    scenario.submit(ServiceRole::EvidenceExporter, Input::Probed { command, probed }).unwrap();
+}
+
+#[test]
+fn probes_are_made_and_refused() {
+    check("probes", "{}", KEY, "0/0 insufficient-evidence");
+    check_asked("probes", "", "0/0 not-applicable");
+    let mut scenario = check_asked("probes", KEY, "0/0 not-applicable");
+    probed(&mut scenario, ProbeOutcome::Refused);
+    assert_eq!(line(&scenario, "probes", 1), "1/1 no-exceptions");
+    probed(&mut scenario, ProbeOutcome::Accepted);
+    assert_eq!(line(&scenario, "probes", 1), "1/2 exceptions accepted");
+    probed(&mut scenario, ProbeOutcome::Unanswered);
+    assert_eq!(line(&scenario, "probes", 1), "1/3 exceptions accepted unanswered");
+    check_asked(
+        "probes",
+        &format!("{KEY}\nwait 66m\ncheckpoint => checkpoint.signed"),
+        "0/0 exceptions overdue overdue",
+    );
+}
+
+/// The evaluation that lou signs, with a disposition of every exception that the test has.
+fn evaluated(scenario: &mut Scenario, id: &str, due: &str) {
+    let exceptions = test(&tests(scenario, 1), id).exceptions;
+    let dispositions: Vec<String> = exceptions
+        .iter()
+        .map(|exception| {
+            format!(
+                r#"{{"exception":"{}","disposition":"remediate","owner":"$who:kim","due":"$now+{due}","note":"soon"}}"#,
+                exception.id
+            )
+        })
+        .collect();
+    let params = format!(
+        r#"{{"controls":"$hash:controls","size":1,"results":[{{"id":"{id}","outcome":"exceptions","population":1,"exceptions":1}}],"dispositions":[{}]}}"#,
+        dispositions.join(",")
+    );
+    let command = scenario.command_of("control.evaluate", None, &params, "lou");
+    scenario.submit(ServiceRole::EvidenceExporter, Input::Command(command)).unwrap();
+}
+
+#[test]
+fn the_control_is_evaluated_and_what_was_decided_is_done() {
+    check("evaluation", "{}", KEY, "0/0 insufficient-evidence");
+    let mut scenario = check_asked("evaluation", &KEY.replace(r#","owner":"team-a""#, ""), "0/0 not-applicable");
+    evaluated(&mut scenario, "CEK-15.14", "1h");
+    assert_eq!(line(&scenario, "evaluation", 1), "1/1 no-exceptions");
+    let disposed = test(&tests(&scenario, 1), "CEK-15.14").exceptions.remove(0);
+    assert_eq!(disposed.owner.as_deref(), Some("kim"));
+    assert_eq!(disposed.disposition.unwrap().note.as_str(), "soon");
+    run(&mut scenario, "wait 66m\ncheckpoint => checkpoint.signed");
+    assert_eq!(line(&scenario, "evaluation", 1), "1/1 exceptions disposition-overdue");
+    run(&mut scenario, "wait 1d\ncheckpoint => checkpoint.signed");
+    assert_eq!(line(&scenario, "evaluation", 1), "1/1 exceptions disposition-overdue overdue");
+    scenario.perform("due");
+    assert_eq!(line(&scenario, "evaluation", 1), "1/1 exceptions disposition-overdue missed");
+    // Signed anew, with a later date.
+    evaluated(&mut scenario, "CEK-15.14", "3h");
+    assert_eq!(line(&scenario, "evaluation", scenario.records.len() as u64), "1/1 no-exceptions");
+}
+
+// === Never active ===
+
+/// Between which minutes k1 was never active, and by what that is bounded: states before, within, after.
+#[track_caller]
+fn check_never(script: &str, from: u32, to: u32, comes_to: &str) {
+    let scenario = check("CEK-15.01", "{}", script, "1/1 no-exceptions");
+    let replay = replay(&scenario, &scenario.records, 1, 64);
+    let begun = replay.history().begun.unwrap();
+    let minute = |minute: u32| begun + model::Span::from_secs(minute * 60);
+    let never = never_active(replay.history(), replay.period().until, key_id("k1"), minute(from), minute(to)).unwrap();
+    let states = |bounds: &[Bound]| bounds.iter().map(|bound| bound.state.name()).collect::<Vec<_>>().join(",");
+    let bound = |one: Option<Bound>| states(&one.into_iter().collect::<Vec<_>>());
+    let verdict = serde_json::to_value(never.verdict).unwrap();
+    let line = format!(
+        "{} {}|{}|{}",
+        verdict.as_str().unwrap(),
+        bound(never.before),
+        states(&never.within),
+        bound(never.after)
+    );
+    assert_eq!(line, comes_to, "{from} to {to}");
+}
+
+#[test]
+fn that_a_key_was_never_active_is_a_statement_with_bounds() {
+    // Pre-active from minute 10, active from 20 to 30, suspended, and read until 40.
+    let (born, used) =
+        active("k1").split_once("place k1").map(|(born, used)| (born.to_owned(), used.to_owned())).unwrap();
+    let life = format!(
+        "wait 10m\n{born}place k1\nwait 10m{used}\nwait 10m\nsuspend k1 by opa => key.suspended\nplace k1\nwait 10m\ncheckpoint => checkpoint.signed"
+    );
+    check_never(&life, 0, 20, "holds |pre-active|active");
+    check_never(&life, 12, 20, "holds pre-active||active");
+    check_never(&life, 12, 21, "fails pre-active|active|suspended");
+    check_never(&life, 25, 26, "fails active||suspended");
+    check_never(&life, 30, 40, "holds suspended||");
+    check_never(&life, 29, 40, "fails active|suspended|");
+    check_never(&life, 30, 41, "open suspended||");
 }

@@ -5,13 +5,13 @@ use std::io::{self, Write};
 
 use model::event::Inventory;
 use model::people::PrincipalKind;
-use model::{Fingerprint, KeyState, Name};
+use model::{EventType, Fingerprint, KeyState, Name};
 
 use super::super::Source;
 use super::super::csv::{self, Column};
 use super::{cell, list, place, set, time};
-use crate::controls::{ControlTest, Exception, Scope, wrapping_keys, yes_no};
-use crate::history::{At, History, KeyLife, Person, Signer};
+use crate::controls::{ControlTest, Exception, Scope, is_about_generation, wrapping_keys, yes_no};
+use crate::history::{At, History, KeyLife, Person, RegisteredStore, Signer};
 
 // === Stores ===
 
@@ -19,16 +19,22 @@ use crate::history::{At, History, KeyLife, Person, Signer};
 struct Store<'a> {
     name: &'a Name,
     keys: Vec<&'a KeyLife>,
+    registered: Option<&'a RegisteredStore>,
 }
 
-impl Store<'_> {
+impl<'a> Store<'a> {
+    /// What is registered of it.
+    fn known(&self) -> Option<&'a model::evidence::Store> {
+        self.registered.map(|registered| &registered.store)
+    }
+
     fn count(&self, state: KeyState) -> String {
         self.keys.iter().filter(|key| key.state() == state).count().to_string()
     }
 
     /// The changes of state in the period, each with how long it took to be confirmed, where it was.
-    fn changes<'a>(&'a self, scope: &'a Scope<'_>) -> impl Iterator<Item = Option<model::Span>> + 'a {
-        let of_key = |key: &'a &KeyLife| key.steps.iter().map(move |step| (*key, &step.at));
+    fn changes<'b>(&'b self, scope: &'b Scope<'_>) -> impl Iterator<Item = Option<model::Span>> + 'b {
+        let of_key = |key: &'b &KeyLife| key.steps.iter().map(move |step| (*key, &step.at));
         let changes = self.keys.iter().flat_map(of_key).filter(|(_, at)| scope.has(at));
         changes.map(|(key, at)| key.custody_after(at).map(|custody| custody.at.time - at.time))
     }
@@ -37,7 +43,11 @@ impl Store<'_> {
 pub(in super::super) fn stores(source: &Source<'_>, out: &mut dyn Write) -> io::Result<()> {
     let mut stores: BTreeMap<&Name, Vec<&KeyLife>> = BTreeMap::new();
     source.history.keys.values().for_each(|key| stores.entry(&key.store).or_default().push(key));
-    let stores = stores.into_iter().map(|(name, keys)| Store { name, keys });
+    source.history.stores.iter().for_each(|registered| {
+        stores.entry(&registered.store.name).or_default();
+    });
+    let store = |(name, keys)| Store { name, keys, registered: source.history.registered(name) };
+    let stores = stores.into_iter().map(store);
     csv::write(out, &of_store(), &Scope::of(source), stores)
 }
 
@@ -58,6 +68,17 @@ fn of_store<'a>() -> Vec<Column<Scope<'a>, Store<'a>>> {
         ("slowest_confirmation_ms", |scope, store| {
             cell(store.changes(scope).flatten().map(model::Span::as_millis).max())
         }),
+        ("registered_at", |_, store| time(store.registered.map(|registered| &registered.at))),
+        ("registered_sequence", |_, store| place(store.registered.map(|registered| &registered.at))),
+        ("kind", |_, store| cell(store.known().map(|known| &known.kind))),
+        ("server", |_, store| cell(store.known().map(|known| &known.server))),
+        ("database", |_, store| cell(store.known().map(|known| &known.database))),
+        ("serial", |_, store| cell(store.known().and_then(|known| known.serial.as_ref()))),
+        ("firmware", |_, store| cell(store.known().and_then(|known| known.firmware.as_ref()))),
+        ("module_certificate", |_, store| cell(store.known().and_then(|known| known.module_certificate.as_ref()))),
+        ("region", |_, store| cell(store.known().and_then(|known| known.region.as_ref()))),
+        ("operator", |_, store| cell(store.known().and_then(|known| known.operator.as_ref()))),
+        ("privileged_accounts", |_, store| list(store.known().iter().flat_map(|known| &known.privileged_accounts))),
         ("used_in_period", |scope, store| yes_no(store.keys.iter().any(|key| scope.has_existed(key))).into()),
     ]
 }
@@ -168,11 +189,21 @@ fn of_actor<'a>() -> Vec<Column<Scope<'a>, Actor<'a>>> {
 /// Something that was done about the control itself.
 struct Act {
     at: At,
-    event: &'static str,
+    event: EventType,
     name: String,
     version: String,
     outcome: String,
     due: String,
+    /// Whether it is a procedure in force for generating keys.
+    generation: bool,
+}
+
+impl Act {
+    fn of(at: &At, event: EventType) -> Self {
+        let nothing = String::new;
+        let (name, version, outcome, due) = (nothing(), nothing(), nothing(), nothing());
+        Self { at: *at, event, name, version, outcome, due, generation: false }
+    }
 }
 
 pub(in super::super) fn governance(source: &Source<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -182,39 +213,66 @@ pub(in super::super) fn governance(source: &Source<'_>, out: &mut dyn Write) -> 
 }
 
 fn governed(history: &History) -> Vec<Act> {
-    let act = |at: &At, event: &'static str| Act {
-        at: *at,
-        event,
-        name: String::new(),
-        version: String::new(),
-        outcome: String::new(),
-        due: String::new(),
-    };
     let policies = history.policies.iter().map(|policy| Act {
         name: policy.name.to_string(),
         version: policy.version.to_string(),
-        ..act(&policy.at, "policy.adopted")
+        ..Act::of(&policy.at, EventType::PolicyAdopted)
     });
     let packs = history.packs.iter().map(|pack| Act {
         name: pack.pack.to_string(),
         version: pack.version.to_string(),
         outcome: if pack.applied { "applied" } else { "not applicable" }.into(),
         due: pack.review_by.to_string(),
-        ..act(&pack.at, "pack.declared")
+        ..Act::of(&pack.at, EventType::PackDeclared)
     });
-    let reviews = history.access_reviews.iter().map(|at| act(at, "access.reviewed"));
+    let reviews = history.access_reviews.iter().map(|at| Act::of(at, EventType::AccessReviewed));
     let missed = history.missed.iter().map(|missed| Act {
-        name: cell(missed.what.pack.as_ref()),
-        outcome: deadline(missed.what.deadline),
+        name: cell(missed.what.pack.as_ref().or(missed.what.document.as_ref())),
+        outcome: word(&missed.what.deadline),
         due: missed.what.at.to_string(),
-        ..act(&missed.at, "deadline.missed")
+        ..Act::of(&missed.at, EventType::DeadlineMissed)
     });
-    policies.chain(packs).chain(reviews).chain(missed).collect()
+    let in_force: BTreeSet<At> =
+        history.documents_in_force().filter(|one| is_about_generation(one)).map(|one| one.at).collect();
+    let documents = history.documents.iter().map(|document| Act {
+        name: document.name.to_string(),
+        version: document.version.to_string(),
+        outcome: word(&document.kind),
+        due: document.review_by.to_string(),
+        generation: in_force.contains(&document.at),
+        ..Act::of(&document.at, EventType::DocumentAdopted)
+    });
+    policies.chain(packs).chain(reviews).chain(missed).chain(documents).chain(looked_after(history)).collect()
 }
 
-/// A deadline's name, as documents have it.
-fn deadline(deadline: model::event::Deadline) -> String {
-    serde_json::to_value(deadline).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
+/// What was registered, tried, evaluated and handed out.
+fn looked_after(history: &History) -> impl Iterator<Item = Act> + '_ {
+    let stores = history.stores.iter().map(|registered| Act {
+        name: registered.store.name.to_string(),
+        ..Act::of(&registered.at, EventType::StoreRegistered)
+    });
+    let probes = history.probes.iter().map(|probe| Act {
+        name: probe.probe.to_string(),
+        outcome: list([word(&probe.outcome)].into_iter().chain(probe.problem.as_ref().map(ToString::to_string))),
+        ..Act::of(&probe.at, EventType::ProbeRecorded)
+    });
+    let evaluations = history.evaluations.iter().map(|evaluation| Act {
+        name: history.label(evaluation.by),
+        outcome: format!("{} dispositions", evaluation.dispositions.len()),
+        due: evaluation.next_by.to_string(),
+        ..Act::of(&evaluation.at, EventType::ControlEvaluated)
+    });
+    let exports = history.exports.iter().map(|export| Act {
+        name: export.manifest.to_string(),
+        outcome: format!("events {} to {}", export.from, export.size),
+        ..Act::of(&export.at, EventType::EvidenceExported)
+    });
+    stores.chain(probes).chain(evaluations).chain(exports)
+}
+
+/// A word, as documents have it.
+fn word(of: &impl serde::Serialize) -> String {
+    serde_json::to_value(of).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn of_act<'a>() -> Vec<Column<Scope<'a>, Act>> {
@@ -222,11 +280,12 @@ fn of_act<'a>() -> Vec<Column<Scope<'a>, Act>> {
         ("time", |_, act| act.at.time.to_string()),
         ("sequence", |_, act| place(Some(&act.at))),
         ("event", |_, act| act.at.hash.to_string()),
-        ("type", |_, act| act.event.into()),
+        ("type", |_, act| act.event.to_string()),
         ("name", |_, act| act.name.clone()),
         ("version", |_, act| act.version.clone()),
         ("outcome", |_, act| act.outcome.clone()),
         ("due", |_, act| act.due.clone()),
+        ("generation", |_, act| yes_no(act.generation).into()),
         ("in_period", |scope, act| yes_no(scope.has(&act.at)).into()),
     ]
 }
@@ -250,7 +309,7 @@ fn of_exception<'a>() -> Vec<Column<(), (&'a ControlTest, &'a Exception)>> {
         ("label", |(), (_, exception)| cell(exception.key.as_ref())),
         ("owner", |(), (_, exception)| cell(exception.owner.as_ref())),
         ("disposition", |(), (_, exception)| {
-            cell(exception.disposition.as_ref().map(|disposed| &disposed.disposition))
+            cell(exception.disposition.as_ref().map(|disposed| word(&disposed.disposition)))
         }),
         ("due", |(), (_, exception)| cell(exception.disposition.as_ref().map(|disposed| disposed.due))),
         ("note", |(), (_, exception)| cell(exception.disposition.as_ref().map(|disposed| &disposed.note))),

@@ -10,7 +10,6 @@ pub mod controls;
 pub mod deployment;
 pub mod export;
 pub mod history;
-pub mod never_active;
 pub mod point;
 pub mod replay;
 pub mod sample;

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use hmac::{Hmac, Mac as _};
 use journal::merkle::{self, Hash};
 use journal::note::Note;
-use journal::tlog_proof::TlogProof;
+use journal::tlog_proof::{self, TlogProof};
 use model::text::Base64;
 use model::{Digest, EventHash, Fingerprint, Sequence, TenantId, Text};
 use serde::{Deserialize, Serialize};
@@ -357,6 +357,51 @@ pub fn proofs(history: &History, sample: &Sample, mut leaves: Vec<Hash>) -> Resu
         TlogProof { extra: None, index, path, note: note.clone() }
     };
     Ok(sample.items.iter().map(proof).collect())
+}
+
+/// Why a proof does not prove an item.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unproved {
+    /// The proof itself.
+    #[error(transparent)]
+    Proof(#[from] tlog_proof::Error),
+    /// It is another checkpoint's.
+    #[error("its checkpoint is not the one in the log over {0} events")]
+    Checkpoint(u64),
+    /// It is about another place.
+    #[error("it is about event {found}, and event {wanted} was drawn")]
+    Place {
+        /// Which event it is about.
+        found: u64,
+        /// Which was drawn.
+        wanted: u64,
+    },
+}
+
+impl Sample {
+    /// Whether a proof shows an item to be in the checkpoint that the sample was drawn from, as a verified history has that
+    /// checkpoint. Cosignatures may stand beside the exporter's signature; they are not looked at.
+    ///
+    /// # Errors
+    /// See [`Unproved`].
+    pub fn proves(&self, history: &History, drawn: &Drawn, proof: &str) -> Result<(), Unproved> {
+        let (proof, size) = (TlogProof::parse(proof)?, self.checkpoint.size);
+        let recorded = checkpoint(history, Some(size)).ok().and_then(|recorded| Note::parse(&recorded.note).ok());
+        let recorded = recorded.ok_or(Unproved::Checkpoint(size))?;
+        let signed = recorded.signatures().iter().all(|signature| proof.note.signatures().contains(signature));
+        if proof.note.text() != recorded.text() || !signed {
+            return Err(Unproved::Checkpoint(size));
+        }
+        let (found, wanted) = (proof.index.saturating_add(1), drawn.item.sequence.0);
+        if found != wanted {
+            return Err(Unproved::Place { found, wanted });
+        }
+        let root = recorded.checkpoint().map_err(tlog_proof::Error::from)?.root;
+        if !merkle::includes(&root, size, proof.index, drawn.item.hash.as_bytes(), &proof.path) {
+            return Err(tlog_proof::Error::NotIncluded { index: proof.index, size }.into());
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -28,10 +28,15 @@ pub struct SourceArgs {
 }
 
 impl SourceArgs {
-    /// The export that is meant, and the root that it is checked under; `None` where the platform is asked.
+    /// The export that is meant; `None` where the platform is asked.
     pub fn offline(&self) -> Option<Source<'_>> {
         Some(Source::Export { path: self.export.as_deref()?, root: self.root? })
     }
+}
+
+/// What is said where an export is wanted and none is named.
+pub(crate) fn no_export() -> Error {
+    Error::usage("no export is named", "name it with --export EXPORT --root SHA256:…")
 }
 
 /// A history to be read.
@@ -83,6 +88,33 @@ impl LookBack {
         match self.replay.verifier().report().stopped {
             Some(stopped) => Err(Error::failed(stopped, "install a newer keylatch")),
             None => Ok(self.head() >= until),
+        }
+    }
+
+    /// Reads on to the end of what the platform has.
+    pub async fn go_on(&mut self, session: &Session, screen: &mut Screen) -> Result<(), Error> {
+        let mut progress = Progress::default();
+        let read = self.read_on(session, Wanted::default(), screen, &mut progress).await;
+        screen.progress_done(&progress);
+        read
+    }
+
+    async fn read_on(
+        &mut self,
+        session: &Session,
+        wanted: Wanted,
+        screen: &mut Screen,
+        progress: &mut Progress,
+    ) -> Result<(), Error> {
+        let mut pages = Pages::after(session.bus().clone(), self.head());
+        loop {
+            let records = pages.next().await?;
+            let end = records.is_empty();
+            let reached = self.take(records, wanted)?;
+            screen.progress(WHAT, self.head().0, pages.last().0, progress);
+            if end || reached || self.head() >= pages.last() {
+                return Ok(());
+            }
         }
     }
 
@@ -194,16 +226,8 @@ async fn of_platform(
     progress: &mut Progress,
 ) -> Result<LookBack, Error> {
     let mut back = LookBack::new(session.tenant(), session.state().root, wanted.from);
-    let mut pages = Pages::after(session.bus().clone(), Sequence::NONE);
-    loop {
-        let records = pages.next().await?;
-        let end = records.is_empty();
-        let reached = back.take(records, wanted)?;
-        screen.progress(WHAT, back.head().0, pages.last().0, progress);
-        if end || reached || back.head() >= pages.last() {
-            return Ok(back);
-        }
-    }
+    back.read_on(session, wanted, screen, progress).await?;
+    Ok(back)
 }
 
 fn of_export(

@@ -3,7 +3,6 @@
 
 mod bundles;
 mod controls;
-mod never_active;
 mod samples;
 mod stage;
 mod tampering;

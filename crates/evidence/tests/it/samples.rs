@@ -1,6 +1,6 @@
 //! Samples from whole histories: what they are drawn from, and that their proofs hold.
 
-use evidence::sample::{self, Asked, Error, Of, Sample, population};
+use evidence::sample::{self, Asked, Error, Of, Sample, Unproved, population};
 use journal::merkle::Hash;
 use journal::note::NoteKey;
 use lifecycle::scenario::Scenario;
@@ -77,6 +77,17 @@ fn a_sample_ends_with_its_checkpoint_and_every_item_is_proved_in_it() {
         for (drawn, proof) in sample.items.iter().zip(proofs) {
             let opened = proof.verify(drawn.item.hash.as_bytes(), &origin, &log, &[]).unwrap();
             assert_eq!(opened.checkpoint.size, sample.checkpoint.size);
+            let text = proof.to_string();
+            assert_eq!(sample.proves(replay.history(), drawn, &text), Ok(()));
+            let next = format!("index {}\n", proof.index + 1);
+            let moved = text.replace(&format!("index {}\n", proof.index), &next);
+            assert!(matches!(sample.proves(replay.history(), drawn, &moved), Err(Unproved::Place { .. })));
+            let other = text.replace(&format!("\n{}\n", sample.checkpoint.size), "\n7\n");
+            assert!(matches!(sample.proves(replay.history(), drawn, &other), Err(Unproved::Checkpoint(_))));
+            let mut longer = proof;
+            longer.path.push([0; 32]);
+            let said = sample.proves(replay.history(), drawn, &longer.to_string());
+            assert!(matches!(said, Err(Unproved::Proof(_))), "{said:?}");
         }
     }
 }

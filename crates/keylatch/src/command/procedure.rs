@@ -19,7 +19,7 @@ use crate::layout::{BOLD, Cell, DIM, Fields, GREEN, RED, Table, YELLOW, relative
 use crate::lookup;
 use crate::screen::{Screen, Shown};
 use crate::session::Session;
-use crate::words::{self, When, name_of};
+use crate::words::{self, When, counted, name_of};
 
 /// What to do with procedures.
 #[derive(Subcommand, Debug)]
@@ -126,13 +126,29 @@ pub async fn adopt(args: AdoptArgs, session: &mut Session, screen: &mut Screen) 
             let what = "it is no text that the log can hold: UTF-8, not empty, at most 2 MiB";
             return Err(Error::file(&args.file, what, "adopt its SHA-256 alone with --not-in-log, and keep the file"));
         };
-        documents::store(session, screen, &text, parts).await?;
+        to_log(&args, &text, parts, session, screen).await?;
     }
     let against = session.governance()?.head;
     let AdoptArgs { name, kind, title, .. } = args;
     let params = DocumentAdopt { against, name, kind, title, document, covers, owner, review_by };
     let outcome = principal::govern(session, screen, Action::DocumentAdopt(params), &args.signing.into()).await?;
     screen.show(&outcome)
+}
+
+/// Puts the text into the log, after a yes of its own: it stays there, whatever becomes of the adoption.
+async fn to_log(
+    args: &AdoptArgs,
+    text: &str,
+    parts: Vec<String>,
+    session: &mut Session,
+    screen: &mut Screen,
+) -> Result<(), Error> {
+    if session.known().document(Digest::of(text.as_bytes())).is_none() {
+        let (file, size, count) = (args.file.display(), text.len(), counted(parts.len(), "part"));
+        screen.note(&format!("{BOLD}{file}{BOLD:#}: {size} bytes of text, to be stored in {count} (document.store)"));
+        screen.confirm("Put this text into the log, for good?", args.signing.yes)?;
+    }
+    documents::store(session, screen, text, parts).await
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {

@@ -10,6 +10,7 @@ use keylatch::command::key::generate::generate;
 use keylatch::command::key::operate::activate;
 use keylatch::command::request::{self, ManyArgs, RequestArgs, SaidArgs, StandingArgs, request};
 use keylatch::command::requests;
+use keylatch::documents;
 use keylatch::error::Exit;
 use keylatch::{Error, Screen, Session};
 use model::key::Operation;

@@ -267,7 +267,9 @@ pub async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Error> {
         Command::Sign(args) if args.offline => sign_offline(&args, &global, screen)?,
         Command::Controls(args) if args.offline().is_some() => return controls::run_offline(&args, screen).await,
         Command::Sample(args) if args.offline().is_some() => return sample::run_offline(&args, screen).await,
-        Command::NeverActive(args) if args.offline().is_some() => return never_active::run_offline(&args, screen).await,
+        Command::NeverActive(args) if args.offline().is_some() => {
+            return never_active::run_offline(&args, screen).await;
+        }
         command => {
             let mut session = global.session().await?;
             return with_session(command, &mut session, screen).await;

@@ -194,7 +194,9 @@ impl Source<'_> {
         match self {
             Self::Platform(session) => {
                 for sequence in wanted.keys() {
-                    found.extend(Pages::after(session.bus().clone(), Sequence(sequence.0.saturating_sub(1))).one().await?);
+                    found.extend(
+                        Pages::after(session.bus().clone(), Sequence(sequence.0.saturating_sub(1))).one().await?,
+                    );
                 }
             }
             Self::Export { path, .. } => {

@@ -37,6 +37,8 @@ pub enum ProcedureCommand {
     /// List the documents adopted: what each covers, who answers for it, when it is due; and the points that none covers.
     List,
     /// Show a document, with its text where the log has it; with --file, say whether a file is the adopted one.
+    ///
+    /// A text that is in the log and not adopted yet is shown by its SHA-256: for who is asked to sign its adoption.
     #[command(
         after_long_help = "Exit code 1 where the file is not the adopted one.\n\nExamples:\n  keylatch procedure show activation\n  keylatch procedure show activation --file activation.md"
     )]
@@ -77,7 +79,7 @@ pub struct AdoptArgs {
 /// Which document.
 #[derive(Args, Clone, Debug)]
 pub struct ShowArgs {
-    /// Its name.
+    /// Its name, or the SHA-256 of its text.
     pub name: Name,
     /// A file that is compared with it.
     #[arg(long, value_name = "FILE")]
@@ -216,12 +218,11 @@ fn to_json(state: &Tenant, name: &Name, held: &AdoptedDocument, now: Timestamp) 
 /// One of them, and whether the file that is compared with it, if any, is it.
 pub fn show(session: &Session, args: &ShowArgs) -> Result<(Shown, bool), Error> {
     let (state, now) = (session.state(), session.now());
+    let file = args.file.as_deref().map(|path| read(path).map(|bytes| Digest::of(&bytes))).transpose()?;
     let Some(held) = session.governance()?.documents.get(&args.name) else {
-        let what = format!("no document `{}` is adopted", args.name);
-        return Err(Error::usage(what, "see `keylatch procedure list`"));
+        return show_text(session, &args.name, file);
     };
     let text = session.known().document(held.document);
-    let file = args.file.as_deref().map(|path| read(path).map(|bytes| Digest::of(&bytes))).transpose()?;
     let is_it = file.is_none_or(|digest| digest == held.document);
     let mut fields = Fields::default();
     fields.text("version", format!("{} ({})", held.version, lookup::short(held.hash)));
@@ -249,4 +250,23 @@ pub fn show(session: &Session, args: &ShowArgs) -> Result<(Shown, bool), Error> 
         members.insert("file_is_it".to_owned(), json!(file.map(|_| is_it)));
     }
     Ok((Shown { json: json!({ "ok": is_it, "document": document }), people }, is_it))
+}
+
+/// A text in the log that is not adopted under this name: by its digest.
+fn show_text(session: &Session, named: &Name, file: Option<Digest>) -> Result<(Shown, bool), Error> {
+    let digest = named.as_str().parse::<Digest>().ok();
+    let found = digest.and_then(|digest| Some((digest, session.known().document(digest)?)));
+    let Some((digest, text)) = found else {
+        let what = format!("no document `{named}` is adopted, and no text in the log has this SHA-256");
+        return Err(Error::usage(what, "see `keylatch procedure list`"));
+    };
+    let is_it = file.is_none_or(|file| file == digest);
+    let compared = match (file, is_it) {
+        (None, _) => String::new(),
+        (Some(_), true) => format!("{}\n", styled(GREEN, "the file is the same text")),
+        (Some(other), false) => format!("{}\n", styled(RED, &format!("the file is another text: {other}"))),
+    };
+    let people = format!("{DIM}SHA-256 {digest}{DIM:#}\n{compared}\n{}\n", safe(&text).trim_end());
+    let json = json!({ "ok": is_it, "text": text, "document": digest, "file_is_it": file.map(|_| is_it) });
+    Ok((Shown { json, people }, is_it))
 }

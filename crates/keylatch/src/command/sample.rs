@@ -151,12 +151,12 @@ fn no_sample(back: &LookBack, error: &NoSample) -> Error {
 }
 
 fn shown(back: &LookBack, sample: &Sample, out: Option<&PathBuf>) -> Shown {
-    let mut table = Table::new(&["N", "EVENT", "OF", "WHAT", "HASH"]);
+    let mut table = Table::new(&["N", "EVENT", "LINE", "WHAT", "HASH"]);
     for (place, drawn) in sample.items.iter().enumerate() {
         table.row([
             (place + 1).to_string().into(),
             drawn.item.sequence.0.to_string().into(),
-            drawn.index.to_string().into(),
+            (drawn.index + 1).to_string().into(),
             Cell::styled(BOLD, label(back, sample.population.of, &drawn.item)),
             drawn.item.hash.to_string().into(),
         ]);

@@ -162,9 +162,8 @@ fn with_keys(state: &Tenant) -> BTreeMap<&Name, BTreeMap<KeyState, u64>> {
 
 /// The stores that keys are in and nobody has registered.
 pub(crate) fn unregistered(state: &Tenant) -> Vec<&Name> {
-    let registered = |name: &Name| {
-        state.governance.as_ref().is_some_and(|governance| governance.stores.contains_key(name))
-    };
+    let registered =
+        |name: &Name| state.governance.as_ref().is_some_and(|governance| governance.stores.contains_key(name));
     with_keys(state).into_keys().filter(|name| !registered(name)).collect()
 }
 
@@ -234,7 +233,6 @@ pub fn show(session: &Session, name: &Name) -> Result<Shown, Error> {
     fields.text("keys", if states.is_empty() { "none".to_owned() } else { states.join(", ") });
     fields.text("registered", lookup::short(held.hash));
     let note = "what stands behind the name is the admins' word, signed when they registered it";
-    let people =
-        format!("{BOLD}{}{BOLD:#}\n{}  {DIM}{note}{DIM:#}\n", safe(name.as_str()), fields.to_people(2));
+    let people = format!("{BOLD}{}{BOLD:#}\n{}  {DIM}{note}{DIM:#}\n", safe(name.as_str()), fields.to_people(2));
     Ok(Shown { json: json!({ "ok": true, "store": to_json(held, Some(&keys)) }), people })
 }

@@ -112,10 +112,11 @@ fn document(fields: &mut Fields, state: &Tenant, params: &DocumentAdopt, now: Ti
     person(fields, "who answers for it", state, params.owner);
     fields.add("looked at again", time_from(params.review_by, now));
     let in_log = state.documents.get(&params.document).is_some_and(lifecycle::Document::is_complete);
-    fields.text(
-        "its text",
-        if in_log { "in the log, whole" } else { "not in the log: kept elsewhere, bound by its SHA-256" },
-    );
+    let text = match in_log {
+        true => format!("in the log, whole: keylatch procedure show {}", params.document),
+        false => "not in the log: kept elsewhere, bound by its SHA-256".to_owned(),
+    };
+    fields.text("its text", text);
 }
 
 fn store(fields: &mut Fields, state: &Tenant, governance: &Governance, store: &Store) {

@@ -159,20 +159,30 @@ pub(super) fn decide(
     let disposition = kind.ok_or_else(|| {
         (format!("`{}` is no disposition of `{exception}`", said.disposition), format!("write {}", kinds.join(", ")))
     })?;
-    let owner = lookup::principal(state, said.owner.trim());
-    let owner = owner.map_err(|error| (format!("the owner of `{exception}`: {error}"), error.advice()))?;
-    let due: When = said.due.trim().parse().map_err(|error| (format!("when `{exception}` is due: {error}"), String::new()))?;
+    let owner = lookup::principal(state, said.owner.trim()).map_err(|error| match error {
+        Error::Refused(problem) => {
+            let what = format!("nobody can answer for `{exception}`: {}", problem.detail);
+            (what, "name an enrolled person; see `keylatch principal list`".to_owned())
+        }
+        other => (other.to_string(), other.advice()),
+    })?;
+    let due: When = said.due.trim().parse().map_err(|error| {
+        (format!("when `{exception}` is due: {error}"), "say by when, such as 2027-03-31 or +90d".to_owned())
+    })?;
     let due = due.from(now);
     if due <= now {
         let what = format!("`{exception}` is due {}, which has passed", time(due));
         return Err((what, "give a time to come, such as +90d".to_owned()));
     }
-    let note: Text = said.note.trim().parse().map_err(|error| {
-        (format!("the note on `{exception}`: {error}"), "say in one line why".to_owned())
-    })?;
+    let note: Text = said
+        .note
+        .trim()
+        .parse()
+        .map_err(|error| (format!("the note on `{exception}`: {error}"), "say in one line why".to_owned()))?;
     let bytes = note.as_str().len();
     if bytes > DISPOSITION_NOTE_BYTES_MAX {
-        let what = format!("the note on `{exception}` has {bytes} bytes; at most {DISPOSITION_NOTE_BYTES_MAX} are taken");
+        let what =
+            format!("the note on `{exception}` has {bytes} bytes; at most {DISPOSITION_NOTE_BYTES_MAX} are taken");
         return Err((what, "say less, and name where the rest is kept".to_owned()));
     }
     let owner = owner.principal.fingerprint();

@@ -53,15 +53,15 @@ pub struct EvaluateArgs {
 pub(super) async fn run(args: EvaluateArgs, session: &mut Session, screen: &mut Screen) -> Result<Exit, Error> {
     let tested = at_checkpoint(session, screen).await?;
     tested.back.warn_of_voids(screen);
-    let rule = rule(session.governance()?)?.clone();
-    if !(screen.is_json() && args.signing.yes) {
+    let (rule, now) = (rule(session.governance()?)?.clone(), session.now());
+    let asks = args.dispositions.is_none() && !args.signing.yes && screen.can_ask();
+    if asks {
         screen.review(&results_in_words(&tested));
     }
-    let now = session.now();
     let mut decided = match &args.dispositions {
         Some(path) => read(path, &tested.controls, session.state(), now)?,
-        None if args.signing.yes || !screen.can_ask() => Vec::new(),
-        None => ask(&tested, session.state(), now, screen)?,
+        None if asks => ask(&tested, session.state(), now, screen)?,
+        None => Vec::new(),
     };
     let further = decided.split_off(decided.len().min(DISPOSITIONS_MAX));
     let results = results(&tested)?;
@@ -69,6 +69,9 @@ pub(super) async fn run(args: EvaluateArgs, session: &mut Session, screen: &mut 
         let what = "it is evaluated already, with the same results and nothing new decided";
         screen.show(&already(what, last.at.hash))?;
         return Ok(Exit::Ok);
+    }
+    if !asks && !(screen.is_json() && args.signing.yes) {
+        screen.review(&results_in_words(&tested));
     }
     say_what_stays_open(&tested, &decided, &further, now, screen);
     let params = ControlEvaluate {

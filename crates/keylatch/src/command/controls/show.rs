@@ -60,7 +60,10 @@ fn about(controls: &Controls, back: &LookBack) -> Fields {
     let mut fields = Fields::default();
     let (period, report) = (controls.period, back.replay.verifier().report());
     let replayed = format!("events 1 to {} replayed here, {} void", period.to.0, report.void);
-    fields.text("period", format!("events {} to {}, until {}; {replayed}", period.from.0, period.to.0, time(period.until)));
+    fields.text(
+        "period",
+        format!("events {} to {}, until {}; {replayed}", period.from.0, period.to.0, time(period.until)),
+    );
     fields.text("root", controls.root.to_string());
     fields.text("head", controls.head.to_string());
     fields.text("controls.json", format!("SHA-256 {}", Digest::of(&document(controls))));
@@ -73,8 +76,7 @@ fn limits(controls: &Controls) -> String {
 }
 
 fn count(test: &ControlTest) -> String {
-    let (passed, all) = (test.passed, test.population.count);
-    format!("{passed} of {all} {} have nothing against them", test.population.of)
+    format!("nothing against {} of {} {}", test.passed, test.population.count, test.population.of)
 }
 
 /// A test in a few lines: with its exceptions, or why there is nothing to say.

@@ -20,7 +20,10 @@ const SINCE: u32 = 3;
 pub(super) fn checks(session: &Session) -> Vec<Check> {
     let Some(governance) = session.state().governance.as_deref() else { return Vec::new() };
     if governance.authority.rules < SINCE {
-        let found = format!("the rules are of epoch {}: no documents, stores, probes or evaluations", governance.authority.rules);
+        let found = format!(
+            "the rules are of epoch {}: no documents, stores, probes or evaluations",
+            governance.authority.rules
+        );
         let advice = format!("have the root sign a statement with rules epoch {SINCE}");
         return vec![Check::doubtful("evidence", found, advice)];
     }
@@ -37,7 +40,8 @@ pub(super) fn checks(session: &Session) -> Vec<Check> {
 
 fn procedures(governance: &Governance, now: Timestamp) -> Check {
     const NAME: &str = "procedures";
-    let overdue: Vec<&str> = governance.documents.iter().filter(|(_, held)| held.review_by <= now).map(|(name, _)| name.as_str()).collect();
+    let overdue: Vec<&str> =
+        governance.documents.iter().filter(|(_, held)| held.review_by <= now).map(|(name, _)| name.as_str()).collect();
     if !overdue.is_empty() {
         let found = format!("the review is overdue of {}", overdue.join(", "));
         return Check::doubtful(NAME, found, "look at them, and adopt them anew: `keylatch procedure adopt`");
@@ -56,7 +60,11 @@ fn stores(session: &Session) -> Check {
     let missing: Vec<&str> = unregistered(session.state()).into_iter().map(Name::as_str).collect();
     if !missing.is_empty() {
         let found = format!("keys are in stores that are not registered: {}", missing.join(", "));
-        return Check::doubtful(NAME, found, "say which server and database they are: `keylatch store register --help`");
+        return Check::doubtful(
+            NAME,
+            found,
+            "say which server and database they are: `keylatch store register --help`",
+        );
     }
     let registered = session.state().governance.as_ref().map_or(0, |governance| governance.stores.len());
     Check::good(NAME, format!("{} registered, and keys are in no other", counted(registered, "store")))

@@ -302,7 +302,11 @@ impl Scenario {
         let (now, tenant) = (self.now, self.tenant.chain.tenant());
         let id = CommandId::from_bytes(uuid(b'j', self.next())).expect("a UUIDv7");
         let several = who.contains(',');
-        let life = if several { command::LIFETIME_MAX_QUORUM } else { command::LIFETIME_MAX };
+        let life = match several {
+            _ if action.starts_with("use.") => command::LIFETIME_MAX_USE,
+            true => command::LIFETIME_MAX_QUORUM,
+            false => command::LIFETIME_MAX,
+        };
         let mut payload = json!({ "id": id, "tenant": tenant, "action": action, "params": params, "issued_at": now,
             "expires_at": now + life });
         if let (Some(key), Some(payload)) = (key, payload.as_object_mut()) {

@@ -7,7 +7,7 @@ use lifecycle::scenario::Scenario;
 use lifecycle::{Due, Duty, Input};
 use model::command::{CONTROL_RESULTS_MAX, DISPOSITION_NOTE_BYTES_MAX, DISPOSITIONS_MAX, PAYLOAD_BYTES_MAX};
 use model::event::Deadline;
-use model::evidence::Probe;
+use model::evidence::{Probe, ProbeOutcome};
 use model::{EventHash, ProblemType, ServiceRole, Span, Timestamp};
 
 use super::under;
@@ -356,6 +356,14 @@ fn a_probe_is_of_what_must_be_refused() {
         probe k1 use by bot => refused key-not-pre-active",
     );
     with("{}").run("probe k1 use by bot => refused nothing-due"); // the policy asks for none
+    // A key that encrypts does not sign in any state.
+    let mut s = evidenced();
+    let sign = r#"{"reply_to":"","digest":""}"#;
+    let signed = s.command_of("use.sign", Some("k1"), sign, "bot");
+    let (probe, problem) = (Probe::UsePreActive, Some("operation-not-allowed".parse().unwrap()));
+    let probed = Probed { probe, outcome: ProbeOutcome::Refused, problem };
+    let refused = s.submit(ServiceRole::EvidenceExporter, Input::Probed { command: signed, probed }).unwrap_err();
+    assert_eq!(refused.problem, ProblemType::StateChanged);
     let mut s = evidenced();
     let Input::Probed { command, probed } = s.probed("k1", "use", &[], "bot") else { panic!() };
     let other = Input::Probed { command, probed: Probed { probe: Probe::ActivateUnapproved, ..probed } };
@@ -388,7 +396,7 @@ fn a_probe_that_was_not_refused_is_recorded_as_such() {
     s.run("probe k1 use accepted by bot => probe.recorded\nprobe k1 activate unanswered by bot => probe.recorded");
     let Input::Probed { command, probed } = s.probed("k1", "use", &["accepted"], "bot") else { panic!() };
     let both = Probed { problem: Some("key-not-active".parse().unwrap()), ..probed.clone() };
-    let neither = Probed { outcome: model::evidence::ProbeOutcome::Refused, ..probed };
+    let neither = Probed { outcome: ProbeOutcome::Refused, ..probed };
     for probed in [both, neither] {
         let input = Input::Probed { command: command.clone(), probed };
         assert_eq!(s.submit(ServiceRole::EvidenceExporter, input).unwrap_err().problem, ProblemType::StatementInvalid);

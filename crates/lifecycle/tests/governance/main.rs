@@ -29,6 +29,7 @@ mod bugs;
 mod chain_of_keys;
 mod epochs;
 mod evidence;
+mod evidence_vectors;
 mod holds;
 mod law;
 mod many;

@@ -6,6 +6,7 @@
 
 pub mod as_of;
 pub mod bundle;
+pub mod certificate;
 pub mod controls;
 pub mod deployment;
 pub mod export;

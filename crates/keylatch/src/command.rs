@@ -5,6 +5,7 @@ pub mod access;
 pub mod apply;
 pub mod approve;
 pub mod as_of;
+pub mod certificate;
 pub mod context;
 pub mod controls;
 pub mod delegation;

@@ -265,6 +265,16 @@ impl Prepared {
         self.opened.as_ref().ok().map(|event| &event.body)
     }
 
+    /// The root's statement that it brings, opened.
+    pub fn authority(&self) -> Option<&model::authority::Statement> {
+        Some(&self.content.as_ref().ok()?.input.authority()?.statement)
+    }
+
+    /// Why it could not be read, where it could not: form, or what it carries.
+    pub fn fault(&self) -> Option<String> {
+        self.content.as_ref().err().map(Void::to_string)
+    }
+
     /// The signed command it carries.
     pub fn command(&self) -> Option<&SignedCommand> {
         self.content.as_ref().ok()?.input.command()

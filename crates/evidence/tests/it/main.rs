@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
 mod bundles;
+mod certificates;
 mod controls;
 mod samples;
 mod stage;

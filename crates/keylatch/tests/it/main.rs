@@ -12,6 +12,7 @@
 
 mod applying;
 mod bad_input;
+mod certificates;
 mod compliance;
 mod contexts;
 mod exports;

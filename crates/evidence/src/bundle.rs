@@ -5,14 +5,15 @@
 //! those is a pure function of what was read ([`Source`]), and stands in one table ([`FILES`]): whoever verifies a bundle
 //! makes them anew and compares.
 
-mod checkpoints;
+pub(crate) mod checkpoints;
 mod csv;
 mod manifest;
 mod readme;
 mod responsibility;
 mod tables;
 
-use std::io::{self, Write};
+use std::collections::BTreeMap;
+use std::io::{self, BufWriter, IntoInnerError, Write};
 
 use journal::Record;
 use journal::note::{self, Note};
@@ -43,6 +44,8 @@ pub struct Source<'a> {
     pub authority: &'a [Envelope],
     /// `checkpoints.txt`.
     pub checkpoints: &'a str,
+    /// The digests of the files that come before in the table, and of the events.
+    pub files: &'a BTreeMap<String, Digest>,
 }
 
 /// A file beside the events.
@@ -55,6 +58,9 @@ pub struct File {
     /// Writes it.
     pub write: fn(&Source<'_>, &mut dyn Write) -> io::Result<()>,
 }
+
+/// How much of a file is written at a time.
+const PIECE: usize = 64 * 1024;
 
 /// The events.
 pub const EVENTS: &str = "events.jsonl";
@@ -186,34 +192,47 @@ pub struct Made {
 }
 
 impl Made {
-    /// What the files are made from.
-    pub fn source(&self) -> Source<'_> {
-        let verifier = self.replay.verifier();
-        Source {
-            state: verifier.state(),
-            history: self.replay.history(),
-            controls: &self.controls,
-            report: &self.report,
-            authority: verifier.authority(),
-            checkpoints: &self.checkpoints,
-        }
+    /// What the files are made from, where these come before.
+    pub fn source<'a>(&'a self, files: &'a BTreeMap<String, Digest>) -> Source<'a> {
+        Source::of(&self.replay, &self.controls, &self.report, &self.checkpoints, files)
     }
 
     /// Writes every file of [`FILES`], in order, each to what `open` gives for it. Answers with the manifest's words, for the
-    /// exporter to sign ([`Statement::sign`]).
+    /// exporter to sign ([`Statement::sign`]). `more` are files that can't be made from the events alone, such as what the
+    /// exporter signed for other programs: they are named in the manifest, and written by the caller.
     ///
     /// # Errors
     /// What `open` and what it gave fail with.
-    pub fn write<W: Write>(&self, mut open: impl FnMut(&'static str) -> io::Result<W>) -> io::Result<Statement> {
-        let source = self.source();
-        let mut subjects = vec![Subject::new(EVENTS, self.events)];
+    pub fn write<W: Write>(
+        &self,
+        more: &BTreeMap<String, Digest>,
+        mut open: impl FnMut(&'static str) -> io::Result<W>,
+    ) -> io::Result<Statement> {
+        let mut digests = BTreeMap::from([(EVENTS.to_owned(), self.events)]);
         for file in FILES {
-            let mut hashed = Hashed { out: open(file.name)?, hash: Sha256::new() };
-            (file.write)(&source, &mut hashed)?;
+            let hashed = Hashed { out: open(file.name)?, hash: Sha256::new() };
+            let mut out = BufWriter::with_capacity(PIECE, hashed);
+            (file.write)(&self.source(&digests), &mut out)?;
+            let mut hashed = out.into_inner().map_err(IntoInnerError::into_error)?;
             hashed.flush()?;
-            subjects.push(Subject::new(file.name, Digest::new(hashed.hash.finalize().into())));
+            digests.insert(file.name.to_owned(), Digest::new(hashed.hash.finalize().into()));
         }
-        Ok(Statement::new(subjects, Predicate::of(&source)))
+        let predicate = Predicate::of(&self.source(&digests));
+        digests.extend(more.iter().map(|(name, digest)| (name.clone(), *digest)));
+        Ok(Statement::new(&digests, predicate))
+    }
+}
+
+impl<'a> Source<'a> {
+    pub(crate) fn of(
+        replay: &'a Replay,
+        controls: &'a Controls,
+        report: &'a Report,
+        checkpoints: &'a str,
+        files: &'a BTreeMap<String, Digest>,
+    ) -> Self {
+        let (state, history, authority) = (replay.state(), replay.history(), replay.verifier().authority());
+        Self { state, history, controls, report, authority, checkpoints, files }
     }
 }
 

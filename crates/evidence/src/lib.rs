@@ -15,6 +15,7 @@ pub mod point;
 pub mod replay;
 pub mod sample;
 pub mod trust;
+pub mod verdict;
 pub mod verify;
 
 pub use as_of::as_of;
@@ -22,4 +23,5 @@ pub use bundle::Bundle;
 pub use point::{Point, take_until};
 pub use replay::Replay;
 pub use trust::Trust;
+pub use verdict::Verdict;
 pub use verify::{Report, Verifier};

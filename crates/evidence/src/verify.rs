@@ -145,6 +145,11 @@ impl Verifier {
         &self.state
     }
 
+    /// Whether reading stopped: the chain brought rules that this program does not know.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.is_some()
+    }
+
     /// The authority statements so far.
     pub fn authority(&self) -> &[Envelope] {
         &self.authority

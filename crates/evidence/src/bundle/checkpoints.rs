@@ -3,20 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ed25519_dalek::VerifyingKey;
-use journal::note::{Note, NoteKey};
+use journal::note::{self, Note, NoteKey};
 use model::{EventHash, ServiceRole};
 
 use super::Error;
 use crate::replay::Replay;
 
-/// The notes of a file. What is none is left out.
-pub fn notes(file: &str) -> Vec<Note> {
+/// The notes of a file, each as far as it reads.
+pub fn notes(file: &str) -> Vec<Result<Note, note::Error>> {
     let parts: Vec<&str> = file.trim_end_matches('\n').split("\n\n").collect();
-    let note = |pair: &[&str]| match pair {
-        [text, signatures] => Note::parse(&format!("{text}\n\n{signatures}\n")).ok(),
-        _ => None,
-    };
-    parts.chunks(2).filter_map(note).collect()
+    let pair = |pair: &[&str]| Note::parse(&(pair.join("\n\n") + "\n"));
+    parts.chunks(2).map(pair).collect()
 }
 
 /// The file: the checkpoints that stand in the events, each with the cosignatures that `notes` have of it, and the one over
@@ -46,9 +43,9 @@ fn joined(mut note: Note, others: &[&Note]) -> Result<Note, Error> {
 /// The checkpoint over all events, with its exporter's signature alone.
 fn last(replay: &Replay, notes: &[Note]) -> Option<Note> {
     let keys = exporters(replay);
-    notes.iter().find_map(|note| {
+    let origin = note::origin(replay.state().chain.tenant());
+    let alone = notes.iter().filter_map(|note| {
         let checkpoint = note.checkpoint().ok()?;
-        let origin = journal::note::origin(replay.state().chain.tenant());
         let (size, root) = (replay.period().to.0, EventHash::new(checkpoint.root));
         let tree = EventHash::new(replay.state().chain.tree().root());
         let is_of_all = checkpoint.origin == origin && checkpoint.size == size && root == tree;
@@ -56,7 +53,9 @@ fn last(replay: &Replay, notes: &[Note]) -> Option<Note> {
         let mut alone = Note::new(note.text()).ok()?;
         alone.add(&own.filter(|_| is_of_all)?.to_string()).ok()?;
         alone.verify(&keys).is_ok_and(|signed| !signed.is_empty()).then_some(alone)
-    })
+    });
+    // Where several exporters have signed, the same one is taken in whatever order they come.
+    alone.min_by_key(ToString::to_string)
 }
 
 /// The exporters' keys in force after the last event, as they sign checkpoints.

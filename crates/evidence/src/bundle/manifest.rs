@@ -1,5 +1,7 @@
 //! `manifest.json`: an in-toto Statement v1 over every other file, in a DSSE envelope that the exporter signs.
 
+use std::collections::BTreeMap;
+
 use journal::ServiceKey;
 use model::{Digest, EventHash, Fingerprint, Name, TenantId};
 use serde::{Deserialize, Serialize};
@@ -47,13 +49,13 @@ pub struct Subject {
 #[serde(deny_unknown_fields)]
 pub struct Sha256 {
     /// The SHA-256, in lower-case hex.
-    pub sha256: String,
+    pub sha256: Digest,
 }
 
 impl Subject {
     /// A file with this digest.
-    pub fn new(name: &str, digest: Digest) -> Self {
-        Self { name: name.to_owned(), digest: Sha256 { sha256: digest.to_string() } }
+    fn new(name: &str, digest: Digest) -> Self {
+        Self { name: name.to_owned(), digest: Sha256 { sha256: digest } }
     }
 }
 
@@ -64,6 +66,7 @@ pub struct Predicate {
     /// Whose history.
     pub tenant: TenantId,
     /// The tenant's name for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
     /// The root that it was checked under.
     pub root: Fingerprint,
@@ -88,7 +91,7 @@ pub struct Predicate {
 impl Predicate {
     /// What is to be said of these files.
     pub(crate) fn of(source: &Source<'_>) -> Self {
-        let last = super::notes(source.checkpoints).pop();
+        let last = super::notes(source.checkpoints).pop().and_then(Result::ok);
         // Cosignatures come later, and to some bundles: the exporter's own line is the same in all.
         let own = last.and_then(|note| Some(format!("{}\n{}", note.text(), note.signatures().first()?)));
         let rules = source.state.governance.as_ref().map_or(0, |governance| governance.authority.rules);
@@ -114,8 +117,9 @@ impl Predicate {
 }
 
 impl Statement {
-    pub(crate) fn new(mut subject: Vec<Subject>, predicate: Predicate) -> Self {
-        subject.sort();
+    /// What is said of files with these digests.
+    pub(crate) fn new(files: &BTreeMap<String, Digest>, predicate: Predicate) -> Self {
+        let subject = files.iter().map(|(name, digest)| Subject::new(name, *digest)).collect();
         let (statement_type, predicate_type) = (STATEMENT.to_owned(), PREDICATE.to_owned());
         Self { statement_type, subject, predicate_type, predicate }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use journal::note::Note;
 use lifecycle::scenario::Scenario;
 use model::{KeyState, ServiceRole};
 
@@ -141,6 +142,7 @@ fn cosignatures_stand_with_their_checkpoints() {
     let scenario = busy();
     let plain = bundle(&scenario, 1, 64);
     let of_file = evidence::bundle::notes(std::str::from_utf8(&plain["checkpoints.txt"]).unwrap());
+    let of_file: Vec<Note> = of_file.into_iter().map(Result::unwrap).collect();
     assert_eq!(of_file.len(), 3);
     let witness = |seed: u8| ed25519_dalek::SigningKey::from_bytes(&[seed; 32]);
     let mut notes = Vec::new();

@@ -7,3 +7,4 @@ mod controls;
 mod samples;
 mod stage;
 mod tampering;
+mod verdicts;

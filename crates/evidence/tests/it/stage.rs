@@ -85,7 +85,7 @@ pub(crate) fn bundle_with(scenario: &Scenario, from: u64, at_once: usize, notes:
     scenario.records.chunks(at_once).for_each(|records| bundle.take(records.to_vec(), events).unwrap());
     let made = bundle.finish(notes).unwrap();
     let written = RefCell::new(files);
-    let statement = made.write(|name| Ok(Entry { name, files: &written })).unwrap();
+    let statement = made.write(&BTreeMap::new(), |name| Ok(Entry { name, files: &written })).unwrap();
     let mut files = written.into_inner();
     files.insert(bundle::MANIFEST.to_owned(), statement.sign(scenario.service(ServiceRole::EvidenceExporter)));
     files

@@ -8,9 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use model::Name;
 
 use crate::command::{
-    access, apply, approve, certificate, context, controls, delegation, doctor, export, fact, history, hold, inbox, key,
-    never_active, pack, policy, principal, procedure, request, requests, sample, sign, simulate, store, submit, tenant,
-    up, usage, verify, watch,
+    access, apply, approve, certificate, context, controls, delegation, doctor, export, fact, history, hold, inbox,
+    key, never_active, pack, policy, principal, procedure, request, requests, sample, sign, simulate, store, submit,
+    tenant, up, usage, verify, watch,
 };
 use crate::context::{Context, Contexts};
 use crate::demo;

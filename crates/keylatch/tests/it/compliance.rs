@@ -2,6 +2,7 @@
 //! and the doctor say of it.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -227,7 +228,8 @@ fn bundled(platform: &Platform, from: u64) -> String {
         bundle.take(scenario.records.clone(), &mut io::sink()).unwrap();
         let (controls, rest) = (File::default(), File::default());
         let made = bundle.finish(&[note]).unwrap();
-        made.write(|name| Ok(if name == "controls.json" { controls.clone() } else { rest.clone() })).unwrap();
+        made.write(&BTreeMap::new(), |name| Ok(if name == "controls.json" { controls.clone() } else { rest.clone() }))
+            .unwrap();
         assert!(bundle::FILES.iter().any(|file| file.name == "controls.json"));
         String::from_utf8(controls.0.take()).unwrap()
     })

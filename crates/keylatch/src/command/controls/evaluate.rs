@@ -70,7 +70,9 @@ pub(super) async fn run(args: EvaluateArgs, session: &mut Session, screen: &mut 
         screen.show(&already(what, last.at.hash))?;
         return Ok(Exit::Ok);
     }
-    if !asks && !(screen.is_json() && args.signing.yes) {
+    // A program that said yes beforehand knows what it signs.
+    let knows = screen.is_json() && args.signing.yes;
+    if !(asks || knows) {
         screen.review(&results_in_words(&tested));
     }
     say_what_stays_open(&tested, &decided, &further, now, screen);

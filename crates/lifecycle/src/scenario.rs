@@ -17,9 +17,7 @@ use model::event::{AuthorityChanged, Inventory, Place};
 use model::evidence::{Probe, ProbeOutcome};
 use model::key::{KeyIdentity, Reason, ReasonKind, Responsibility, Template, TenantClass};
 use model::people::{KeyType, PrincipalKind};
-use model::policy::{
-    AlgorithmRule, EvidenceRules, KeyRules, Operations, ParentRules, PeopleRules, Permission, Rule, Stage,
-};
+use model::policy::{AlgorithmRule, KeyRules, Operations, ParentRules, PeopleRules, Permission, Rule, Stage};
 use model::statement::Generated;
 use model::text::Base64;
 use model::{
@@ -106,7 +104,7 @@ pub fn policy() -> Policy {
         people: PeopleRules::default(),
         holds: None,
         parents: ParentRules::default(),
-        evidence: EvidenceRules::default(),
+        evidence: Box::default(),
         packs: BTreeSet::new(),
         facts: Vec::new(),
         rules: vec![Rule {

@@ -132,6 +132,8 @@ fn store(fields: &mut Fields, state: &Tenant, governance: &Governance, store: &S
 /// How much of the history was looked at, and who is to answer for what.
 fn evaluation(fields: &mut Fields, state: &Tenant, params: &ControlEvaluate) {
     fields.text("replayed", format!("{} of {} events", params.size, state.chain.tree().size()));
+    let again = format!("keylatch --json controls --seq {} | sha256sum", params.size);
+    fields.text("to see them", format!("`{again}` gives the tests again, and the SHA-256 below"));
     let owners: BTreeSet<Fingerprint> = params.dispositions.iter().map(|disposed| disposed.owner).collect();
     for owner in owners {
         let of = |disposed: &&Disposition| disposed.owner == owner;

@@ -17,6 +17,7 @@ pub mod oscal;
 pub mod point;
 pub mod replay;
 pub mod report;
+pub mod sample;
 pub mod trust;
 pub mod verdict;
 pub mod verify;

@@ -8,8 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use model::Name;
 
 use crate::command::{
-    access, apply, approve, certificate, context, delegation, doctor, export, fact, history, hold, inbox, key, pack,
-    policy, principal, probe, proof, request, requests, sign, simulate, submit, tenant, up, usage, verify, watch,
+    access, apply, approve, certificate, context, controls, delegation, doctor, export, fact, history, hold, inbox,
+    key, never_active, pack, policy, principal, probe, procedure, proof, request, requests, sample, sign, simulate,
+    store, submit, tenant, up, usage, verify, watch,
 };
 use crate::context::{Context, Contexts};
 use crate::demo;
@@ -147,6 +148,23 @@ pub enum Command {
     /// Holds: freeze a request or every activation, and lift that.
     #[command(subcommand)]
     Hold(hold::HoldCommand),
+    /// Procedures, processes and statements: adopt, list, show.
+    #[command(subcommand)]
+    Procedure(procedure::ProcedureCommand),
+    /// Key stores: register their servers and databases, list, show.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
+    /// The control tests: what each point of the control comes to over the history; and their evaluation, which is signed.
+    #[command(after_long_help = controls::HELP)]
+    Controls(Box<controls::ControlsArgs>),
+    /// Draw a sample that nobody picks (keys, activations, approvals, people), each item with its proof; or check one.
+    #[command(after_long_help = sample::HELP)]
+    Sample(sample::SampleArgs),
+    /// Say whether a key was never active between two times, with the events that bound it.
+    #[command(
+        after_long_help = "Exit code 1 where it was active, or where the history ends before that time: what followed is not\nknown from it.\n\nExamples:\n  keylatch never-active weights-2026 --between 2026-01-01 2026-07-01\n  keylatch --json never-active weights-2026 --between 2026-01-01 2026-07-01 \\\n    --export evidence-2026-q4 --root SHA256:… > never-active.json"
+    )]
+    NeverActive(never_active::NeverActiveArgs),
     /// Add your signature to a command that somebody else made (--out). Shows exactly what you sign, and asks.
     #[command(after_long_help = "Example:\n  keylatch sign enroll.json\n  keylatch submit enroll.json")]
     Sign(sign::SignArgs),
@@ -267,6 +285,11 @@ pub async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Error> {
         },
         Command::Doctor(args) => return doctor::run(args, &global, screen).await,
         Command::Sign(args) if args.offline => sign_offline(&args, &global, screen)?,
+        Command::Controls(args) if args.offline().is_some() => return controls::run_offline(&args, screen).await,
+        Command::Sample(args) if args.offline().is_some() => return sample::run_offline(&args, screen).await,
+        Command::NeverActive(args) if args.offline().is_some() => {
+            return never_active::run_offline(&args, screen).await;
+        }
         command => {
             let mut session = global.session().await?;
             return with_session(command, &mut session, screen).await;
@@ -293,6 +316,11 @@ async fn with_session(command: Command, session: &mut Session, screen: &mut Scre
         Command::Policy(command) => return policy::run(command, session, screen).await,
         Command::Fact(command) => fact::run(command, session, screen).await?,
         Command::Hold(command) => hold::run(command, session, screen).await?,
+        Command::Procedure(command) => return procedure::run(command, session, screen).await,
+        Command::Store(command) => store::run(command, session, screen).await?,
+        Command::Controls(args) => return controls::run(*args, session, screen).await,
+        Command::Sample(args) => return sample::run(&args, session, screen).await,
+        Command::NeverActive(args) => return never_active::run(args, session, screen).await,
         Command::Sign(args) => sign::run(args, session, screen).await?,
         Command::Submit(args) => submit::run(args, session, screen).await?,
         Command::Use(command) => return usage::run(command, session, screen).await,

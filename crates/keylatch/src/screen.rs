@@ -57,7 +57,7 @@ enum Asking {
     /// Nobody.
     Nobody,
     /// A test, that said before what it will answer.
-    Scripted(VecDeque<bool>),
+    Scripted(VecDeque<String>),
 }
 
 /// What was written to a screen that no terminal is behind.
@@ -108,8 +108,13 @@ impl Screen {
 
     /// A screen in memory: stdout and stderr, without styles. Questions are answered in turn by `answers`.
     pub fn captured(json: bool, answers: impl IntoIterator<Item = bool>) -> (Self, Captured, Captured) {
+        Self::scripted(json, answers.into_iter().map(|yes| if yes { "y" } else { "n" }.to_owned()))
+    }
+
+    /// The same, where questions are answered in turn by these lines.
+    pub fn scripted(json: bool, answers: impl IntoIterator<Item = String>) -> (Self, Captured, Captured) {
         let (out, err) = (Captured::default(), Captured::default());
-        let answers: VecDeque<bool> = answers.into_iter().collect();
+        let answers: VecDeque<String> = answers.into_iter().collect();
         let screen = Self {
             json,
             out: Box::new(out.clone()),
@@ -145,6 +150,12 @@ impl Screen {
         } else {
             self.out.write_all(result.to_people().as_bytes())?;
         }
+        Ok(self.out.flush()?)
+    }
+
+    /// Puts a document out as it is, byte for byte.
+    pub fn document(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.out.write_all(bytes)?;
         Ok(self.out.flush()?)
     }
 
@@ -186,21 +197,32 @@ impl Screen {
         if yes {
             return Ok(());
         }
-        let said_yes = match &mut self.asking {
-            Asking::Nobody => {
-                let advice = "run it in a terminal, or give --yes once you know what it signs";
-                return Err(Error::usage("there is no terminal to ask for a confirmation", advice));
-            }
-            Asking::Scripted(answers) => answers.pop_front().unwrap_or(false),
+        if !self.can_ask() {
+            let advice = "run it in a terminal, or give --yes once you know what it signs";
+            return Err(Error::usage("there is no terminal to ask for a confirmation", advice));
+        }
+        let answer = self.ask(&format!("{question} [y/N]"))?;
+        if matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes") { Ok(()) } else { Err(Error::Declined) }
+    }
+
+    /// Whether there is somebody to ask.
+    pub fn can_ask(&self) -> bool {
+        !matches!(self.asking, Asking::Nobody)
+    }
+
+    /// Asks for a line, and gives it without blanks around it; empty where nobody answers.
+    pub fn ask(&mut self, question: &str) -> Result<String, Error> {
+        let mut answer = String::new();
+        match &mut self.asking {
+            Asking::Nobody => {}
+            Asking::Scripted(answers) => answer = answers.pop_front().unwrap_or_default(),
             Asking::Terminal => {
-                write!(self.err, "{question} [y/N] ")?;
+                write!(self.err, "{question} ")?;
                 self.err.flush()?;
-                let mut answer = String::new();
                 io::stdin().lock().read_line(&mut answer)?;
-                matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
             }
-        };
-        if said_yes { Ok(()) } else { Err(Error::Declined) }
+        }
+        Ok(answer.trim().to_owned())
     }
 
     /// Shows how far something long is, where somebody watches.

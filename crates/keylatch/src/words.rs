@@ -3,7 +3,9 @@
 use std::str::FromStr;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use evidence::sample::Of;
 use model::command::HoldKind;
+use model::evidence::{ControlPoint, DocumentKind};
 use model::key::{Operation, Party, ReasonKind, Responsibility};
 use model::people::PrincipalKind;
 use model::{Algorithm, Span, Timestamp};
@@ -68,6 +70,22 @@ pub fn party() -> impl TypedValueParser<Value = Party> {
 /// A kind of hold.
 pub fn hold_kind() -> impl TypedValueParser<Value = HoldKind> {
     one_of(&[HoldKind::LegalHold, HoldKind::CourtOrder, HoldKind::Incident])
+}
+
+/// What a document is.
+pub fn document_kind() -> impl TypedValueParser<Value = DocumentKind> {
+    one_of(&[DocumentKind::Procedure, DocumentKind::Process, DocumentKind::Statement])
+}
+
+/// A point of the control, by its number.
+pub fn control_point(text: &str) -> Result<ControlPoint, String> {
+    let point = text.trim().parse().ok().and_then(|number: u8| ControlPoint::try_from(number).ok());
+    point.ok_or_else(|| format!("`{text}` is not a point of the control: write 1 to {}", ControlPoint::LAST))
+}
+
+/// What is sampled.
+pub fn sampled() -> impl TypedValueParser<Value = Of> {
+    one_of(&Of::ALL)
 }
 
 /// A time as people give it: an instant, a day, or so long from now.

@@ -6,6 +6,7 @@ mod certificates;
 mod controls;
 mod lives;
 mod report;
+mod samples;
 mod stage;
 mod tampering;
 mod verdicts;

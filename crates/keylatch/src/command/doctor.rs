@@ -1,6 +1,7 @@
 //! `keylatch doctor`: what is well and what is not, from here to the platform; and, with its folder, of the platform
 //! itself.
 
+mod evidence;
 mod platform;
 
 use std::path::PathBuf;
@@ -186,6 +187,7 @@ pub async fn examine(session: &mut Session, screen: &mut Screen, diagnosis: &mut
             diagnosis.checks.push(freshness(session));
             diagnosis.checks.push(policy(session));
             diagnosis.checks.extend(probes(session).await);
+            diagnosis.checks.extend(evidence::checks(session));
         }
     }
     diagnosis.checks.push(identity(session));

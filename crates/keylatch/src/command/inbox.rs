@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::command::approve::{self, Word};
+use crate::command::controls;
 use crate::error::Error;
 use crate::explain;
 use crate::layout::{BOLD, Cell, DIM, Fields, Table, relative, safe};
@@ -24,6 +25,9 @@ use crate::screen::{Screen, Shown};
 use crate::session::Session;
 use crate::submit;
 use crate::words::name_of;
+
+/// How long before a document's review is due it is in its owner's inbox: when the warning is recorded, too.
+const DOCUMENT_REVIEW_BEFORE: Span = Span::from_secs(30 * 24 * 3600);
 
 /// What to do with the inbox.
 #[derive(Args, Clone, Debug, Default)]
@@ -93,6 +97,10 @@ pub enum Task {
     Revalidate,
     /// Look at who may create and who may approve.
     AccessReview,
+    /// Sign what the control tests came to.
+    ControlEvaluation,
+    /// Look at a document that one answers for, and have it adopted anew.
+    DocumentReview,
     /// A hold that could be lifted.
     LiftHold,
 }
@@ -119,6 +127,8 @@ pub fn items(known: &Known, me: Fingerprint, now: Timestamp) -> Vec<Item> {
         looks.reviews(),
         looks.revalidations(),
         looks.access_review(),
+        looks.evaluation(),
+        looks.documents(),
         looks.holds(),
     ]
     .into_iter()
@@ -250,6 +260,35 @@ impl Looks<'_> {
         .collect()
     }
 
+    /// The evaluation of the control, from when it is warned of, or from when it is half over.
+    fn evaluation(&self) -> Vec<Item> {
+        let rule = self.policy.evidence.evaluation.as_ref().filter(|rule| self.holds_one_of(&rule.by.roles));
+        let Some(rule) = rule.filter(|rule| controls::is_near(Some(self.governance), rule, self.now)) else {
+            return Vec::new();
+        };
+        let several = if rule.by.quorum > 1 { format!(", {} sign", rule.by.quorum) } else { String::new() };
+        let due = self.governance.deadlines.iter().filter(|one| one.deadline == Deadline::ControlEvaluation);
+        due.map(|deadline| {
+            let late = if deadline.missed { ", missed" } else { "" };
+            let about = format!("what the control tests came to{several}{late}");
+            Item::new(Task::ControlEvaluation, about, Some(deadline.at), "keylatch controls evaluate".to_owned())
+        })
+        .collect()
+    }
+
+    /// The documents that this identity answers for and that are to be looked at, from when that is warned of.
+    fn documents(&self) -> Vec<Item> {
+        let mine = self.governance.documents.iter().filter(|(_, held)| held.owner == self.me);
+        let due = mine.filter(|(_, held)| held.review_by.before(DOCUMENT_REVIEW_BEFORE) <= self.now);
+        due.map(|(name, held)| {
+            let late = if held.review_by <= self.now { ", missed" } else { "" };
+            let about = format!("{name} {}: {}{late}", held.version, held.title);
+            let command = format!("keylatch procedure adopt FILE --name {name} …");
+            Item::new(Task::DocumentReview, about, Some(held.review_by), command)
+        })
+        .collect()
+    }
+
     fn holds(&self) -> Vec<Item> {
         if !self.policy.holds.as_ref().is_some_and(|rules| self.holds_one_of(&rules.lift.roles)) {
             return Vec::new();
@@ -270,7 +309,7 @@ impl Looks<'_> {
 }
 
 /// Half of it, to the second.
-fn half(span: Span) -> Span {
+pub(crate) fn half(span: Span) -> Span {
     Span::from_secs(u32::try_from(span.to_std().as_secs() / 2).unwrap_or(u32::MAX))
 }
 

@@ -7,14 +7,14 @@ use clap::Args;
 use lifecycle::Tenant;
 use lifecycle::manifest::List;
 use lifecycle::state::Outcome as End;
-use model::command::{ActivationRequest, DocumentStore, LIFETIME_MAX, Standing};
+use model::command::{ActivationRequest, LIFETIME_MAX, Standing};
 use model::key::{Reason, Responsibility, Template};
-use model::{Action, Algorithm, Event, EventHash, Fingerprint, KeyId, Name, ProblemType, Span, Text, Timestamp};
+use model::{Action, Algorithm, Event, EventHash, Fingerprint, KeyId, Name, Span, Text, Timestamp};
 use serde_json::{Value, json};
 
-use crate::bulk::{self, Wanted};
 use crate::command::ReasonArgs;
 use crate::command::event_line::event_line;
+use crate::documents;
 use crate::error::{Error, Exit};
 use crate::layout::{BOLD, DIM, GREEN, RED, YELLOW, safe, styled, time_from};
 use crate::lookup;
@@ -245,7 +245,7 @@ pub async fn ask_for_many(
     said: &Said,
 ) -> Result<Recorded, Error> {
     let (template, list) = list_of(session.state(), keys)?;
-    store(session, screen, &list).await?;
+    documents::store(session, screen, &list.text(), list.parts()).await?;
     let params = ActivationRequest::of_list(template, list.manifest(), said.reason.clone());
     send(session, screen, said.fill(params, session.now()), None).await
 }
@@ -274,36 +274,6 @@ pub fn list_of(state: &Tenant, keys: &[KeyId]) -> Result<(Template, List), Error
             let what = format!("`{first}` and `{other}` are of different kinds");
             Err(Error::usage(what, "ask for keys that are alike in all that rules match on, one request a kind"))
         }
-    }
-}
-
-/// Puts a list into the log, part by part. Parts that are there are passed over.
-pub async fn store(session: &mut Session, screen: &mut Screen, list: &List) -> Result<(), Error> {
-    let (document, parts) = (list.manifest().document, list.parts());
-    let count = u16::try_from(parts.len()).unwrap_or(u16::MAX);
-    let stored = session.state().documents.get(&document).map(|known| known.stored.clone()).unwrap_or_default();
-    let missing = (0..count).zip(parts).filter(|(part, _)| !stored.contains_key(part));
-    let wanted = missing.map(|(part, text)| Wanted {
-        action: Action::DocumentStore(DocumentStore { document, part, parts: count, text }),
-        key_id: None,
-    });
-    let wanted: Vec<Wanted> = wanted.collect();
-    for result in bulk::send_all(session, screen, "storing the list", wanted).await? {
-        match result {
-            // Somebody, or an earlier try, was first.
-            Err(Error::Refused(problem)) if problem.kind() == Some(ProblemType::NothingDue) => {}
-            result => {
-                result?;
-            }
-        }
-    }
-    session.refresh(screen).await?;
-    match session.known().document(document) {
-        Some(text) if text == list.text() => Ok(()),
-        _ => Err(Error::failed(
-            format!("the log has another text under the digest of this list ({document})"),
-            "see with `keylatch history` who stored it; a list with one key more or less has another digest",
-        )),
     }
 }
 

@@ -112,10 +112,11 @@ fn document(fields: &mut Fields, state: &Tenant, params: &DocumentAdopt, now: Ti
     person(fields, "who answers for it", state, params.owner);
     fields.add("looked at again", time_from(params.review_by, now));
     let in_log = state.documents.get(&params.document).is_some_and(lifecycle::Document::is_complete);
-    fields.text(
-        "its text",
-        if in_log { "in the log, whole" } else { "not in the log: kept elsewhere, bound by its SHA-256" },
-    );
+    let text = match in_log {
+        true => format!("in the log, whole: keylatch procedure show {}", params.document),
+        false => "not in the log: kept elsewhere, bound by its SHA-256".to_owned(),
+    };
+    fields.text("its text", text);
 }
 
 fn store(fields: &mut Fields, state: &Tenant, governance: &Governance, store: &Store) {
@@ -131,6 +132,8 @@ fn store(fields: &mut Fields, state: &Tenant, governance: &Governance, store: &S
 /// How much of the history was looked at, and who is to answer for what.
 fn evaluation(fields: &mut Fields, state: &Tenant, params: &ControlEvaluate) {
     fields.text("replayed", format!("{} of {} events", params.size, state.chain.tree().size()));
+    let again = format!("keylatch --json controls --seq {} | sha256sum", params.size);
+    fields.text("to see them", format!("`{again}` gives the tests again, and the SHA-256 below"));
     let owners: BTreeSet<Fingerprint> = params.dispositions.iter().map(|disposed| disposed.owner).collect();
     for owner in owners {
         let of = |disposed: &&Disposition| disposed.owner == owner;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 use keylatch::cli::{Cli, Command};
-use keylatch::command::{access, delegation, fact, history, hold, key, pack, policy, principal};
+use keylatch::command::{
+    access, controls, delegation, fact, history, hold, inbox, key, never_active, pack, policy, principal, procedure,
+    sample, store,
+};
 use keylatch::error::Exit;
 use keylatch::{Error, Screen};
 use serde_json::{Value, json};
@@ -48,21 +51,35 @@ pub(crate) async fn run(platform: &Arc<Platform>, who: &str, line: &str) -> Came
 }
 
 pub(crate) async fn run_words(platform: &Arc<Platform>, who: &str, words: &[String]) -> Came {
+    run_answering(platform, who, words, &["y", "y"]).await
+}
+
+/// The same, where questions are answered in turn by these lines.
+pub(crate) async fn run_answering(platform: &Arc<Platform>, who: &str, words: &[String], answers: &[&str]) -> Came {
     let cli =
         Cli::try_parse_from(["keylatch".to_owned()].iter().chain(words)).unwrap_or_else(|error| panic!("{error}"));
     let mut session = platform.session(who);
-    let (mut screen, out, err) = Screen::captured(cli.global.json, [true]);
+    let (mut screen, out, err) = Screen::scripted(cli.global.json, answers.iter().map(ToString::to_string));
     let (session, screen) = (&mut session, &mut screen);
     let done = match cli.command {
         Command::Access(command) => access::run(command, session, screen).await.map(|()| Exit::Ok),
+        Command::Controls(args) if args.offline().is_some() => controls::run_offline(&args, screen).await,
+        Command::Controls(args) => controls::run(*args, session, screen).await,
         Command::Delegation(command) => delegation::run(command, session, screen).await.map(|()| Exit::Ok),
         Command::Fact(command) => fact::run(command, session, screen).await.map(|()| Exit::Ok),
         Command::History(args) => history::run(args, session, screen).await.map(|()| Exit::Ok),
         Command::Hold(command) => hold::run(command, session, screen).await.map(|()| Exit::Ok),
+        Command::Inbox(args) => inbox::run(args, session, screen).await.map(|()| Exit::Ok),
         Command::Key(command) => key::run(command, session, screen).await.map(|()| Exit::Ok),
+        Command::NeverActive(args) if args.offline().is_some() => never_active::run_offline(&args, screen).await,
+        Command::NeverActive(args) => never_active::run(args, session, screen).await,
         Command::Pack(command) => pack::run(command, session, screen).await,
         Command::Policy(command) => policy::run(command, session, screen).await,
         Command::Principal(command) => principal::run(command, session, screen).await.map(|()| Exit::Ok),
+        Command::Procedure(command) => procedure::run(command, session, screen).await,
+        Command::Sample(args) if args.offline().is_some() => sample::run_offline(&args, screen).await,
+        Command::Sample(args) => sample::run(&args, session, screen).await,
+        Command::Store(command) => store::run(command, session, screen).await.map(|()| Exit::Ok),
         other => panic!("not here: {other:?}"),
     };
     // What people read can be looked at.
@@ -82,7 +99,7 @@ pub(crate) async fn run_words(platform: &Arc<Platform>, who: &str, words: &[Stri
 }
 
 /// Words with blanks between them, those in single quotes together.
-fn words(line: &str) -> Vec<String> {
+pub(crate) fn words(line: &str) -> Vec<String> {
     let parts = line.split('\'').enumerate();
     let words = parts.flat_map(|(place, part)| match place % 2 {
         0 => part.split_whitespace().map(str::to_owned).collect::<Vec<_>>(),
@@ -99,7 +116,7 @@ pub(crate) fn step(platform: &Platform, step: &str, came: &str) {
 
 /// A key that waits, and says what it protects.
 #[track_caller]
-fn born(platform: &Platform, key: &str) {
+pub(crate) fn born(platform: &Platform, key: &str) {
     step(platform, &format!("generate {key} {{\"asset\":\"weights\"}} by rae"), "key.generated");
 }
 
@@ -124,13 +141,13 @@ fn role(name: &str) -> Value {
 }
 
 #[track_caller]
-fn shows(text: &str, wanted: &[&str]) {
+pub(crate) fn shows(text: &str, wanted: &[&str]) {
     for wanted in wanted {
         assert!(text.contains(wanted), "`{wanted}` is not in\n{text}");
     }
 }
 
-fn cosigned(folder: &Path, who: &str) -> String {
+pub(crate) fn cosigned(folder: &Path, who: &str) -> String {
     format!("--cosign {}", key_file(folder, who).display())
 }
 

@@ -14,6 +14,7 @@ mod applying;
 mod bad_input;
 mod bundles;
 mod certificates;
+mod compliance;
 mod contexts;
 mod exports;
 mod files;

@@ -10,6 +10,7 @@ use keylatch::command::key::generate::generate;
 use keylatch::command::key::operate::activate;
 use keylatch::command::request::{self, ManyArgs, RequestArgs, SaidArgs, StandingArgs, request};
 use keylatch::command::requests;
+use keylatch::documents;
 use keylatch::error::Exit;
 use keylatch::{Error, Screen, Session};
 use model::key::Operation;
@@ -94,8 +95,8 @@ async fn parts_of_a_list_that_are_in_the_log_are_not_stored_again() {
     let (_, list) = request::list_of(rae.state(), &keys).unwrap();
     // The first answer gets lost: the same bytes get the same answer. Then nothing is left to do.
     platform.with(|inside| inside.faults.lost_answers = 1);
-    request::store(&mut rae, &mut Screen::silent(), &list).await.unwrap();
-    request::store(&mut rae, &mut Screen::silent(), &list).await.unwrap();
+    documents::store(&mut rae, &mut Screen::silent(), &list.text(), list.parts()).await.unwrap();
+    documents::store(&mut rae, &mut Screen::silent(), &list.text(), list.parts()).await.unwrap();
     assert_eq!(count(&platform, EventType::DocumentStored), 1);
     let named = ManyArgs { keys: vec!["a".to_owned(), "b".to_owned()], ..ManyArgs::default() };
     request(&mut rae, &mut Screen::silent(), many(named)).await.unwrap();

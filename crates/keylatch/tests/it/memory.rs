@@ -175,6 +175,7 @@ impl Inside {
             | Action::KeyDeactivate(_)
             | Action::KeyCompromise(_)
             | Action::KeyDestroy(_) => (ServiceRole::Activator, Input::Command(signed.clone())),
+            Action::ControlEvaluate(_) => (ServiceRole::EvidenceExporter, Input::Command(signed.clone())),
             _ => (ServiceRole::Approver, Input::Command(signed.clone())),
         };
         self.scenario.submit(role, input)?;

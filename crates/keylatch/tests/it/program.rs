@@ -38,6 +38,44 @@ impl People<'_> {
     }
 }
 
+/// Two admins adopt a procedure and register the store.
+fn stands_by(people: &People<'_>, file: &str) {
+    std::fs::write(file, "Ask, have two people look at it, wait.").unwrap();
+    let two = format!("--yes --out {file}.json");
+    for command in [
+        format!(
+            "procedure adopt {file} --name generating --title Generating --kind procedure --covers 11 --owner lou --review-by +365d {two}"
+        ),
+        format!("store register --name software --kind software --server kms-1 --database files {two}"),
+    ] {
+        people.done("ann", &command);
+        people.done("bob", &format!("sign {file}.json --yes"));
+        people.done("bob", &format!("submit {file}.json"));
+        std::fs::remove_file(format!("{file}.json")).unwrap();
+    }
+    assert_eq!(people.done("sam", "procedure list")["documents"][0]["in_log"], true);
+    assert_eq!(people.done("sam", "store list")["not_registered"], serde_json::json!([]));
+}
+
+/// What an auditor finds who has no account.
+fn looked_back_at(people: &People<'_>, export: &str, sample: &str) {
+    let tests = people.run("nobody", &format!("controls {export}"));
+    let controls = json(&tests);
+    let test = |id: &str| controls["controls"].as_array().unwrap().iter().find(|test| test["id"] == id).unwrap();
+    for id in ["CEK-15.01", "CEK-15.03", "CEK-15.11", "CEK-15.13"] {
+        assert_eq!(test(id)["outcome"], "no-exceptions", "{id}: {}", test(id));
+    }
+    assert_eq!(tests.status.code(), Some(1), "one process is all roles: an exception");
+    assert_eq!(test("separation")["outcome"], "exceptions");
+    let never = people.run("nobody", &format!("never-active weights --between 2020-01-01 +1d {export}"));
+    assert_eq!((never.status.code(), &json(&never)["verdict"]), (Some(1), &"fails".into()));
+    let never = people.done("nobody", &format!("never-active weights --between 2020-01-01 2020-02-01 {export}"));
+    assert_eq!(never["verdict"], "holds");
+    let drawn = people.done("nobody", &format!("sample --of activations --out {sample} {export}"));
+    assert_eq!(drawn["sample"]["population"]["count"], 1);
+    assert_eq!(people.done("nobody", &format!("sample check {sample} {export}"))["faults"], serde_json::json!([]));
+}
+
 const WHY: &str = "--reason-kind test --reason because";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -87,10 +125,12 @@ async fn a_key_goes_from_birth_to_an_export_by_the_program_alone() {
     assert_eq!(people.done("sam", &format!("submit {}", at("destroy.json"))), sent, "the same answer");
     assert_eq!(people.done("rae", "key show weights")["key"]["state"], "destroyed");
 
+    stands_by(&people, &at("procedure.md"));
     let exported = people.done("rae", &format!("export {}", at("evidence")));
     let (root, head) = (exported["root"].as_str().unwrap(), exported["head"].as_str().unwrap());
     let verified = people.done("rae", &format!("verify {} --root {root} --expect-head {head}", at("evidence")));
     assert_eq!(verified["report"]["keys"]["destroyed"], 1);
+    looked_back_at(&people, &format!("--export {} --root {root}", at("evidence")), &at("sample"));
     world.platform.stop().await.unwrap();
     assert_eq!(people.run("rae", "key list").status.code(), Some(3));
 }

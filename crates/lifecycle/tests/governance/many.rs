@@ -53,6 +53,13 @@ fn one_signature_a_person_activates_every_key_of_a_list() {
 }
 
 #[test]
+fn admins_store_documents_too_since_epoch_3() {
+    let store = r#"do document.store {"document":"$hash:a","part":0,"parts":1,"text":"a"} by ann"#;
+    assert_eq!(Scenario::under(2).perform(store), "refused role-missing");
+    assert_eq!(Scenario::under(3).perform(store), "document.stored");
+}
+
+#[test]
 fn a_key_comes_under_a_list_by_its_own_proof_alone() {
     let mut s = with_keys(LISTS, 4);
     s.run(r#"generate k5 {"asset":"weights","jurisdiction":"US"} by kim => key.generated"#);

@@ -45,7 +45,7 @@ pub fn may_use<'a>(
     let (by, principal) = standing::sole(governance, signed)?;
     let key = view.key()?;
     let policy = governance.policy()?;
-    let rule = policy.rule_for(&key.spec.traits())?;
+    let rule = policy.rule_in_use(key, view.request.as_ref())?;
     standing::role(principal, &rule.users)?;
     does(key, operation)?;
     let deactivated = usable(key, operation, rule.process_when_deactivated, now)?;

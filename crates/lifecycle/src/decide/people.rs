@@ -130,8 +130,9 @@ pub(super) fn rotate(
 /// A key that nobody here has or had, nor the platform.
 fn new_key(governance: &Governance, key: &PublicKey) -> Result<(), Rejection> {
     let fingerprint = key.fingerprint();
-    if governance.people.contains_key(&fingerprint) {
-        return Rejection::new(ProblemType::PrincipalExists, format!("{fingerprint} is or was enrolled")).err();
+    if let Some(known) = governance.people.get(&fingerprint) {
+        let detail = format!("{fingerprint}, as `{}`", known.principal.label);
+        return Rejection::new(ProblemType::PrincipalExists, detail).err();
     }
     standing::own_key(key, &governance.authority.ring, governance.authority.root)?;
     match governance.people.values().find(|member| member.principal.key.point() == key.point()) {

@@ -201,7 +201,8 @@ impl InForce {
     /// The rule for a key in use: that for emergencies where it was activated in one and the policy still has such a rule,
     /// else the everyday one.
     pub fn rule_in_use(&self, key: &Key, request: Option<&Request>) -> Result<&Rule, Rejection> {
-        let activated = |request: &&Request| key.activation.is_some_and(|activation| activation.request == request.hash);
+        let activated =
+            |request: &&Request| key.activation.is_some_and(|activation| activation.request == request.hash);
         let rule = request.filter(activated).and_then(|request| request.rule(&self.policy, Some(key)));
         rule.map_or_else(|| self.rule_for(&key.spec.traits()), Ok)
     }

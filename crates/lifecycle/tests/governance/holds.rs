@@ -171,7 +171,8 @@ fn an_emergency_is_no_way_around() {
 #[test]
 fn an_emergencys_rule_says_who_uses_its_key() {
     let glass = GLASS.replace('\n', " ").replacen(r#""users":["app"],"#, r#""users":["operator"],"#, 1);
-    let mut s = check(&glass, &format!("{ALARM} by opa => activation.requested\napprove k1 by sam => activation.approved"));
+    let mut s =
+        check(&glass, &format!("{ALARM} by opa => activation.requested\napprove k1 by sam => activation.approved"));
     s.run("due => activation.authorized, key.activated\napply k1 => custody.applied");
     s.run("use k1 encrypt by app => refused role-missing\nuse k1 encrypt by oto => allowed");
     let users = |s: &Scenario| lifecycle::simulate::of_active(&s.tenant, key_id("k1"), s.now).unwrap().users;

@@ -1,19 +1,24 @@
 //! The evidence-exporter: keeps every event's bytes, answers tenants' questions for their history, signs checkpoints, and
 //! gives custodians its word on where a chain stands.
 
+mod replay;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use journal::{Journal, Record, strict};
 use journal_sled::Archive;
 use lifecycle::{Duty, Rejection};
-use model::history::{ANSWER_BYTES_MAX, HistoryAnswer, HistoryEvent, HistoryRequest};
+use model::history::{ANSWER_BYTES_MAX, AsOfRequest, HistoryAnswer, HistoryEvent, HistoryRequest};
 use model::statement::{Lease, LeaseRequest};
 use model::text::Base64;
 use model::{Problem, ProblemType, Sequence, ServiceRole, TenantId, dsse, subject};
 use service::command::{self, Answer};
 use service::{Error, Node, Ports, Shutdown, Wanted, duty, health, requests};
 use tracing::debug;
+
+use crate::replay::Replays;
 
 const ROLE: ServiceRole = ServiceRole::EvidenceExporter;
 
@@ -30,11 +35,13 @@ const EVENT_OVERHEAD: usize = 200;
 pub async fn run<J: Journal>(ports: Ports<J>, shutdown: Shutdown) -> Result<(), Error> {
     let service = health::announce(&ports, ROLE).await?;
     let node = ports.node.clone();
+    let replays = Arc::new(Replays::new(node.root()));
     let handle = move |tenant, rest: String, payload: Bytes| {
-        let node = node.clone();
-        async move { command::to_bytes(answer(&node, tenant, &rest, &payload).await) }
+        let (node, replays) = (node.clone(), replays.clone());
+        async move { command::to_bytes(answer(&node, &replays, tenant, &rest, &payload).await) }
     };
-    let subjects = [subject::every_tenant("hist", "get"), subject::every_tenant("lease", "get")];
+    let subjects = ["get", "at"].map(|question| subject::every_tenant("hist", question));
+    let subjects = [subjects.as_slice(), &[subject::every_tenant("lease", "get")]].concat();
     let asked = requests::serve(&ports, service, ROLE, &subjects, handle, shutdown.clone().requested());
     let node = ports.node.clone();
     let perform = move |tenant, duty: Duty| {
@@ -51,7 +58,13 @@ pub async fn run<J: Journal>(ports: Ports<J>, shutdown: Shutdown) -> Result<(), 
     Ok(())
 }
 
-async fn answer<J: Journal>(node: &Node<J>, tenant: TenantId, rest: &str, payload: &Bytes) -> Answer {
+async fn answer<J: Journal>(
+    node: &Node<J>,
+    replays: &Arc<Replays>,
+    tenant: TenantId,
+    rest: &str,
+    payload: &Bytes,
+) -> Answer {
     match rest {
         "hist.get" => {
             let request: HistoryRequest = read(payload)?;
@@ -65,6 +78,7 @@ async fn answer<J: Journal>(node: &Node<J>, tenant: TenantId, rest: &str, payloa
             let answered = tokio::task::spawn_blocking(move || history(&node, tenant, &request)).await;
             answered.map_err(|error| Problem::new(ProblemType::Unavailable, error))?
         }
+        "hist.at" => as_of(node, replays, tenant, read(payload)?).await,
         "lease.get" => lease(node, tenant, &read(payload)?).await,
         other => Err(Problem::new(ProblemType::UnknownAction, format!("there is no `{other}`"))),
     }
@@ -97,20 +111,51 @@ fn history<J: Journal>(node: &Node<J>, tenant: TenantId, request: &HistoryReques
     let archive = archive(node)?;
     let max = usize::try_from(request.max).unwrap_or(EVENTS_MAX).min(EVENTS_MAX);
     let from = Sequence(request.from);
+    let records = read_on(node, archive, tenant, from, max)?;
+    let last = last(node, archive, tenant)?;
+    let checkpoint = newest_checkpoint(node, archive, tenant)?;
+    let answer = HistoryAnswer { events: fitting(request.from, records), last: last.0, checkpoint };
+    serde_json::to_value(answer).map_err(|error| failed(&error))
+}
+
+/// A tenant's events from this one on. What is on its way into the archive stands in the replica's tail: nobody who was
+/// just told of an event is told that there is none.
+fn read_on<J: Journal>(
+    node: &Node<J>,
+    archive: &Archive,
+    tenant: TenantId,
+    from: Sequence,
+    max: usize,
+) -> Result<Vec<Record>, Problem> {
+    let failed = |error: &dyn std::fmt::Display| Problem::new(ProblemType::Unavailable, error);
     let mut records = archive.read(tenant, from, max, ANSWER_BYTES_MAX).map_err(|error| failed(&error))?;
-    // What is on its way into the archive stands in the replica's tail: nobody who was just told of an event is told
-    // that there is none.
     let next = Sequence(from.0 + records.len() as u64);
     let room = TAIL_MAX.min(max - records.len());
     let tail = node.replica().tail(tenant, next, room).map_err(|error| failed(&error))?;
     records.extend(
         (next.0..).zip(tail).take_while(|(wanted, (place, _))| *wanted == place.0).map(|(_, (_, record))| record),
     );
+    Ok(records)
+}
+
+/// The newest event that we have.
+fn last<J: Journal>(node: &Node<J>, archive: &Archive, tenant: TenantId) -> Result<Sequence, Problem> {
+    let failed = |error: &dyn std::fmt::Display| Problem::new(ProblemType::Unavailable, error);
     let head = node.replica().head(tenant).map_err(|error| failed(&error))?;
-    let last = archive.last(tenant).map_err(|error| failed(&error))?.max(head.sequence);
-    let checkpoint = newest_checkpoint(node, archive, tenant)?;
-    let answer = HistoryAnswer { events: fitting(request.from, records), last: last.0, checkpoint };
-    serde_json::to_value(answer).map_err(|error| failed(&error))
+    Ok(archive.last(tenant).map_err(|error| failed(&error))?.max(head.sequence))
+}
+
+/// How things stood at a point of the history.
+async fn as_of<J: Journal>(node: &Node<J>, replays: &Arc<Replays>, tenant: TenantId, asked: AsOfRequest) -> Answer {
+    let _place = replays.place().await?;
+    let (node, replays) = (node.clone(), replays.clone());
+    let answered = tokio::task::spawn_blocking(move || {
+        let archive = archive(&node)?;
+        let (now, last) = (node.clock().now(), last(&node, archive, tenant)?);
+        let read = |from| read_on(&node, archive, tenant, from, replay::PAGE);
+        replays.answer(tenant, replay::point(&asked, last, now)?, asked.key_id, read)
+    });
+    answered.await.map_err(|error| Problem::new(ProblemType::Unavailable, error))?
 }
 
 fn archive<J: Journal>(node: &Node<J>) -> Result<&Archive, Problem> {

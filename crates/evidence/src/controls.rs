@@ -3,15 +3,31 @@
 //!
 //! A test never says "pass". It says how many of how many had nothing against them.
 
-use std::collections::BTreeMap;
+use model::evidence::DispositionKind;
+use model::{Digest, EventHash, Fingerprint, KeyId, Name, Sequence, Span, TenantId, Text, Timestamp};
+use serde::{Deserialize, Serialize};
 
-use model::{Digest, EventHash, Fingerprint, KeyId, Name, Sequence, TenantId, Timestamp};
-use serde::Serialize;
+use crate::history::{At, Attempt, History, KeyLife};
 
-use crate::history::{At, History, KeyLife};
+mod activation;
+mod ai;
+mod birth;
+mod coordination;
+mod documents;
+mod law;
+pub mod never_active;
+mod scope;
+mod stores;
+mod usage;
+mod waiting;
+
+pub(crate) use documents::is_about_generation;
+pub use model::evidence::ControlOutcome as Outcome;
+pub(crate) use scope::{Scope, wrapping_keys, yes_no};
 
 /// The part of a history that a test is about: from this event on, to the last one that was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Period {
     /// The first event, from 1.
     pub from: Sequence,
@@ -44,20 +60,6 @@ pub struct Controls {
 
 /// The value of [`Controls::format`].
 pub const FORMAT: &str = "keylatch.dev/controls/v1";
-
-/// What a test came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// There are exceptions.
-    Exceptions,
-    /// The history can't answer it.
-    InsufficientEvidence,
-    /// Of all items, none had anything against it.
-    NoExceptions,
-    /// There is nothing that it is about.
-    NotApplicable,
-}
 
 /// One test.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -101,6 +103,8 @@ pub struct Population {
 pub struct Exception {
     /// The same for the same item and reason, however often evidence is made: what a disposition names.
     pub id: Name,
+    /// What is wrong, in a word that stays the same.
+    pub reason: &'static str,
     /// What is wrong.
     pub what: String,
     /// The key, where it is about one.
@@ -122,11 +126,11 @@ pub struct Exception {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Disposed {
     /// What was decided.
-    pub disposition: String,
+    pub disposition: DispositionKind,
     /// By when.
     pub due: Timestamp,
     /// Why.
-    pub note: String,
+    pub note: Text,
     /// The `control.evaluated`.
     pub event: At,
 }
@@ -142,13 +146,17 @@ pub struct Comparison {
     pub general: String,
 }
 
-/// Tests a history. `dispositions` are what was signed about exceptions, by their ids.
-pub fn test(history: &History, of: Tested, dispositions: &BTreeMap<Name, (Disposed, Fingerprint)>) -> Controls {
-    let mut controls: Vec<ControlTest> = Vec::new();
+/// Tests a history.
+pub fn test(history: &History, of: Tested) -> Controls {
+    let scope = Scope { history, period: of.period };
+    let mut controls = tests(scope);
+    let comparison = ai::comparison(scope, &controls);
+    let dispositions = history.dispositions();
     for exception in controls.iter_mut().flat_map(|test| &mut test.exceptions) {
-        if let Some((disposed, owner)) = dispositions.get(&exception.id) {
-            exception.disposition = Some(disposed.clone());
-            exception.owner = Some(history.label(*owner));
+        if let Some((decided, event)) = dispositions.get(&exception.id) {
+            exception.owner = Some(history.label(decided.owner));
+            let (disposition, due, note) = (decided.disposition, decided.due, decided.note.clone());
+            exception.disposition = Some(Disposed { disposition, due, note, event: *event });
         }
     }
     Controls {
@@ -158,9 +166,37 @@ pub fn test(history: &History, of: Tested, dispositions: &BTreeMap<Name, (Dispos
         period: of.period,
         head: of.head,
         controls,
-        comparison: Vec::new(),
+        comparison,
         limits: LIMITS.iter().map(|limit| (*limit).to_owned()).collect(),
     }
+}
+
+/// The sixteen points in order, and then what else is claimed.
+fn tests(scope: Scope<'_>) -> Vec<ControlTest> {
+    let mut controls = vec![
+        birth::pre_active(scope),
+        birth::kept_apart(scope),
+        activation::authorised(scope),
+        activation::by_whom(scope),
+        stores::consistent(scope),
+        activation::recorded(scope),
+        law::considered(scope),
+        waiting::ends(scope),
+        coordination::coordinated(scope),
+        documents::procedures(scope),
+        birth::creators(scope),
+        stores::identified(scope),
+        birth::attributes(scope),
+        activation::confirmed(scope),
+        waiting::reviewed(scope),
+        usage::only_when_active(scope),
+        usage::separation(scope),
+    ];
+    controls.push(documents::probes(scope));
+    controls.push(ai::alike(scope, &controls));
+    controls.push(documents::evaluation(scope, &controls));
+    controls.sort_by_key(|test| (!test.id.starts_with("CEK-"), test.id.clone()));
+    controls
 }
 
 /// What was tested.
@@ -176,12 +212,18 @@ pub struct Tested {
     pub head: EventHash,
 }
 
-const LIMITS: [&str; 4] = [
+const LIMITS: [&str; 6] = [
     "What a key store really holds, and what was really done with a key, is the custodian's word (custody events).",
-    "Times are those of the services that signed, which never go back within a chain.",
+    "Times are those of the services that signed, which never go back within a chain unless the root says so.",
+    "What fell due after the last event is not seen: a log in which nothing is recorded any more looks as it did at its last event.",
+    "Keys that were never in Keylatch, and stores that it does not reach, are not in the populations.",
     "That a fact asserted by a person is true is for the reader of its evidence to judge; that it was asserted, by whom and for how long, is in the events.",
     "People are known by their keys: who holds a key is for the tenant's own records to show.",
 ];
+
+/// How long what follows by itself may take before it is an exception: the store's confirmation of a change, the end of a
+/// wait that is over.
+pub(crate) const FOLLOWS_WITHIN: Span = Span::from_secs(5 * 60);
 
 /// A test under way: items come, and what there is against each.
 struct Test {
@@ -193,18 +235,44 @@ struct Test {
 struct Fault<'a> {
     /// A word for the reason: part of the exception's id.
     reason: &'static str,
+    /// What it is about, as it stays the same from export to export: the other part.
+    subject: String,
     what: String,
     key: Option<&'a KeyLife>,
+    owner: Option<String>,
     events: Vec<At>,
 }
 
 impl<'a> Fault<'a> {
+    /// Something that a key is.
     fn of_key(reason: &'static str, key: &'a KeyLife, events: Vec<At>, what: impl Into<String>) -> Self {
-        Self { reason, what: what.into(), key: Some(key), events }
+        let owner = key.spec.owner.as_ref().map(ToString::to_string);
+        Self { reason, subject: key.id.to_string(), what: what.into(), key: Some(key), owner, events }
     }
 
-    fn of_tenant(reason: &'static str, events: Vec<At>, what: impl Into<String>) -> Self {
-        Self { reason, what: what.into(), key: None, events }
+    /// Something that happened, to a key where one is named.
+    fn of_event(reason: &'static str, key: Option<&'a KeyLife>, at: At, what: impl Into<String>) -> Self {
+        let owner = key.and_then(|key| key.spec.owner.as_ref()).map(ToString::to_string);
+        Self { reason, subject: at.hash.to_string(), what: what.into(), key, owner, events: vec![at] }
+    }
+
+    /// Something that is neither: a store, a pack, by its name.
+    fn of_name(reason: &'static str, name: impl ToString, events: Vec<At>, what: impl Into<String>) -> Self {
+        Self { reason, subject: name.to_string(), what: what.into(), key: None, owner: None, events }
+    }
+
+    /// An event that does not stand.
+    fn of_attempt(history: &'a History, attempt: &Attempt) -> Self {
+        let key = attempt.key_id.and_then(|key| history.keys.get(&key));
+        let of = attempt.event_type.map_or("an event".to_owned(), |event_type| event_type.to_string());
+        let by = attempt.signer.map(|signer| format!(", signed by {signer}")).unwrap_or_default();
+        Self::of_event("void", key, attempt.at, format!("{of}{by}, does not stand: {}", attempt.reason))
+    }
+
+    /// With further events behind it.
+    fn with(mut self, events: impl IntoIterator<Item = At>) -> Self {
+        self.events.extend(events);
+        self
     }
 }
 
@@ -238,11 +306,16 @@ impl Test {
 
     /// An item of the population, and what there is against it.
     fn item<'a>(&mut self, faults: impl IntoIterator<Item = Fault<'a>>) {
-        self.test.population.count += 1;
+        self.items(1, faults);
+    }
+
+    /// So many items, and what there is against all of them together.
+    fn items<'a>(&mut self, count: u64, faults: impl IntoIterator<Item = Fault<'a>>) {
+        self.test.population.count += count;
         let before = self.test.exceptions.len();
         self.against(faults);
         if self.test.exceptions.len() == before {
-            self.test.passed += 1;
+            self.test.passed += count;
         }
     }
 
@@ -256,26 +329,15 @@ impl Test {
 
     /// `None` where its id could not be made, which no fault of ours can bring about.
     fn exception(&self, fault: Fault<'_>) -> Option<Exception> {
-        let Fault { reason, what, key, events } = fault;
-        let subject = match (key, events.first()) {
-            (Some(key), _) => key.id.to_string(),
-            (None, Some(at)) => at.hash.to_string(),
-            (None, None) => String::new(),
-        };
+        let Fault { reason, subject, what, key, owner, events } = fault;
         let digest = Digest::of(format!("{}\n{reason}\n{subject}", self.number).as_bytes());
         let id = format!("{}-{}", self.number, digest.to_string().get(..12)?).parse().ok()?;
-        let owner = key.and_then(|key| key.spec.owner.as_ref()).map(ToString::to_string);
         let (key_id, key) = (key.map(|key| key.id), key.map(|key| key.spec.label.clone()));
-        Some(Exception { id, what, key_id, key, events, owner, disposition: None })
+        Some(Exception { id, reason, what, key_id, key, events, owner, disposition: None })
     }
 
     fn remark(&mut self, remark: impl Into<String>) {
         self.test.remarks.push(remark.into());
-    }
-
-    /// Nothing was found to look at.
-    fn nothing(self, why: &str) -> ControlTest {
-        self.with(Outcome::NotApplicable, why)
     }
 
     /// What there is does not answer the question. Exceptions that were found all the same go first.
@@ -297,9 +359,14 @@ impl Test {
             return self.test;
         }
         if self.test.population.count == 0 {
-            return self.nothing(why);
+            return self.with(Outcome::NotApplicable, why);
         }
         self.test.outcome = Outcome::NoExceptions;
         self.test
     }
+}
+
+/// `1 key`, `2 keys`.
+fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
 }

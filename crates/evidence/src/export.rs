@@ -40,19 +40,27 @@ pub enum Malformed {
 
 /// An event as a line, without line feed.
 pub fn to_line(record: &Record) -> String {
+    serde_json::to_string(&line_of(record)).unwrap_or_default()
+}
+
+/// An event as an envelope.
+pub fn line_of(record: &Record) -> Line {
     let signature = canonical(&record.signature);
-    let line = Line {
+    Line {
         payload: Base64(record.payload.to_vec()),
         payload_type: dsse::EVENT.to_owned(),
         header: signature.is_none().then(|| record.signature.clone()),
         signatures: signature.into_iter().collect(),
-    };
-    serde_json::to_string(&line).unwrap_or_default()
+    }
 }
 
 /// A line as an event.
 pub fn from_line(line: &[u8]) -> Result<Record, Malformed> {
-    let line: Line = model::json::read(line)?;
+    record_of(model::json::read(line)?)
+}
+
+/// An envelope as an event.
+pub fn record_of(line: Line) -> Result<Record, Malformed> {
     if line.payload_type != dsse::EVENT {
         return Err(Malformed::PayloadType(line.payload_type));
     }

@@ -1,24 +1,31 @@
 //! What a replay adds up to, for those who look back: every key's life with the events behind it, requests, people,
 //! policies, packs, stores, and who signed.
 //!
-//! Fed by a [`Verifier`](crate::Verifier) with what stands. Memory grows with the number of keys and of events about them
-//! (some hundred bytes each), not with the size of events.
+//! Fed by a [`Verifier`](crate::Verifier) with every event and the state right after it. Memory grows with the number of
+//! keys and of events about them (some hundred bytes each), not with the size of events.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use lifecycle::{Judgement, Prepared, Tenant};
+use lifecycle::state::Member;
+use lifecycle::{Judgement, Prepared, Tenant, Void};
+use model::command::HoldKind;
 use model::event::{
-    ActivationMode, ActivationRequested, ConditionHeld, CustodyApplied, CustodyRefused, CustodyUsed, DeadlineMissed,
-    Inventory, KeyActivated, KeyGenerated, PackDeclared,
+    ActivationHeld, ActivationMode, ActivationRequested, ConditionHeld, CustodyApplied, CustodyRefused, CustodyUsed,
+    DeadlineMissed, Inventory, KeyActivated, KeyGenerated, PackDeclared,
 };
-use model::key::{KeyIdentity, Operation, TenantClass};
+use model::key::{KeyIdentity, Operation, Reason, TenantClass};
 use model::people::PrincipalKind;
+use model::statement::Generated;
 use model::text::Text;
 use model::{
-    Action, Event, EventHash, EventType, Fingerprint, KeyId, KeySpec, KeyState, Name, Principal, Role, Sequence,
-    ServiceRole, Timestamp,
+    Action, Digest, Event, EventHash, EventType, Fingerprint, KeyId, KeySpec, KeyState, Name, Principal, Role,
+    Sequence, ServiceRole, Span, Timestamp,
 };
 use serde::Serialize;
+
+mod stands;
+
+pub use stands::{AdoptedDocument, Evaluation, RecordedExport, RecordedProbe, RegisteredStore};
 
 /// An event, by its place, its hash and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -50,10 +57,26 @@ pub struct History {
     pub policies: Vec<AdoptedPolicy>,
     /// The declarations of legal packs, in order.
     pub packs: Vec<DeclaredPack>,
+    /// The holds that were placed, in order.
+    pub holds: Vec<Hold>,
+    /// The documents that were adopted, in order, every version.
+    pub documents: Vec<AdoptedDocument>,
+    /// The stores that were registered, in order.
+    pub stores: Vec<RegisteredStore>,
+    /// The probes that were made, in order.
+    pub probes: Vec<RecordedProbe>,
+    /// The evaluations of the control, in order.
+    pub evaluations: Vec<Evaluation>,
+    /// The bundles that were made, in order.
+    pub exports: Vec<RecordedExport>,
     /// The access reviews that were signed.
     pub access_reviews: Vec<At>,
     /// The deadlines of the tenant or of a key that were missed.
     pub missed: Vec<Missed>,
+    /// Events that do not stand: somebody tried, or something is broken. At most [`ATTEMPTS_MAX`].
+    pub attempts: Vec<Attempt>,
+    /// How many more there are.
+    pub attempts_more: u64,
     /// The service keys that signed, with what they signed as.
     pub signers: BTreeMap<Fingerprint, Signer>,
     /// The checkpoints in the chain, in order.
@@ -64,6 +87,24 @@ pub struct History {
     pub signatures: u64,
     /// The time of the first event.
     pub begun: Option<Timestamp>,
+}
+
+/// How many events that do not stand are kept.
+pub const ATTEMPTS_MAX: usize = 1_000;
+
+/// An event that does not stand.
+#[derive(Clone, Debug)]
+pub struct Attempt {
+    /// The event. Where its bytes can't be trusted, its time is that of the event before.
+    pub at: At,
+    /// Its type, where a service key in force signed it and there is such a type.
+    pub event_type: Option<EventType>,
+    /// The key that it is about, by its own word.
+    pub key_id: Option<KeyId>,
+    /// The service key that signed it, where one in force did.
+    pub signer: Option<Fingerprint>,
+    /// Why it does not stand.
+    pub reason: String,
 }
 
 /// A key's life.
@@ -77,6 +118,10 @@ pub struct KeyLife {
     pub identity: KeyIdentity,
     /// The key store that has it.
     pub store: Name,
+    /// The SHA-256 of the store's key to which input is sealed: it tells one store from another of the same name.
+    pub seal_key: Digest,
+    /// The wrapping key under which the custodian says that it was generated.
+    pub born_under: Option<Name>,
     /// Its `key.generated`.
     pub created: At,
     /// Who had it generated.
@@ -87,8 +132,10 @@ pub struct KeyLife {
     pub policy: EventHash,
     /// When it was to expire unless it was activated before.
     pub pre_active_until: Timestamp,
-    /// By when it was first to be revalidated.
+    /// By when it was to be revalidated, the last time that was set.
     pub revalidate_by: Option<Timestamp>,
+    /// Its `key.expired`.
+    pub expired: Option<Expiry>,
     /// Its changes of state, in order, the first one its generation.
     pub steps: Vec<Step>,
     /// Its activations. At most one under today's rules.
@@ -97,12 +144,49 @@ pub struct KeyLife {
     pub custody: Vec<Custody>,
     /// Its uses, added up by the activation they were under.
     pub uses: BTreeMap<EventHash, Uses>,
+    /// Uses that the custodian reports outside the time in which it was active.
+    pub doubts: Vec<Doubt>,
     /// How often a use was refused, by reason.
     pub refused: BTreeMap<Name, u64>,
     /// When somebody said that it was still wanted.
     pub revalidated: Vec<At>,
     /// Everything that was recorded about it, in order; counts of uses once for each run of them.
     pub timeline: Vec<Entry>,
+    /// How many events are about it.
+    pub events: u64,
+    /// The last of them.
+    pub last: At,
+}
+
+/// The end of a wait.
+#[derive(Clone, Copy, Debug)]
+pub struct Expiry {
+    /// Its `key.expired`.
+    pub at: At,
+    /// When it was due.
+    pub due: Timestamp,
+    /// Whether it was for want of a revalidation.
+    pub unreviewed: bool,
+}
+
+/// A use at a time at which the key was not active.
+#[derive(Clone, Copy, Debug)]
+pub struct Doubt {
+    /// Its `custody.used`.
+    pub at: At,
+    /// What is doubtful.
+    pub what: Doubtful,
+    /// When it was used, by the custodian's clock.
+    pub used: Timestamp,
+}
+
+/// What can be doubtful about a use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubtful {
+    /// It was before the activation.
+    Early,
+    /// It was after use had ended or was halted.
+    Late,
 }
 
 /// A change of state.
@@ -198,14 +282,39 @@ pub struct RequestLife {
     pub rule: Name,
     /// Whether it is an emergency.
     pub break_glass: bool,
+    /// Why it was asked for.
+    pub reason: Reason,
     /// The consumers that must have acknowledged the key.
     pub consumers: BTreeSet<Fingerprint>,
+    /// Whether it names the custodian's statement on where the key is kept.
+    pub attested: bool,
     /// Every approval that was given, by its hash.
     pub approvals: BTreeMap<EventHash, Approval>,
     /// Its `activation.authorized`.
     pub authorized: Option<At>,
     /// The event that ended it, where that was not an activation.
     pub ended: Option<(EventType, At)>,
+    /// Who ended it and why, where somebody did.
+    pub ended_by: Option<(Fingerprint, Reason)>,
+}
+
+/// A hold: activations that were frozen for a while.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    /// Its `activation.held`.
+    pub at: At,
+    /// What kind.
+    pub kind: HoldKind,
+    /// Where the order or the case is kept.
+    pub reference: Text,
+    /// Who placed it.
+    pub by: Fingerprint,
+    /// The request that is held; `None` where all activations of the tenant are.
+    pub request: Option<EventHash>,
+    /// The key, where it is a request for one.
+    pub key_id: Option<KeyId>,
+    /// Its `activation.released`, and by whom.
+    pub released: Option<(At, Fingerprint)>,
 }
 
 /// What the custodian said of a key's place.
@@ -236,6 +345,8 @@ pub struct Uses {
     pub counts: BTreeMap<Operation, u64>,
     /// The event that the first count stands in.
     pub at: At,
+    /// The event that the last count stands in.
+    pub last: At,
 }
 
 /// Somebody who is or was enrolled.
@@ -262,6 +373,10 @@ pub struct AdoptedPolicy {
     pub revalidates: bool,
     /// Whether it asks for access reviews.
     pub reviews_access: bool,
+    /// How often it asks for probes.
+    pub probes_every: Option<Span>,
+    /// Whether it asks for evaluations of the control.
+    pub evaluates: bool,
     /// The smallest number of approvals that any of its rules is content with, emergencies aside.
     pub fewest_approvals: u32,
     /// The layers for which there are keys that no rule is for, in words.
@@ -297,8 +412,10 @@ pub struct Missed {
 }
 
 /// A service key that signed events.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Signer {
+    /// The first of them.
+    pub first: At,
     /// The roles that its events name as their source.
     pub roles: BTreeSet<ServiceRole>,
     /// The instances that its events name.
@@ -342,18 +459,34 @@ impl KeyLife {
     pub fn left_pre_activation(&self) -> Option<&Step> {
         self.steps.iter().find(|step| step.state != KeyState::PreActive)
     }
+
+    /// Until when it may wait for its activation, as things stand.
+    pub fn waits_until(&self) -> Timestamp {
+        self.revalidate_by.map_or(self.pre_active_until, |by| by.min(self.pre_active_until))
+    }
+
+    /// What the custodian first said of it after an event.
+    pub fn custody_after(&self, event: &At) -> Option<&Custody> {
+        self.custody.iter().find(|custody| custody.at.sequence > event.sequence)
+    }
 }
 
+/// By how much clocks may differ: what a service that appends tolerates of the chain's.
+pub const CLOCKS: Span = Span::from_secs(5);
+
 impl History {
-    /// Takes an event that the verifier has judged, with the state after it. Void ones count for nothing here.
+    /// Takes an event that the verifier has judged, with the state after it. Void ones are noted, and change nothing.
     pub fn take(&mut self, state: &Tenant, sequence: Sequence, prepared: &Prepared, judgement: &Judgement) {
-        let (Judgement::Lawful, Some(event), Some(body)) = (judgement, prepared.event(), prepared.body()) else {
+        if let Judgement::Void(void) = judgement {
+            self.attempted(state, sequence, prepared, void);
             return;
-        };
+        }
+        let (Some(event), Some(body)) = (prepared.event(), prepared.body()) else { return };
         let at = At { sequence, hash: prepared.hash, time: body.time };
         self.begun.get_or_insert(at.time);
         *self.counts.entry(event.event_type()).or_default() += 1;
-        let signer = self.signers.entry(body.signer).or_default();
+        let new = || Signer { first: at, roles: BTreeSet::new(), instances: BTreeSet::new(), events: 0 };
+        let signer = self.signers.entry(body.signer).or_insert_with(new);
         signer.events += 1;
         signer.roles.extend(body.source_role().parse::<ServiceRole>());
         if let Some((_, instance)) = body.source.rsplit_once('/')
@@ -369,8 +502,25 @@ impl History {
         }
         let action = prepared.command().map(|signed| &signed.command.action);
         self.of_tenant(state, at, event, action);
+        self.of_stands(at, event, action);
         self.of_request(at, event);
         self.of_key(state, at, event, by);
+    }
+
+    fn attempted(&mut self, state: &Tenant, sequence: Sequence, prepared: &Prepared, void: &Void) {
+        if self.attempts.len() >= ATTEMPTS_MAX {
+            self.attempts_more += 1;
+            return;
+        }
+        let body = prepared.body();
+        let time = body.map_or(state.chain.time(), |body| body.time);
+        self.attempts.push(Attempt {
+            at: At { sequence, hash: prepared.hash, time },
+            event_type: body.and_then(|body| body.event_type.parse().ok()),
+            key_id: prepared.event().and_then(Event::key_id),
+            signer: body.map(|body| body.signer),
+            reason: void.to_string(),
+        });
     }
 
     fn of_tenant(&mut self, state: &Tenant, at: At, event: &Event, action: Option<&Action>) {
@@ -391,30 +541,38 @@ impl History {
             }
             _ => {}
         }
-        let changes_people = matches!(
-            event,
-            Event::TenantCreated(_)
-                | Event::PrincipalEnrolled(_)
-                | Event::PrincipalChanged(_)
-                | Event::PrincipalRevoked(_)
-                | Event::PrincipalRotated(_)
-        );
-        if let Some(governance) = state.governance.as_ref().filter(|_| changes_people) {
-            for (fingerprint, member) in &governance.people {
-                let new = || Person { principal: member.principal.clone(), enrolled: at, revoked: None };
-                let person = self.people.entry(*fingerprint).or_insert_with(new);
-                person.principal.clone_from(&member.principal);
-                if member.revoked.is_some() && person.revoked.is_none() {
-                    person.revoked = Some(at);
-                }
+        let governance = state.governance.as_deref();
+        let mut of_person = |who: Fingerprint| {
+            if let Some(member) = governance.and_then(|governance| governance.people.get(&who)) {
+                self.of_person(at, who, member);
             }
+        };
+        match event {
+            Event::TenantCreated(created) => created.admins.iter().map(Principal::fingerprint).for_each(of_person),
+            Event::PrincipalEnrolled(enrolled) => of_person(enrolled.fingerprint),
+            Event::PrincipalChanged(changed) => of_person(changed.principal),
+            Event::PrincipalRevoked(revoked) => of_person(revoked.principal),
+            Event::PrincipalRotated(rotated) => {
+                [rotated.principal, rotated.fingerprint].into_iter().for_each(of_person)
+            }
+            _ => {}
+        }
+    }
+
+    fn of_person(&mut self, at: At, who: Fingerprint, member: &Member) {
+        let new = || Person { principal: member.principal.clone(), enrolled: at, revoked: None };
+        let person = self.people.entry(who).or_insert_with(new);
+        person.principal.clone_from(&member.principal);
+        if member.revoked.is_some() && person.revoked.is_none() {
+            person.revoked = Some(at);
         }
     }
 
     fn of_request(&mut self, at: At, event: &Event) {
-        let end = |history: &mut Self, request: &EventHash| {
+        let end = |history: &mut Self, request: &EventHash, by: Option<(Fingerprint, &Reason)>| {
             if let Some(request) = history.requests.get_mut(request) {
                 request.ended = Some((event.event_type(), at));
+                request.ended_by = by.map(|(by, reason)| (by, reason.clone()));
             }
         };
         match event {
@@ -432,9 +590,20 @@ impl History {
                     request.authorized = Some(at);
                 }
             }
-            Event::ActivationRejected(rejected) => end(self, &rejected.request),
-            Event::ActivationCancelled(cancelled) => end(self, &cancelled.request),
-            Event::ActivationLapsed(lapsed) if lapsed.approval.is_none() => end(self, &lapsed.request),
+            Event::ActivationRejected(rejected) => {
+                end(self, &rejected.request, Some((rejected.rejected_by, &rejected.reason)));
+            }
+            Event::ActivationCancelled(cancelled) => {
+                end(self, &cancelled.request, Some((cancelled.cancelled_by, &cancelled.reason)));
+            }
+            Event::ActivationLapsed(lapsed) if lapsed.approval.is_none() => end(self, &lapsed.request, None),
+            Event::ActivationHeld(held) => self.holds.push(hold(at, held)),
+            Event::ActivationReleased(released) => {
+                let hold = self.holds.iter_mut().rev().find(|hold| hold.at.hash == released.hold);
+                if let Some(hold) = hold {
+                    hold.released = Some((at, released.released_by));
+                }
+            }
             _ => {}
         }
     }
@@ -452,12 +621,15 @@ impl History {
         if let Event::KeyRevalidated(revalidated) = event {
             for id in &revalidated.keys {
                 if let Some(key) = self.keys.get_mut(id) {
+                    key.revalidate_by = Some(revalidated.next_by);
                     key.revalidated.push(at);
                     key.timeline.push(Entry { at, event_type: EventType::KeyRevalidated, by });
+                    (key.events, key.last) = (key.events + 1, at);
                 }
             }
         }
         let Some(key) = event.key_id().and_then(|id| self.keys.get_mut(&id)) else { return };
+        (key.events, key.last) = (key.events + 1, at);
         let again = matches!(event, Event::CustodyUsed(_) | Event::CustodyRefused(_))
             && key.timeline.last().is_some_and(|entry| entry.event_type == event.event_type());
         if !again {
@@ -469,6 +641,10 @@ impl History {
             key.steps.push(Step { at, state: now, by });
         }
         match event {
+            Event::KeyExpired(expired) => {
+                let due = expired.revalidate_by.unwrap_or(expired.pre_active_until);
+                key.expired = Some(Expiry { at, due, unreviewed: expired.revalidate_by.is_some() });
+            }
             Event::CustodyApplied(applied) => applied_to(key, at, applied),
             Event::CustodyUsed(used) => used_by(key, at, used),
             Event::CustodyRefused(CustodyRefused { reason, refusals, .. }) => {
@@ -550,6 +726,8 @@ fn adopted_policy(at: At, version: u32, policy: &model::Policy) -> AdoptedPolicy
         version,
         revalidates: policy.keys.revalidation.is_some(),
         reviews_access: policy.people.access_review.is_some(),
+        probes_every: policy.evidence.probes.as_ref().map(|probes| probes.every),
+        evaluates: policy.evidence.evaluation.is_some(),
         fewest_approvals: rules.map(fewest).min().unwrap_or_default(),
         gaps: lifecycle::policy::gaps(policy).into_iter().map(|fault| fault.what).collect(),
     }
@@ -583,10 +761,25 @@ fn request_life(at: At, requested: &ActivationRequested) -> RequestLife {
         keys: many.or(requested.standing.map(|standing| standing.count)).unwrap_or(1),
         rule: requested.rule.clone(),
         break_glass: requested.break_glass,
+        reason: requested.reason.clone(),
         consumers: requested.consumers.clone(),
+        attested: requested.attestation.is_some(),
         approvals: BTreeMap::new(),
         authorized: None,
         ended: None,
+        ended_by: None,
+    }
+}
+
+fn hold(at: At, held: &ActivationHeld) -> Hold {
+    Hold {
+        at,
+        kind: held.kind,
+        reference: held.reference.clone(),
+        by: held.held_by,
+        request: held.request,
+        key_id: held.key_id,
+        released: None,
     }
 }
 
@@ -595,25 +788,32 @@ fn key_life(state: &Tenant, at: At, generated: &KeyGenerated) -> KeyLife {
     let creators =
         governance.and_then(|governance| governance.policy.as_ref()).map(|policy| &policy.policy.keys.creators);
     let member = governance.and_then(|governance| governance.member(generated.created_by).ok());
+    let born: Result<Generated, _> = serde_json::from_slice(&generated.statement.payload.0);
     let role = creators.zip(member).and_then(|(creators, member)| member.roles.intersection(creators).next().cloned());
     KeyLife {
         id: generated.key_id,
         spec: generated.spec.clone(),
         identity: generated.identity.clone(),
         store: generated.store.clone(),
+        seal_key: Digest::of(&generated.seal_key.0),
+        born_under: born.ok().map(|born| born.wrapping_key),
         created: at,
         created_by: generated.created_by,
         creator_role: role,
         policy: generated.policy,
         pre_active_until: generated.pre_active_until,
         revalidate_by: generated.revalidate_by,
+        expired: None,
         steps: vec![Step { at, state: KeyState::PreActive, by: Some(generated.created_by) }],
         activations: Vec::new(),
         custody: Vec::new(),
         uses: BTreeMap::new(),
+        doubts: Vec::new(),
         refused: BTreeMap::new(),
         revalidated: Vec::new(),
         timeline: Vec::new(),
+        events: 0,
+        last: at,
     }
 }
 
@@ -636,10 +836,24 @@ fn applied_to(key: &mut KeyLife, at: At, applied: &CustodyApplied) {
 }
 
 fn used_by(key: &mut KeyLife, at: At, used: &CustodyUsed) {
-    let new = || Uses { from: used.from, to: used.to, counts: BTreeMap::new(), at };
+    key.doubts.extend(doubtful(key, at, used));
+    let new = || Uses { from: used.from, to: used.to, counts: BTreeMap::new(), at, last: at };
     let uses = key.uses.entry(used.activation).or_insert_with(new);
-    (uses.from, uses.to) = (uses.from.min(used.from), uses.to.max(used.to));
+    (uses.from, uses.to, uses.last) = (uses.from.min(used.from), uses.to.max(used.to), at);
     for (operation, count) in &used.uses {
         *uses.counts.entry(*operation).or_default() += count;
     }
+}
+
+/// Whether a count of uses reaches out of the time in which the key was active, as far as its ends can show. One that only
+/// undoes or checks what was done may go on after deactivation.
+fn doubtful(key: &KeyLife, at: At, used: &CustodyUsed) -> Option<Doubt> {
+    let activated = key.activations.iter().find(|activation| activation.at.hash == used.activation)?;
+    if used.from + CLOCKS < activated.at.time {
+        return Some(Doubt { at, what: Doubtful::Early, used: used.from });
+    }
+    let last = key.steps.last().filter(|step| step.state != KeyState::Active)?;
+    let processes = last.state == KeyState::Deactivated && used.uses.keys().all(|operation| operation.processes_only());
+    let late = used.to > last.at.time + CLOCKS && !processes;
+    late.then_some(Doubt { at, what: Doubtful::Late, used: used.to })
 }

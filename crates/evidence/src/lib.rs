@@ -4,11 +4,21 @@
 //! on, form and law, under a pinned root and with nothing else to go by. Neither opens a file: bytes come and go as
 //! arguments.
 
+pub mod as_of;
+pub mod bundle;
+pub mod certificate;
 pub mod controls;
+pub mod deployment;
 pub mod export;
 pub mod history;
+pub mod point;
+pub mod replay;
 pub mod trust;
 pub mod verify;
 
+pub use as_of::as_of;
+pub use bundle::Bundle;
+pub use point::{Point, take_until};
+pub use replay::Replay;
 pub use trust::Trust;
 pub use verify::{Report, Verifier};

@@ -18,6 +18,9 @@ pub struct Verifier {
     stopped: Option<UnknownRules>,
 }
 
+/// An event at its place, and what became of it.
+pub type Seen = (Sequence, Prepared, Judgement);
+
 /// An event that does not stand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct VoidEvent {
@@ -80,29 +83,35 @@ impl Verifier {
 
     /// Takes the records that follow. Signatures are checked in parallel, so many at once are better than one at a time.
     /// Answers with what became of each; fewer than were given where reading stopped.
-    pub fn take(&mut self, records: Vec<Record>) -> Vec<(Sequence, Prepared, Judgement)> {
+    pub fn take(&mut self, records: Vec<Record>) -> Vec<Seen> {
         let mut judged = Vec::with_capacity(records.len());
+        self.take_each(records, &mut |_, seen| judged.push(seen));
+        judged
+    }
+
+    /// The same, for who looks at the state after each of them.
+    pub fn take_each(&mut self, records: Vec<Record>, look: &mut dyn FnMut(&Tenant, Seen)) {
         let mut rest = records.as_slice();
         while !rest.is_empty() && self.stopped.is_none() {
             let (ring, root): (Ring, Fingerprint) = (self.state.ring(), self.state.root);
             let prepared: Vec<Prepared> = rest.par_iter().map(|record| prepare(record.clone(), &ring, root)).collect();
-            let before = judged.len();
+            let mut taken = 0;
             for prepared in prepared {
-                let Some(one) = self.take_one(prepared) else { return judged };
-                let (_, prepared, judgement) = &one;
+                let Some(seen) = self.take_one(prepared) else { return };
+                let (_, prepared, judgement) = &seen;
                 // Where the keys in force have changed, what follows is checked again under the new ones.
                 let ring_changed = prepared.changes_ring() && *judgement == Judgement::Lawful;
-                judged.push(one);
+                look(&self.state, seen);
+                taken += 1;
                 if ring_changed {
                     break;
                 }
             }
-            rest = rest.get(judged.len() - before..).unwrap_or_default();
+            rest = rest.get(taken..).unwrap_or_default();
         }
-        judged
     }
 
-    fn take_one(&mut self, prepared: Prepared) -> Option<(Sequence, Prepared, Judgement)> {
+    fn take_one(&mut self, prepared: Prepared) -> Option<Seen> {
         let judgement = match self.state.take(&prepared) {
             Ok(judgement) => judgement,
             Err(unknown) => {

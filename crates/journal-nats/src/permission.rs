@@ -150,10 +150,12 @@ pub fn commands(role: ServiceRole) -> &'static [&'static str] {
             "parent.>",
             "policy.>",
             "principal.>",
+            "store.>",
         ],
         Activator => &["key.activate", "key.compromise", "key.deactivate", "key.destroy", "key.resume", "key.suspend"],
         Custodian => &["key.prove", "use.>"],
-        Expirer | EvidenceExporter | Registrar => &[],
+        EvidenceExporter => &["control.>", "evidence.>"],
+        Expirer | Registrar => &[],
     }
 }
 

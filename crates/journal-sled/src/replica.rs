@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! lock                    held while open
-//! store/                  sled: trees tenants governance keys requests documents commands due tail meta
+//! store/                  sled: trees tenants governance keys requests documents checkpoints commands due tail meta
 //! store/complete          the store was made in full
 //! store/condemned         it is to be set aside when next opened, and why
 //! store.set-aside-<n>/    stores that were; the newest three
@@ -27,7 +27,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use journal::{Head, Record};
-use lifecycle::state::Progress;
+use lifecycle::state::{Checkpointed, Progress};
 use lifecycle::{Document, Entities, Footprint, Governance, Key, Receipt, Request, View};
 use model::{CommandId, Digest, EventHash, Fingerprint, KeyId, Sequence, TenantId};
 use serde::de::DeserializeOwned;
@@ -59,6 +59,7 @@ struct Trees {
     keys: Tree,
     requests: Tree,
     documents: Tree,
+    checkpoints: Tree,
     commands: Tree,
     due: Tree,
     tail: Tree,
@@ -74,6 +75,7 @@ impl Trees {
             keys: tree(Table::Keys)?,
             requests: tree(Table::Requests)?,
             documents: tree(Table::Documents)?,
+            checkpoints: tree(Table::Checkpoints)?,
             commands: tree(Table::Commands)?,
             due: tree(Table::Due)?,
             tail: tree(Table::Tail)?,
@@ -88,6 +90,7 @@ impl Trees {
             Table::Keys => &self.keys,
             Table::Requests => &self.requests,
             Table::Documents => &self.documents,
+            Table::Checkpoints => &self.checkpoints,
             Table::Commands => &self.commands,
             Table::Due => &self.due,
             Table::Tail => &self.tail,
@@ -152,6 +155,12 @@ impl Replica {
     pub fn document(&self, tenant: TenantId, document: Digest) -> Result<Option<Document>, Error> {
         let row = self.store.get(&self.trees.documents, &rows::document(tenant, document))?;
         row.map(|row| self.read_json(Table::Documents, &row)).transpose()
+    }
+
+    /// The checkpoint over so many events.
+    pub fn checkpoint(&self, tenant: TenantId, size: u64) -> Result<Option<Checkpointed>, Error> {
+        let row = self.store.get(&self.trees.checkpoints, &rows::checkpoint(tenant, size))?;
+        row.map(|row| self.read_json(Table::Checkpoints, &row)).transpose()
     }
 
     /// What a command led to.
@@ -287,6 +296,10 @@ impl Entities for Of<'_> {
 
     fn document(&self, document: Digest) -> Result<Option<Document>, Error> {
         self.replica.document(self.tenant, document)
+    }
+
+    fn checkpoint(&self, size: u64) -> Result<Option<Checkpointed>, Error> {
+        self.replica.checkpoint(self.tenant, size)
     }
 }
 

@@ -23,7 +23,9 @@ pub mod signer;
 pub mod sshsig;
 pub mod statement;
 pub mod strict;
+pub mod tlog_proof;
 pub mod vectors;
+pub mod witness;
 
 pub use authority::Ring;
 pub use chain::{Chain, Head, Void};

@@ -1,14 +1,61 @@
-//! Checkpoints: C2SP tlog-checkpoint texts as C2SP signed notes, by the evidence-exporter's Ed25519 key.
+//! Signed notes (C2SP signed-note), and what are notes here: checkpoints (C2SP tlog-checkpoint) by the evidence-exporter's
+//! Ed25519 key, and witnesses' cosignatures of them (C2SP tlog-cosignature).
+//!
+//! ```text
+//! Note::parse(&str)                  reads a note and its signature lines, of whatever kind
+//!     .verify(&[NoteKey])            the signatures of keys that are known: who, and when; a false one voids the note
+//!     .checkpoint()                  the checkpoint that its text is
+//!     .add(lines)  .to_string()      cosignature lines beside the log's own; the note again
+//!     .cosignature(name, time, key)  what a witness answers
+//! NoteKey: FromStr, Display          `name+hex+base64`
+//! NoteKey::of_log(tenant, key)       the key under which an exporter signs a tenant's checkpoints
+//! Opened::read(&note, origin, log, witnesses)   all of it at once
+//! ```
+
+mod key;
+mod signed;
 
 use data_encoding::BASE64;
 use ed25519_dalek::{Signature, SigningKey, VerifyingKey};
 use model::TenantId;
-use sha2::{Digest as _, Sha256};
+
+pub use key::{KeyId, Kind, NoteKey};
+pub use signed::{NOTE_BYTES_MAX, Note, NoteSignature, SIGNATURES_MAX, Verified};
 
 use crate::merkle::{Frontier, Hash};
 
-/// The signature type of a plain Ed25519 note signature.
-const ED25519: u8 = 0x01;
+/// Why a note says nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// It is no note.
+    #[error("it is no signed note: {0}")]
+    Malformed(&'static str),
+    /// A signature in the name of a key that is known, and not by it.
+    #[error("the signature of `{0}` does not hold")]
+    False(String),
+    /// None of the keys that must have signed it has.
+    #[error("it is not signed by {0}")]
+    Unsigned(String),
+    /// It is another log's.
+    #[error("it is of the log `{found}`, not of `{wanted}`")]
+    Origin {
+        /// What it says.
+        found: String,
+        /// Whose was wanted.
+        wanted: String,
+    },
+    /// No name that a note's signer may have.
+    #[error("`{0}` is no name of a key: it has no space and no plus")]
+    Name(String),
+    /// No verifier key.
+    #[error("`{key}` is no key of a note: {why}")]
+    Key {
+        /// The text.
+        key: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+}
 
 /// What a checkpoint commits to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,18 +81,15 @@ impl Checkpoint {
 
     /// The signed note.
     pub fn sign(&self, key: &SigningKey) -> String {
-        use ed25519_dalek::Signer as _;
         let text = self.text();
-        let mut blob = key_hash(&self.origin, &key.verifying_key()).to_vec();
-        blob.extend_from_slice(&key.sign(text.as_bytes()).to_bytes());
-        format!("{text}\n\u{2014} {} {}\n", self.origin, BASE64.encode(&blob))
+        format!("{text}\n{}", NoteSignature::of_log(&self.origin, &text, key))
     }
 
     /// Reads a note that `key` signed. `None` where the text is not a checkpoint, or the signature is missing or false.
     pub fn open(note: &str, key: &VerifyingKey) -> Option<Self> {
         let (text, signatures) = note.split_once("\n\n").map(|(text, rest)| (format!("{text}\n"), rest))?;
         let checkpoint = Self::parse(&text)?;
-        let wanted = key_hash(&checkpoint.origin, key);
+        let wanted = key::id(&checkpoint.origin, Kind::Ed25519, key);
         let blob = signatures.lines().find_map(|line| {
             let (name, base64) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
             let blob = BASE64.decode(base64.as_bytes()).ok()?;
@@ -70,10 +114,36 @@ pub fn origin(tenant: TenantId) -> String {
     format!("keylatch.dev/{tenant}")
 }
 
-/// The first four bytes of SHA-256 over name, line feed, type and key.
-fn key_hash(name: &str, key: &VerifyingKey) -> [u8; 4] {
-    let hash = Sha256::new().chain_update(name).chain_update([b'\n', ED25519]).chain_update(key.as_bytes()).finalize();
-    std::array::from_fn(|i| hash.get(i).copied().unwrap_or_default())
+/// A checkpoint that its log signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened<'a> {
+    /// What it commits to.
+    pub checkpoint: Checkpoint,
+    /// The witnesses who cosigned it, each with its time in seconds since 1970.
+    pub cosignatures: Vec<(&'a NoteKey, u64)>,
+}
+
+impl<'a> Opened<'a> {
+    /// Reads a checkpoint of the log with this origin, which one of `log` must have signed. Cosignatures of `witnesses` are
+    /// counted, those of others passed over.
+    ///
+    /// The origin is compared because nothing but the text is signed: one key may sign for several logs.
+    pub fn read(note: &Note, origin: &str, log: &[NoteKey], witnesses: &'a [NoteKey]) -> Result<Self, Error> {
+        let checkpoint = note.checkpoint()?;
+        if checkpoint.origin != origin {
+            return Err(Error::Origin { found: checkpoint.origin, wanted: origin.to_owned() });
+        }
+        if note.verify(log)?.is_empty() {
+            let names: Vec<String> = log.iter().map(ToString::to_string).collect();
+            return Err(Error::Unsigned(if names.is_empty() {
+                "any key: none is known".into()
+            } else {
+                names.join(", ")
+            }));
+        }
+        let cosigned = note.verify(witnesses)?.into_iter().filter_map(|verified| Some((verified.key, verified.time?)));
+        Ok(Self { checkpoint, cosignatures: cosigned.collect() })
+    }
 }
 
 #[cfg(test)]

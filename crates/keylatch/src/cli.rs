@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use model::Name;
 
 use crate::command::{
-    access, apply, approve, context, delegation, doctor, export, fact, history, hold, inbox, key, pack, policy,
-    principal, request, requests, sign, simulate, submit, tenant, up, usage, verify, watch,
+    access, apply, approve, certificate, context, delegation, doctor, export, fact, history, hold, inbox, key, pack,
+    policy, principal, request, requests, sign, simulate, submit, tenant, up, usage, verify, watch,
 };
 use crate::context::{Context, Contexts};
 use crate::demo;
@@ -160,9 +160,9 @@ pub enum Command {
         after_long_help = "Void events (which break a rule, and change nothing) are shown with the reason.\n\nExample:\n  keylatch watch --key weights-2026\n  keylatch --json watch | jq -r 'select(.void) | .sequence'"
     )]
     Watch(watch::WatchArgs),
-    /// Show what has happened, verified from the first event on.
+    /// Show what has happened, or how things stood at some point, verified from the first event on.
     #[command(
-        after_long_help = "Example:\n  keylatch history --key weights-2026\n  keylatch history --from 1 --max 20"
+        after_long_help = "Examples:\n  keylatch history --key weights-2026\n  keylatch history --from 1 --max 20\n\nHow things stood, from a replay up to a point (which policy was in force, who could have approved):\n  keylatch history --at 2026-11-20T12:00Z\n  keylatch history --seq 118 --key weights-2026"
     )]
     History(history::HistoryArgs),
     /// Export the whole history for an auditor, with how to check it.
@@ -170,6 +170,14 @@ pub enum Command {
         after_long_help = "Example:\n  keylatch export evidence-2026-q4\n  keylatch verify evidence-2026-q4 --root SHA256:Lh3dROe7Nd1LdqHkUIaKfHPHm9H6u0lNtGPoa4Cc1+w"
     )]
     Export(export::ExportArgs),
+    /// Make one small file that proves a key's activation on its own: for whoever relies on the key.
+    ///
+    /// It holds the activation, the request, every approval with its own signature, the policy, and who these people and
+    /// services are, each as it stands in the history, with the proof that a signed checkpoint commits to it.
+    #[command(
+        after_long_help = "Whoever gets it needs the root's fingerprint, and nothing else of yours:\n  keylatch certificate weights-2026 --out weights.json\n  keylatch verify weights.json --root SHA256:Lh3dROe7Nd1LdqHkUIaKfHPHm9H6u0lNtGPoa4Cc1+w\n  docs/certificate/verify_certificate.py weights.json SHA256:…     (with Python and openssl alone)"
+    )]
+    Certificate(certificate::CertificateArgs),
     /// Check an export, offline, under a root that you know.
     #[command(
         after_long_help = "Every signature and link is checked, and every decision is decided again. Exit code 1 where\nanything does not hold; the first event that does not stand is named.\n\nExample:\n  keylatch verify evidence-2026-q4 --root SHA256:Lh3dROe7Nd1LdqHkUIaKfHPHm9H6u0lNtGPoa4Cc1+w"
@@ -280,6 +288,7 @@ async fn with_session(command: Command, session: &mut Session, screen: &mut Scre
         Command::Watch(args) => watch::run(args, session, screen).await?,
         Command::History(args) => history::run(args, session, screen).await?,
         Command::Export(args) => export::run(args, session, screen).await?,
+        Command::Certificate(args) => certificate::run(args, session, screen).await?,
         Command::Up(_)
         | Command::Tenant(_)
         | Command::Demo(_)

@@ -4,6 +4,8 @@
 pub mod access;
 pub mod apply;
 pub mod approve;
+pub mod as_of;
+pub mod certificate;
 pub mod context;
 pub mod delegation;
 pub mod doctor;

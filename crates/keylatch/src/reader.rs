@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use evidence::Verifier;
+use evidence::{Point, Verifier, take_until};
 use futures_util::stream::{BoxStream, StreamExt as _};
 use journal::port::News;
 use journal::{Authentic, Record};
@@ -141,7 +141,21 @@ impl Known {
     pub fn take(&mut self, records: Vec<Record>) -> Result<Vec<Seen>, Error> {
         let count = records.len();
         let judged = self.verifier.take(records);
-        if judged.len() < count
+        self.judged(judged, count)
+    }
+
+    /// Takes the records that follow, none beyond the point; says as well whether the point was reached.
+    ///
+    /// # Errors
+    /// As of [`Known::take`].
+    pub fn take_until(&mut self, records: Vec<Record>, until: Point) -> Result<(Vec<Seen>, bool), Error> {
+        let (judged, reached) = take_until(&mut self.verifier, records, until);
+        let count = judged.len();
+        Ok((self.judged(judged, count)?, reached))
+    }
+
+    fn judged(&mut self, judged: Vec<(Sequence, Prepared, Judgement)>, given: usize) -> Result<Vec<Seen>, Error> {
+        if judged.len() < given
             && let Some(stopped) = self.verifier.report().stopped
         {
             return Err(Error::failed(stopped, "install a newer keylatch"));
@@ -247,6 +261,20 @@ impl Reader {
         }
     }
 
+    /// Reads up to a point in the history and no further: what is known then is how things stood there.
+    pub async fn read_until(&mut self, until: Point, on_page: OnPage<'_>) -> Result<(), Error> {
+        loop {
+            let page = self.page().await?;
+            let last = page.last;
+            let records = self.records_of(page)?;
+            let (seen, reached) = self.known.take_until(records, until)?;
+            on_page(&self.known, &seen, last)?;
+            if reached || seen.is_empty() || self.head().0 >= last {
+                return Ok(());
+            }
+        }
+    }
+
     /// Listens from now on. To miss nothing, call it before the last [`Reader::catch_up`].
     pub async fn listen(&mut self) -> Result<(), Error> {
         if self.live.is_none() {
@@ -330,6 +358,12 @@ impl Reader {
     }
 
     fn take_page(&mut self, page: HistoryAnswer) -> Result<Vec<Seen>, Error> {
+        let records = self.records_of(page)?;
+        self.known.take(records)
+    }
+
+    /// The records of a page, which must be those that follow.
+    fn records_of(&mut self, page: HistoryAnswer) -> Result<Vec<Record>, Error> {
         self.heard_of = self.heard_of.max(Sequence(page.last));
         let mut wanted = self.head();
         let mut records = Vec::with_capacity(page.events.len());
@@ -344,7 +378,7 @@ impl Reader {
         if records.is_empty() && self.head().0 < page.last {
             return Err(contradiction(format!("it has {} events, and gives none after {}", page.last, self.head().0)));
         }
-        self.known.take(records)
+        Ok(records)
     }
 }
 

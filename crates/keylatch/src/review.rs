@@ -10,6 +10,7 @@ use lifecycle::quorum::Missing;
 use lifecycle::state::Request;
 use lifecycle::{Key, Tenant};
 use model::event::Assurance;
+use model::evidence::{ControlResult, Disposition};
 use model::key::Template;
 use model::policy::{Need, Rule, Stage};
 use model::{Action, Command, Digest, EventHash, Timestamp};
@@ -19,6 +20,7 @@ use crate::explain;
 use crate::layout::{BOLD, CYAN, DIM, Fields, GREEN, RED, YELLOW, relative, safe, styled, time_from};
 use crate::lookup;
 use crate::reader::{Asked, Known};
+use crate::words::name_of;
 
 /// The text of a review. `known` is left out where the history could not be read.
 pub fn review(command: &Command, payload: &[u8], signers: &[Signed], known: Option<&Known>, now: Timestamp) -> String {
@@ -199,7 +201,7 @@ pub fn request_fields(request: &Request, asked: Option<&Asked>, state: &Tenant, 
     fields.text("asked by", lookup::name(state, request.requested_by));
     fields.add("asked", time_from(request.requested_at, now));
     if let Some(asked) = asked {
-        fields.text("reason", format!("{} ({})", asked.reason.text, crate::words::name_of(&asked.reason.kind)));
+        fields.text("reason", format!("{} ({})", asked.reason.text, name_of(&asked.reason.kind)));
     }
     fields.text("change", request.change_ref.as_ref().map_or("none given", |change| change.as_str()));
     fields.text("legal basis", lines(&request.legal_basis));
@@ -295,6 +297,13 @@ fn parameters(command: &Command, payload: &[u8]) -> Fields {
             Action::PackDeclare(declare) if name == "pack" => {
                 fields.text("pack", toml::to_string(&declare.pack).unwrap_or_else(|_| value.to_string()));
             }
+            Action::ControlEvaluate(evaluate) if name == "results" => {
+                fields.text("results", evaluate.results.iter().map(result_line).collect::<Vec<_>>().join("\n"));
+            }
+            Action::ControlEvaluate(evaluate) if name == "dispositions" => {
+                let lines = evaluate.dispositions.iter().map(disposition_line);
+                fields.text("dispositions", lines.collect::<Vec<_>>().join("\n"));
+            }
             _ => add(&mut fields, name, value),
         }
     }
@@ -302,6 +311,16 @@ fn parameters(command: &Command, payload: &[u8]) -> Fields {
         fields.add("nothing", "further");
     }
     fields
+}
+
+fn result_line(result: &ControlResult) -> String {
+    let ControlResult { id, outcome, population, exceptions } = result;
+    format!("{id}: {}, {population} looked at, {exceptions} exceptions", name_of(outcome))
+}
+
+fn disposition_line(disposed: &Disposition) -> String {
+    let Disposition { exception, disposition, owner, due, note } = disposed;
+    format!("{exception}: {}, by {due}, {owner}: {note}", name_of(disposition))
 }
 
 /// Adds a value under its path.
@@ -330,6 +349,8 @@ fn bound(command: &Command, state: Option<&Tenant>) -> String {
         Action::AccessReview(params) => Some(params.against),
         Action::PolicyAdopt(params) => Some(params.against),
         Action::PackDeclare(params) => Some(params.against),
+        Action::DocumentAdopt(params) => Some(params.against),
+        Action::StoreRegister(params) => Some(params.against),
         _ => None,
     };
     let of_key = match &command.action {

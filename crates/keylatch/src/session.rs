@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use evidence::Point;
 use journal::command::Hand;
 use lifecycle::{Governance, Tenant};
 use model::{Action, Command, Fingerprint, KeyId, ProblemType, Span, TenantId, Timestamp};
@@ -180,6 +181,21 @@ impl Session {
             .catch_up(&mut |known, seen, last| {
                 screen.progress("verifying the history", known.state().chain.head().sequence.0, last, &mut progress);
                 on_page(known, seen);
+                Ok(())
+            })
+            .await;
+        screen.progress_done(&progress);
+        read
+    }
+
+    /// Reads and verifies the history up to a point: the session then knows how things stood there.
+    pub async fn read_until(&mut self, until: Point, screen: &mut Screen) -> Result<(), Error> {
+        let mut progress = Progress::default();
+        let read = self
+            .reader
+            .read_until(until, &mut |known, _, last| {
+                let done = known.state().chain.head().sequence.0;
+                screen.progress("verifying the history", done, last, &mut progress);
                 Ok(())
             })
             .await;

@@ -5,6 +5,7 @@ mod chain_of_keys;
 mod checkpoint;
 mod custody;
 mod deadline;
+mod evidence;
 mod facts;
 mod generate;
 mod hold;
@@ -20,12 +21,15 @@ use journal::statement::Stated;
 use model::command::REVALIDATED_MAX;
 use model::dsse::Envelope;
 use model::event::{CustodyRefused, CustodyUsed, Membership, Place};
+use model::evidence::{Probe, ProbeOutcome};
 use model::statement::Generated;
+use model::text::Base64;
 use model::{Action, CommandId, Digest, Event, EventHash, KeyId, KeyState, Name, ProblemType, Timestamp, authority};
 
 pub(crate) use activation::may_approve;
 pub use chain_of_keys::check_parent;
 pub use deadline::next_passed;
+pub use evidence::may_export;
 pub use generate::may_generate;
 
 use crate::state::{Footprint, View};
@@ -71,6 +75,20 @@ pub enum Input {
     Refused(CustodyRefused),
     /// The exporter's signed note over everything so far.
     Checkpoint(String),
+    /// The exporter made a bundle.
+    Exported {
+        /// `evidence.export`, where somebody asked for it.
+        command: Option<Arc<SignedCommand>>,
+        /// What it made.
+        exported: Exported,
+    },
+    /// The exporter tried something that must be refused.
+    Probed {
+        /// The command that it tried.
+        command: Arc<SignedCommand>,
+        /// What came of it.
+        probed: Probed,
+    },
 }
 
 /// An authority statement, opened, with the envelope it came in.
@@ -99,6 +117,34 @@ pub struct Applied {
     pub cause: EventHash,
 }
 
+/// What an exporter reports of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exported {
+    /// The first event of the period under test.
+    pub from: u64,
+    /// How many events it holds.
+    pub size: u64,
+    /// The checkpoint over them.
+    pub checkpoint: EventHash,
+    /// The root over them.
+    pub root: Base64,
+    /// The SHA-256 of what its manifest says.
+    pub manifest: Digest,
+    /// The SHA-256 of its `checkpoints.txt`.
+    pub checkpoints: Digest,
+}
+
+/// What an exporter reports of a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probed {
+    /// What was tried.
+    pub probe: Probe,
+    /// What was answered.
+    pub outcome: ProbeOutcome,
+    /// Where it was refused, why: the end of the problem's type.
+    pub problem: Option<Name>,
+}
+
 /// What can be due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Duty {
@@ -116,8 +162,12 @@ pub enum Duty {
     Destroy(KeyId),
     /// The custodian: the store does not have the chain's state.
     Apply(KeyId),
-    /// The exporter: events without a checkpoint.
+    /// The exporter: events without a checkpoint, or none for as long as the heartbeat.
     Checkpoint,
+    /// The exporter: what must be refused is to be tried again.
+    Probe,
+    /// The exporter: a bundle is to be made.
+    Export,
     /// The approver: the quorum of a request for many keys is complete.
     AuthorizeRequest(EventHash),
     /// The expirer: a request for many keys, or one of its approvals, has run out.
@@ -149,6 +199,8 @@ impl Duty {
             | Self::SuspendChildren(key)
             | Self::Warn(key) => Some(key),
             Self::Checkpoint
+            | Self::Probe
+            | Self::Export
             | Self::AuthorizeRequest(_)
             | Self::LapseRequest(_)
             | Self::ActivateMembers(_)
@@ -168,19 +220,26 @@ impl Duty {
 }
 
 impl Input {
-    /// The command in it.
+    /// The command in it: the one that it answers, or the one that a probe tried.
     pub fn command(&self) -> Option<&SignedCommand> {
         match self {
             Self::Command(signed)
             | Self::Founding { command: signed, .. }
-            | Self::Generated { command: signed, .. } => Some(signed),
+            | Self::Generated { command: signed, .. }
+            | Self::Probed { command: signed, .. } => Some(signed),
+            Self::Exported { command, .. } => command.as_deref(),
             _ => None,
         }
     }
 
-    /// By what it is known when it is sent again: the id and the digest of a command, or of a custodian's count.
+    /// By what it is known when it is sent again: the id and the digest of a command, or of a custodian's count. What a probe
+    /// tried is spent, and not answered as if it had been done.
     pub fn identity(&self) -> Option<(CommandId, Digest)> {
         match self {
+            Self::Probed { command, .. } => {
+                let digest = Digest::of(&[b"probe ".as_slice(), command.digest.as_bytes()].concat());
+                Some((command.command.id, digest))
+            }
             Self::Used(CustodyUsed { report, .. }) | Self::Refused(CustodyRefused { report, .. }) => {
                 Some((*report, Digest::of(report.as_bytes())))
             }
@@ -201,13 +260,20 @@ impl Input {
         match self {
             Self::Command(signed)
             | Self::Founding { command: signed, .. }
-            | Self::Generated { command: signed, .. } => Footprint {
+            | Self::Generated { command: signed, .. }
+            | Self::Probed { command: signed, .. } => Footprint {
                 key: signed.command.key_id,
                 request: request_of(&signed.command.action),
                 command: Some(signed.command.id),
                 activation: of_activation(&signed.command.action),
                 others: others_of(&signed.command.action),
                 document: document_of(&signed.command.action),
+                checkpoint: None,
+            },
+            Self::Exported { command, exported } => Footprint {
+                command: command.as_ref().map(|signed| signed.command.id),
+                checkpoint: Some(exported.size),
+                ..Footprint::default()
             },
             Self::Member { key_id, request, .. } => Footprint { request: Some(*request), ..Footprint::of_key(*key_id) },
             Self::Due(duty) => Footprint { key: duty.key(), request: duty.request(), ..Footprint::default() },
@@ -251,6 +317,7 @@ fn others_of(action: &Action) -> Vec<KeyId> {
 fn document_of(action: &Action) -> Option<Digest> {
     match action {
         Action::DocumentStore(store) => Some(store.document),
+        Action::DocumentAdopt(adopt) => Some(adopt.document),
         Action::ActivationRequest(request) => request.manifest.map(|manifest| manifest.document),
         _ => None,
     }
@@ -274,6 +341,8 @@ pub fn decide(view: &View, input: &Input, now: Timestamp) -> Result<Event, Rejec
         Input::Used(used) => custody::used(view, used, now),
         Input::Refused(refused) => custody::refused(view, refused, now),
         Input::Checkpoint(note) => checkpoint::sign(view, note, now),
+        Input::Exported { command, exported } => evidence::export(view, command.as_deref(), exported, now),
+        Input::Probed { command, probed } => evidence::probe(view, command, probed, now),
     }
 }
 
@@ -292,6 +361,9 @@ fn command(view: &View, signed: &SignedCommand, now: Timestamp) -> Result<Event,
         Action::FactAssert(params) => facts::assert(view, signed, params, now),
         Action::FactWithdraw(params) => facts::withdraw(view, signed, params, now),
         Action::DocumentStore(params) => facts::store(view, signed, params, now),
+        Action::DocumentAdopt(params) => evidence::adopt_document(view, signed, params, now),
+        Action::StoreRegister(params) => evidence::register_store(view, signed, params, now),
+        Action::ControlEvaluate(params) => evidence::evaluate(view, signed, params, now),
         Action::KeyRevalidate(params) => facts::revalidate(view, signed, params, now),
         Action::ActivationHold(params) => hold::place(view, signed, params, now),
         Action::ActivationRelease(params) => hold::lift(view, signed, params, now),
@@ -310,6 +382,7 @@ fn command(view: &View, signed: &SignedCommand, now: Timestamp) -> Result<Event,
         Action::KeyDestroy(params) => operate::destroy(view, signed, params, now),
         Action::TenantCreate(_)
         | Action::KeyGenerate(_)
+        | Action::EvidenceExport(_)
         | Action::KeyProve(_)
         | Action::UseEncrypt(_)
         | Action::UseDecrypt(_)
@@ -335,7 +408,9 @@ fn due(view: &View, duty: Duty, now: Timestamp) -> Result<Event, Rejection> {
         Duty::Deactivate(_) => operate::end_crypto_period(view, now),
         Duty::Destroy(_) => operate::destroy_expired(view),
         // The custodian and the exporter answer these with reports of their own.
-        Duty::Apply(_) | Duty::Checkpoint => nothing_due("that is answered with a report").err(),
+        Duty::Apply(_) | Duty::Checkpoint | Duty::Probe | Duty::Export => {
+            nothing_due("that is answered with a report").err()
+        }
         // The activator answers these key by key.
         Duty::ActivateMembers(_) | Duty::SuspendChildren(_) => nothing_due("that is done key by key").err(),
     }

@@ -39,7 +39,7 @@ impl Duty {
             | Self::Warn(_)
             | Self::Deadlines => ServiceRole::Expirer,
             Self::Apply(_) => ServiceRole::Custodian,
-            Self::Checkpoint => ServiceRole::EvidenceExporter,
+            Self::Checkpoint | Self::Probe | Self::Export => ServiceRole::EvidenceExporter,
         }
     }
 }
@@ -58,8 +58,10 @@ pub fn due(view: &View) -> Vec<Due> {
     }
     let own = view.key.as_ref().map(|key| key.id);
     view.others.values().filter(|key| Some(key.id) != own).for_each(|key| of_key(key, &mut dues));
-    dues.extend(view.governance.as_deref().and_then(of_tenant));
-    dues.extend(of_progress(&view.progress, view.chain.tree().size()));
+    dues.extend(of_checkpoints(view));
+    if let Some(governance) = view.governance.as_deref() {
+        of_tenant(governance, &view.progress, &mut dues);
+    }
     dues
 }
 
@@ -113,13 +115,22 @@ fn of_request(request: &Request, key: Option<&Key>, dues: &mut Vec<Due>) {
     }
 }
 
-fn of_tenant(governance: &Governance) -> Option<Due> {
-    let at = governance.deadlines.iter().filter_map(|deadline| deadline.next()).min()?;
-    Some(Due { at, duty: Duty::Deadlines })
+fn of_tenant(governance: &Governance, progress: &Progress, dues: &mut Vec<Due>) {
+    let mut push = |at: Option<Timestamp>, duty| dues.extend(at.map(|at| Due { at, duty }));
+    push(governance.deadlines.iter().filter_map(|deadline| deadline.next()).min(), Duty::Deadlines);
+    push(governance.next_export(), Duty::Export);
+    // Where no key waits, there is nothing to try it on.
+    push(governance.next_probe().map(|(at, _)| at).filter(|_| progress.waiting > 0), Duty::Probe);
 }
 
-fn of_progress(progress: &Progress, size: u64) -> Option<Due> {
-    let since = progress.uncovered_since?;
-    let many = size.saturating_sub(progress.covered) >= CHECKPOINT_EVERY;
-    Some(Due { at: if many { since } else { since + CHECKPOINT_AFTER }, duty: Duty::Checkpoint })
+fn of_checkpoints(view: &View) -> Option<Due> {
+    let progress = &view.progress;
+    let at = match progress.uncovered_since {
+        Some(since) => {
+            let many = view.chain.tree().size().saturating_sub(progress.covered) >= CHECKPOINT_EVERY;
+            if many { since } else { since + CHECKPOINT_AFTER }
+        }
+        None => progress.next_heartbeat(view.governance.as_deref()?)?,
+    };
+    Some(Due { at, duty: Duty::Checkpoint })
 }

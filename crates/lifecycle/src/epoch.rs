@@ -24,41 +24,48 @@ pub(crate) fn known(view: &View, input: &Input) -> Result<(), Rejection> {
 
 /// The rules epoch that an input came with.
 fn since(input: &Input) -> u32 {
-    let is_new = match input {
+    match input {
         Input::Command(signed) | Input::Founding { command: signed, .. } | Input::Generated { command: signed, .. } => {
-            is_new(&signed.command.action, signed.command.key_id.is_some())
+            since_action(&signed.command.action, signed.command.key_id.is_some())
         }
-        Input::Member { .. } => true,
-        Input::Due(duty) => match duty {
-            Duty::AuthorizeRequest(_)
-            | Duty::LapseRequest(_)
-            | Duty::ActivateMembers(_)
-            | Duty::Suspend(_)
-            | Duty::SuspendChildren(_)
-            | Duty::Warn(_)
-            | Duty::Deadlines => true,
-            Duty::Authorize(_)
-            | Duty::Activate(_)
-            | Duty::Lapse(_)
-            | Duty::Expire(_)
-            | Duty::Deactivate(_)
-            | Duty::Destroy(_)
-            | Duty::Apply(_)
-            | Duty::Checkpoint => false,
-        },
-        Input::Authority(_) | Input::Applied(_) | Input::Used(_) | Input::Refused(_) | Input::Checkpoint(_) => false,
-    };
-    if is_new { 2 } else { 1 }
+        Input::Due(duty) => since_duty(*duty),
+        Input::Authority(_) | Input::Applied(_) | Input::Used(_) | Input::Refused(_) | Input::Checkpoint(_) => 1,
+        Input::Member { .. } => 2,
+        Input::Exported { .. } | Input::Probed { .. } => 3,
+    }
 }
 
-/// Whether an action, or something that its parameters say, came with epoch 2.
-fn is_new(action: &Action, names_key: bool) -> bool {
+fn since_duty(duty: Duty) -> u32 {
+    match duty {
+        Duty::Authorize(_)
+        | Duty::Activate(_)
+        | Duty::Lapse(_)
+        | Duty::Expire(_)
+        | Duty::Deactivate(_)
+        | Duty::Destroy(_)
+        | Duty::Apply(_)
+        | Duty::Checkpoint => 1,
+        Duty::AuthorizeRequest(_)
+        | Duty::LapseRequest(_)
+        | Duty::ActivateMembers(_)
+        | Duty::Suspend(_)
+        | Duty::SuspendChildren(_)
+        | Duty::Warn(_)
+        | Duty::Deadlines => 2,
+        Duty::Probe | Duty::Export => 3,
+    }
+}
+
+/// The rules epoch that an action came with, and everything that its parameters say.
+fn since_action(action: &Action, names_key: bool) -> u32 {
+    let second = |is_new: bool| if is_new { 2 } else { 1 };
     match action {
-        Action::TenantCreate(params) => params.admins.iter().any(|admin| admin.is_beyond_v1()),
-        Action::PrincipalEnroll(params) => params.principal.is_beyond_v1(),
-        Action::PolicyAdopt(params) => params.policy.is_beyond_v1(),
-        Action::KeyGenerate(params) => params.spec.is_beyond_v1(),
-        Action::ActivationRequest(params) => {
+        Action::TenantCreate(params) => second(params.admins.iter().any(|admin| admin.is_beyond_v1())),
+        Action::PrincipalEnroll(params) => second(params.principal.is_beyond_v1()),
+        Action::PolicyAdopt(params) if params.policy.is_beyond_v2() => 3,
+        Action::PolicyAdopt(params) => second(params.policy.is_beyond_v1()),
+        Action::KeyGenerate(params) => second(params.spec.is_beyond_v1()),
+        Action::ActivationRequest(params) => second(
             !names_key
                 || params.identity.is_none()
                 || params.attestation.is_some()
@@ -66,11 +73,11 @@ fn is_new(action: &Action, names_key: bool) -> bool {
                 || params.manifest.is_some()
                 || params.standing.is_some()
                 || params.break_glass
-                || !params.consumers.is_empty()
-        }
-        Action::ActivationApprove(params) => !names_key || params.on_behalf_of.is_some(),
-        Action::ActivationReject(_) | Action::ActivationCancel(_) => !names_key,
-        Action::KeyActivate(params) => params.standing.is_some(),
+                || !params.consumers.is_empty(),
+        ),
+        Action::ActivationApprove(params) => second(!names_key || params.on_behalf_of.is_some()),
+        Action::ActivationReject(_) | Action::ActivationCancel(_) => second(!names_key),
+        Action::KeyActivate(params) => second(params.standing.is_some()),
         Action::PrincipalChange(_)
         | Action::PrincipalRevoke(_)
         | Action::KeySuspend(_)
@@ -84,7 +91,7 @@ fn is_new(action: &Action, names_key: bool) -> bool {
         | Action::UseSign(_)
         | Action::UseVerify(_)
         | Action::UseWrap(_)
-        | Action::UseUnwrap(_) => false,
+        | Action::UseUnwrap(_) => 1,
         Action::PrincipalRotate(_)
         | Action::DelegationGrant(_)
         | Action::DelegationEnd(_)
@@ -98,6 +105,10 @@ fn is_new(action: &Action, names_key: bool) -> bool {
         | Action::ActivationRelease(_)
         | Action::ActivationReview(_)
         | Action::ConsumerAcknowledge(_)
-        | Action::ParentAttest(_) => true,
+        | Action::ParentAttest(_) => 2,
+        Action::DocumentAdopt(_)
+        | Action::StoreRegister(_)
+        | Action::EvidenceExport(_)
+        | Action::ControlEvaluate(_) => 3,
     }
 }

@@ -7,20 +7,23 @@ use journal::Ring;
 use model::command::PackDeclare;
 use model::event::{
     AccessReviewed, ActivationApproved, ActivationHeld, ActivationLapsed, ActivationReleased, ActivationRequested,
-    AuthorityChanged, Deadline, DeadlineWarned, DelegationEnded, DelegationGranted, DocumentStored, FactAsserted,
-    FactWithdrawn, KeyActivated, KeyGenerated, KeyRevalidated, PackDeclared, ParentAttested, PolicyAdopted,
-    PrincipalChanged, PrincipalEnrolled, PrincipalRevoked, PrincipalRotated, TenantCreated,
+    AuthorityChanged, CheckpointSigned, ControlEvaluated, Deadline, DeadlineMissed, DeadlineWarned, DelegationEnded,
+    DelegationGranted, DocumentAdopted, DocumentStored, FactAsserted, FactWithdrawn, KeyActivated, KeyGenerated,
+    KeyRevalidated, PackDeclared, ParentAttested, PolicyAdopted, PrincipalChanged, PrincipalEnrolled, PrincipalRevoked,
+    PrincipalRotated, TenantCreated,
 };
+use model::evidence::Probe;
 use model::policy::Children;
 use model::{
-    Action, Algorithm, Digest, Event, EventHash, Fingerprint, KeyId, KeyState, Name, Policy, Principal, Span,
-    Timestamp, authority,
+    Action, Algorithm, Digest, Event, EventHash, Fingerprint, KeyId, KeyState, Policy, Principal, Span, Timestamp,
+    authority,
 };
 
 use crate::conditions::Ready;
 use crate::state::{
-    Acknowledged, Activation, Approval, Authority, Closed, Custody, DeclaredPack, Delegation, Document, Governance,
-    HeldFact, Hold, InForce, Key, Mark, Member, Outcome, ParentProof, Progress, Request, TenantDeadline, View,
+    Acknowledged, Activation, AdoptedDocument, Approval, Authority, Checkpointed, Closed, Custody, DeadlineOf,
+    DeclaredPack, Delegation, Document, Governance, HeldFact, Hold, InForce, Key, Mark, Member, Outcome, ParentProof,
+    Progress, RegisteredStore, Request, Schedule, TenantDeadline, View,
 };
 use crate::{quorum, transition};
 
@@ -41,6 +44,13 @@ pub struct Fact<'a> {
 
 /// Takes a lawful event into the view. (The receipt of its command, and the chain's form, are the caller's.)
 pub fn evolve(view: &mut View, fact: &Fact<'_>) {
+    let waits = |view: &View| u64::from(view.key.as_ref().is_some_and(Key::is_waiting));
+    let before = waits(view);
+    take(view, fact);
+    view.progress.waiting = (view.progress.waiting + waits(view)).saturating_sub(before);
+}
+
+fn take(view: &mut View, fact: &Fact<'_>) {
     match fact.event {
         Event::TenantCreated(event) => found(view, fact, event),
         Event::AuthorityChanged(event) => change_authority(view, fact, event),
@@ -56,12 +66,22 @@ pub fn evolve(view: &mut View, fact: &Fact<'_>) {
         Event::FactAsserted(event) => asserted(view, fact, event),
         Event::FactWithdrawn(event) => withdrawn(view, fact, event),
         Event::DocumentStored(event) => stored(view, event),
+        Event::DocumentAdopted(event) => govern(view, fact, |governance| adopt_document(governance, fact, event)),
+        Event::StoreRegistered(event) => govern(view, fact, |governance| {
+            let (store, hash) = (event.store.clone(), fact.hash);
+            governance.stores.insert(store.name.clone(), RegisteredStore { store, hash });
+        }),
         Event::DeadlineWarned(event) => warned(view, event),
         Event::DeadlineMissed(event) => {
-            amend(view, |governance| missed(governance, event.deadline, event.pack.as_ref(), None));
+            let DeadlineMissed { deadline, ref pack, ref document, .. } = *event;
+            let (pack, document) = (pack.as_ref(), document.as_ref());
+            amend(view, |governance| missed(governance, DeadlineOf { deadline, pack, algorithm: None, document }));
         }
         Event::AlgorithmEnded(event) => {
-            amend(view, |governance| missed(governance, Deadline::AlgorithmEnd, None, Some(event.algorithm)));
+            let (deadline, algorithm) = (Deadline::AlgorithmEnd, Some(event.algorithm));
+            amend(view, |governance| {
+                missed(governance, DeadlineOf { deadline, pack: None, algorithm, document: None });
+            });
         }
         Event::KeyGenerated(event) => view.key = Some(generated(fact, event)),
         Event::KeyRevalidated(event) => revalidated(view, fact, event),
@@ -125,7 +145,14 @@ pub fn evolve(view: &mut View, fact: &Fact<'_>) {
             }
         }
         Event::CustodyUsed(_) | Event::CustodyRefused(_) => {}
-        Event::CheckpointSigned(event) => view.progress = Progress { covered: event.size, uncovered_since: None },
+        Event::CheckpointSigned(event) => checkpoint(view, fact, event),
+        // What somebody asked for does not put off what is made by itself.
+        Event::EvidenceExported(event) if event.command.is_some() => {}
+        Event::EvidenceExported(_) => amend(view, |governance| governance.schedule.export = Some(fact.time)),
+        Event::ProbeRecorded(event) => amend(view, |governance| {
+            governance.schedule.probes.insert(event.probe, fact.time);
+        }),
+        Event::ControlEvaluated(event) => amend(view, |governance| control_evaluated(governance, fact, event)),
     }
 }
 
@@ -150,6 +177,9 @@ fn found(view: &mut View, fact: &Fact<'_>, event: &TenantCreated) {
             packs: BTreeMap::new(),
             holds: BTreeMap::new(),
             deadlines: Vec::new(),
+            documents: BTreeMap::new(),
+            stores: BTreeMap::new(),
+            schedule: Schedule::default(),
         })
     });
 }
@@ -165,7 +195,15 @@ fn change_authority(view: &mut View, fact: &Fact<'_>, _: &AuthorityChanged) {
         if let Some(statement) = fact.authority {
             governance.authority = authority_of(statement);
         }
+        set_back(governance.schedule.export.iter_mut().chain(governance.schedule.probes.values_mut()), fact.time);
     });
+    let Progress { uncovered_since, signed_at, .. } = &mut view.progress;
+    set_back(uncovered_since.iter_mut().chain(signed_at), fact.time);
+}
+
+/// The root may set the time back: what is done every so often does not wait for a time that was wrong.
+fn set_back<'a>(times: impl Iterator<Item = &'a mut Timestamp>, now: Timestamp) {
+    times.for_each(|time| *time = now.min(*time));
 }
 
 /// The governance changes, and with it what administrative commands are signed against.
@@ -225,17 +263,37 @@ fn adopt(governance: &mut Governance, fact: &Fact<'_>, event: &PolicyAdopted) {
     governance.admin_quorum = params.policy.admin_quorum;
     governance.policy = Some(InForce { hash: fact.hash, version: event.version, policy: params.policy.clone() });
     algorithm_ends(governance, &params.policy, fact.hash);
-    let stands = governance.deadlines.iter().find(|deadline| deadline.deadline == Deadline::AccessReview);
-    let stands = stands.map(|deadline| deadline.at);
-    match &params.policy.people.access_review {
-        // The first is due a whole period after the policy that asks for it; a later policy may bring it forward, and does
-        // not put it off.
-        Some(review) if stands.is_none_or(|at| fact.time + review.every < at) => {
-            let at = fact.time + review.every;
-            set_deadline(governance, Deadline::AccessReview, None, at, fact.hash, review.warn_before);
+    let review = params.policy.people.access_review.as_ref().map(|review| (review.every, review.warn_before));
+    recurring(governance, fact, Deadline::AccessReview, review);
+    let evaluation = params.policy.evidence.evaluation.as_ref().map(|rule| (rule.every, rule.warn_before));
+    recurring(governance, fact, Deadline::ControlEvaluation, evaluation);
+    schedule(governance, &params.policy, fact.time);
+}
+
+/// What is to be done every so often, with a warning so long before. The first is due a whole period after the policy that
+/// asks for it; a later policy may bring it forward, and does not put it off.
+fn recurring(governance: &mut Governance, fact: &Fact<'_>, deadline: Deadline, asked: Option<(Span, Option<Span>)>) {
+    let stands = governance.deadlines.iter().find(|other| other.deadline == deadline).map(|stands| stands.at);
+    match asked {
+        Some((every, warn_before)) if stands.is_none_or(|at| fact.time + every < at) => {
+            let one = DeadlineOf { deadline, pack: None, algorithm: None, document: None };
+            set_deadline(governance, one, fact.time + every, fact.hash, warn_before);
         }
         Some(_) => {}
-        None => governance.deadlines.retain(|deadline| deadline.deadline != Deadline::AccessReview),
+        None => governance.deadlines.retain(|other| other.deadline != deadline),
+    }
+}
+
+/// What is made by itself is first made a whole period after the first policy that asks for it.
+fn schedule(governance: &mut Governance, policy: &Policy, now: Timestamp) {
+    let (rules, held) = (&policy.evidence, &mut governance.schedule);
+    let exports = rules.export.as_ref().is_some_and(|rule| rule.every.is_some());
+    held.export = held.export.or(Some(now)).filter(|_| exports);
+    match rules.probes {
+        Some(_) => Probe::ALL.into_iter().for_each(|probe| {
+            held.probes.entry(probe).or_insert(now);
+        }),
+        None => held.probes.clear(),
     }
 }
 
@@ -248,15 +306,9 @@ fn algorithm_ends(governance: &mut Governance, policy: &Policy, cause: EventHash
         if !governance.deadlines.iter().any(|one| one.algorithm == algorithm) {
             let warn_at = policy.keys.warn_before.map(|before| at.before(before));
             let deadline = Deadline::AlgorithmEnd;
-            governance.deadlines.push(TenantDeadline {
-                deadline,
-                pack: None,
-                algorithm,
-                at,
-                warn_at,
-                cause,
-                missed: false,
-            });
+            let (pack, document, missed) = (None, None, false);
+            let one = TenantDeadline { deadline, pack, algorithm, document, at, warn_at, cause, missed };
+            governance.deadlines.push(one);
         }
     }
 }
@@ -264,35 +316,56 @@ fn algorithm_ends(governance: &mut Governance, policy: &Policy, cause: EventHash
 fn access_reviewed(governance: &mut Governance, fact: &Fact<'_>, event: &AccessReviewed) {
     let review = governance.policy.as_ref().and_then(|held| held.policy.people.access_review.as_ref());
     let warn_before = review.and_then(|review| review.warn_before);
-    set_deadline(governance, Deadline::AccessReview, None, event.next_by, fact.hash, warn_before);
+    let one = DeadlineOf { deadline: Deadline::AccessReview, pack: None, algorithm: None, document: None };
+    set_deadline(governance, one, event.next_by, fact.hash, warn_before);
 }
 
-/// How long before the review of a pack, or of its declaration, is due a warning is recorded.
-const PACK_WARNED_BEFORE: Span = Span::from_secs(30 * 24 * 3600);
+fn control_evaluated(governance: &mut Governance, fact: &Fact<'_>, event: &ControlEvaluated) {
+    let rule = governance.policy.as_ref().and_then(|held| held.policy.evidence.evaluation.as_ref());
+    let warn_before = rule.and_then(|rule| rule.warn_before);
+    let one = DeadlineOf { deadline: Deadline::ControlEvaluation, pack: None, algorithm: None, document: None };
+    set_deadline(governance, one, event.next_by, fact.hash, warn_before);
+}
+
+/// How long before a review is due that the policy sets no time for (of a pack, of its declaration, of a document) a
+/// warning is recorded.
+const REVIEW_WARNED_BEFORE: Span = Span::from_secs(30 * 24 * 3600);
 
 fn declare(governance: &mut Governance, fact: &Fact<'_>, event: &PackDeclared) {
     let Some(Action::PackDeclare(params)) = fact.action else { return };
     let PackDeclare { pack, applicability, .. } = params.clone();
-    let (name, due) = (event.pack.clone(), pack.review_due);
-    let before = Some(PACK_WARNED_BEFORE);
-    set_deadline(governance, Deadline::PackReview, Some(name.clone()), event.review_by, fact.hash, before);
-    set_deadline(governance, Deadline::PackSource, Some(name.clone()), due, fact.hash, before);
+    let name = event.pack.clone();
+    for (deadline, at) in [(Deadline::PackReview, event.review_by), (Deadline::PackSource, pack.review_due)] {
+        let one = DeadlineOf { deadline, pack: Some(&name), algorithm: None, document: None };
+        set_deadline(governance, one, at, fact.hash, Some(REVIEW_WARNED_BEFORE));
+    }
     let (hash, review_by, compiled) = (fact.hash, event.review_by, Ready::default());
     governance.packs.insert(name, DeclaredPack { pack, applicability, hash, review_by, compiled });
 }
 
-/// Sets a deadline in the place of the one of its kind that stands.
+fn adopt_document(governance: &mut Governance, fact: &Fact<'_>, event: &DocumentAdopted) {
+    let DocumentAdopted { name, version, kind, title, document, covers, owner, review_by, in_log, .. } = event.clone();
+    let deadline = Deadline::DocumentReview;
+    let one = DeadlineOf { deadline, pack: None, algorithm: None, document: Some(&name) };
+    set_deadline(governance, one, review_by, fact.hash, Some(REVIEW_WARNED_BEFORE));
+    let hash = fact.hash;
+    let adopted = AdoptedDocument { version, kind, title, document, covers, owner, review_by, in_log, hash };
+    governance.documents.insert(name, adopted);
+}
+
+/// Sets a deadline in the place of the same one that stands.
 fn set_deadline(
     governance: &mut Governance,
-    deadline: Deadline,
-    pack: Option<Name>,
+    one: DeadlineOf<'_>,
     at: Timestamp,
     cause: EventHash,
     warn_before: Option<Span>,
 ) {
-    governance.deadlines.retain(|other| other.deadline != deadline || other.pack != pack);
-    let warn_at = warn_before.map(|before| at.before(before));
-    governance.deadlines.push(TenantDeadline { deadline, pack, algorithm: None, at, warn_at, cause, missed: false });
+    governance.deadlines.retain(|other| other.subject() != one);
+    let (warn_at, missed) = (warn_before.map(|before| at.before(before)), false);
+    let DeadlineOf { deadline, algorithm, .. } = one;
+    let (pack, document) = (one.pack.cloned(), one.document.cloned());
+    governance.deadlines.push(TenantDeadline { deadline, pack, algorithm, document, at, warn_at, cause, missed });
 }
 
 fn asserted(view: &mut View, fact: &Fact<'_>, event: &FactAsserted) {
@@ -324,18 +397,24 @@ fn warned(view: &mut View, event: &DeadlineWarned) {
         // A warning changes nothing that people sign against.
         Some(_) => view.key.iter_mut().for_each(|key| key.warned.extend([(event.deadline, event.at)])),
         None => amend(view, |governance| {
-            let (pack, algorithm) = (event.pack.as_ref(), event.algorithm);
-            let warned = |one: &&mut TenantDeadline| one.is_like(event.deadline, pack, algorithm);
-            governance.deadlines.iter_mut().filter(warned).for_each(|deadline| deadline.warn_at = None);
+            let (pack, document) = (event.pack.as_ref(), event.document.as_ref());
+            let one = DeadlineOf { deadline: event.deadline, pack, algorithm: event.algorithm, document };
+            let warned = governance.deadlines.iter_mut().filter(|other| other.subject() == one);
+            warned.for_each(|deadline| deadline.warn_at = None);
         }),
     }
 }
 
-fn missed(governance: &mut Governance, deadline: Deadline, pack: Option<&Name>, algorithm: Option<Algorithm>) {
-    let missed = |one: &&mut TenantDeadline| one.is_like(deadline, pack, algorithm);
-    governance.deadlines.iter_mut().filter(missed).for_each(|deadline| {
-        (deadline.missed, deadline.warn_at) = (true, None);
-    });
+fn missed(governance: &mut Governance, one: DeadlineOf<'_>) {
+    let missed = governance.deadlines.iter_mut().filter(|other| other.subject() == one);
+    missed.for_each(|deadline| (deadline.missed, deadline.warn_at) = (true, None));
+}
+
+fn checkpoint(view: &mut View, fact: &Fact<'_>, event: &CheckpointSigned) {
+    let CheckpointSigned { size, ref root, .. } = *event;
+    let (covered, uncovered_since, signed_at) = (size, None, Some(fact.time));
+    view.progress = Progress { covered, uncovered_since, signed_at, ..view.progress };
+    view.checkpoint = Some(Checkpointed { size, root: root.clone(), hash: fact.hash });
 }
 
 fn held(view: &mut View, fact: &Fact<'_>, event: &ActivationHeld) {

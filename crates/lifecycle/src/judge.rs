@@ -9,11 +9,11 @@ use journal::command::SignedCommand;
 use journal::statement::{self, Stated};
 use journal::{Authentic, Body, Record, Ring};
 use model::dsse::{self, Envelope};
-use model::event::{CustodyApplied, KeyActivated, KeyGenerated};
+use model::event::{CustodyApplied, EvidenceExported, KeyActivated, KeyGenerated};
 use model::statement::Generated;
 use model::{Action, Event, EventHash, EventType, Fingerprint, ServiceRole, Timestamp};
 
-use crate::decide::{Applied, Authorised, Duty, Input, decide};
+use crate::decide::{Applied, Authorised, Duty, Exported, Input, Probed, decide};
 use crate::evolve::{Fact, evolve};
 use crate::state::{Footprint, Receipt, View};
 use crate::{RULES, Rejection};
@@ -158,6 +158,11 @@ fn input(
         (Event::KeyGenerated(event), Some(command)) => {
             Input::Generated { command, statement: generated(event, body, ring)? }
         }
+        (Event::ProbeRecorded(event), Some(command)) => {
+            let (probe, outcome, problem) = (event.probe, event.outcome, event.problem.clone());
+            Input::Probed { command, probed: Probed { probe, outcome, problem } }
+        }
+        (Event::EvidenceExported(event), command) => Input::Exported { command, exported: exported(event) },
         (_, Some(command)) => Input::Command(command),
         (Event::AuthorityChanged(_), None) => Input::Authority(authority()?),
         (Event::CustodyApplied(event), None) => Input::Applied(applied(event)),
@@ -183,6 +188,11 @@ fn member(event: &KeyActivated) -> Result<Input, Void> {
 fn applied(event: &CustodyApplied) -> Applied {
     let CustodyApplied { key_id, state, store, before, after, cause } = event.clone();
     Applied { key_id, state, store, before, after, cause }
+}
+
+fn exported(event: &EvidenceExported) -> Exported {
+    let EvidenceExported { from, size, checkpoint, root, manifest, checkpoints, .. } = event.clone();
+    Exported { from, size, checkpoint, root, manifest, checkpoints }
 }
 
 /// The duty that an event without a command fulfils.
@@ -240,6 +250,11 @@ impl Prepared {
         self.content.as_ref().is_ok_and(|content| content.input.authority().is_some())
     }
 
+    /// Whether it passes form as the next event of this chain.
+    pub fn passes_form(&self, chain: &journal::Chain) -> bool {
+        chain.check(self.opened.as_ref()).is_ok()
+    }
+
     /// The event, where it could be read.
     pub fn event(&self) -> Option<&Event> {
         self.content.as_ref().ok().map(|content| &content.event)
@@ -248,6 +263,16 @@ impl Prepared {
     /// The envelope, where its signature verified and it could be read.
     pub fn body(&self) -> Option<&Body> {
         self.opened.as_ref().ok().map(|event| &event.body)
+    }
+
+    /// The root's statement that it brings, opened.
+    pub fn authority(&self) -> Option<&model::authority::Statement> {
+        Some(&self.content.as_ref().ok()?.input.authority()?.statement)
+    }
+
+    /// Why it could not be read, where it could not: form, or what it carries.
+    pub fn fault(&self) -> Option<String> {
+        self.content.as_ref().err().map(Void::to_string)
     }
 
     /// The signed command it carries.

@@ -125,7 +125,16 @@ impl List {
 
 /// Whether a key is proved to be in the list that stands behind a manifest.
 pub fn includes(manifest: &Manifest, key: &Key, membership: &Membership) -> bool {
-    let leaf = merkle::leaf(line(key.id, &key.identity, key.attestation).as_bytes());
+    has(manifest, (key.id, &key.identity, key.attestation), membership)
+}
+
+/// The same of a key that is known by its id, its identity and the digest of its custodian's statement.
+pub fn has(
+    manifest: &Manifest,
+    (key, identity, attestation): (KeyId, &KeyIdentity, Digest),
+    membership: &Membership,
+) -> bool {
+    let leaf = merkle::leaf(line(key, identity, attestation).as_bytes());
     let path: Vec<Hash> = membership.path.iter().map(|hash| *hash.as_bytes()).collect();
     let (size, at) = (u64::from(manifest.count), u64::from(membership.index));
     manifest.count <= MANIFEST_MAX && merkle::includes(manifest.root.as_bytes(), size, at, &leaf, &path)

@@ -38,10 +38,13 @@ impl fmt::Display for Fault {
 pub fn check(policy: &Policy) -> Vec<Fault> {
     let mut faults = Faults::default();
     if !(1..=Policy::SCHEMA).contains(&policy.schema) {
-        faults.add("schema", format!("version {} is not known", policy.schema), "write `schema = 2`");
+        faults.add("schema", format!("version {} is not known", policy.schema), "write `schema = 3`");
     }
-    if policy.schema == 1 && policy.is_beyond_v1() {
-        faults.add("schema", "it says what version 1 does not know", "write `schema = 2`");
+    let unknown = format!("it says what version {} does not know", policy.schema);
+    if (1..3).contains(&policy.schema) && policy.is_beyond_v2() {
+        faults.add("schema", unknown, "write `schema = 3`");
+    } else if policy.schema == 1 && policy.is_beyond_v1() {
+        faults.add("schema", unknown, "write `schema = 2`");
     }
     if policy.admin_quorum < 2 {
         let what = format!("a quorum of {} admins", policy.admin_quorum);
@@ -57,6 +60,7 @@ pub fn check(policy: &Policy) -> Vec<Fault> {
     operations(policy, &mut faults);
     waiting(policy, &mut faults);
     people(policy, &mut faults);
+    evidence(policy, &mut faults);
     facts(policy, &mut faults);
     rules(policy, &mut faults);
     faults.0
@@ -99,6 +103,10 @@ pub fn holes(policy: &Policy, governance: &Governance) -> Vec<Fault> {
     }
     let creators = people.iter().filter(|principal| !principal.roles.is_disjoint(&policy.keys.creators)).count();
     faults.able("keys.creators", creators, 1, &names(&policy.keys.creators));
+    if let Some(export) = &policy.evidence.export {
+        let able = people.iter().filter(|principal| !principal.roles.is_disjoint(&export.roles)).count();
+        faults.able("evidence.export.roles", able, 1, &names(&export.roles));
+    }
     faults.0
 }
 
@@ -175,6 +183,9 @@ fn permissions(policy: &Policy) -> Vec<(String, &Permission)> {
     if let Some(review) = &policy.people.access_review {
         all.push(("people.access_review.by".to_owned(), &review.by));
     }
+    if let Some(evaluation) = &policy.evidence.evaluation {
+        all.push(("evidence.evaluation.by".to_owned(), &evaluation.by));
+    }
     if let Some(holds) = &policy.holds {
         all.extend([("holds.place".to_owned(), &holds.place), ("holds.lift".to_owned(), &holds.lift)]);
     }
@@ -236,6 +247,12 @@ impl Faults {
                 self.add(at, what, "enrol more people with that role, or ask for fewer");
             }
             _ => {}
+        }
+    }
+
+    fn at_least(&mut self, at: &str, span: Span, least: Span, advice: &'static str) {
+        if span < least {
+            self.add(at, format!("{span} is too short"), advice);
         }
     }
 
@@ -332,6 +349,36 @@ fn people(policy: &Policy, faults: &mut Faults) {
         if policy.parents.trusted_roots.is_empty() {
             let what = "no root is trusted, so no proof can hold";
             faults.add("parents.trusted_roots", what, "name the other platform's root fingerprint");
+        }
+    }
+}
+
+/// The shortest heartbeat: each is an event of its own.
+pub const HEARTBEAT_MIN: Span = Span::from_secs(60);
+/// The shortest time between probes, and between bundles that are made by themselves.
+pub const EVIDENCE_EVERY_MIN: Span = Span::from_secs(3600);
+/// The shortest time between evaluations of the control.
+pub const EVALUATION_EVERY_MIN: Span = Span::from_secs(24 * 3600);
+
+fn evidence(policy: &Policy, faults: &mut Faults) {
+    let rules = &policy.evidence;
+    if let Some(heartbeat) = rules.heartbeat {
+        faults.at_least("evidence.heartbeat", heartbeat, HEARTBEAT_MIN, "allow at least 1m");
+    }
+    if let Some(export) = &rules.export {
+        faults.roles("evidence.export.roles", &export.roles);
+        if let Some(every) = export.every {
+            faults.at_least("evidence.export.every", every, EVIDENCE_EVERY_MIN, "allow at least 1h");
+        }
+    }
+    if let Some(probes) = &rules.probes {
+        faults.at_least("evidence.probes.every", probes.every, EVIDENCE_EVERY_MIN, "allow at least 1h");
+    }
+    if let Some(evaluation) = &rules.evaluation {
+        faults.at_least("evidence.evaluation.every", evaluation.every, EVALUATION_EVERY_MIN, "allow at least 1d");
+        if let Some(before) = evaluation.warn_before.filter(|before| *before >= evaluation.every) {
+            let what = format!("{before} is no shorter than {}", evaluation.every);
+            faults.add("evidence.evaluation.warn_before", what, "warn later");
         }
     }
 }

@@ -16,7 +16,9 @@ use model::authority::{Service, Statement, Tenants};
 use model::event::{AuthorityChanged, Inventory, Place};
 use model::key::{KeyIdentity, Reason, ReasonKind, Responsibility, Template, TenantClass};
 use model::people::{KeyType, PrincipalKind};
-use model::policy::{AlgorithmRule, KeyRules, Operations, ParentRules, PeopleRules, Permission, Rule, Stage};
+use model::policy::{
+    AlgorithmRule, EvidenceRules, KeyRules, Operations, ParentRules, PeopleRules, Permission, Rule, Stage,
+};
 use model::statement::Generated;
 use model::text::Base64;
 use model::{
@@ -102,6 +104,7 @@ pub fn policy() -> Policy {
         people: PeopleRules::default(),
         holds: None,
         parents: ParentRules::default(),
+        evidence: EvidenceRules::default(),
         packs: BTreeSet::new(),
         facts: Vec::new(),
         rules: vec![Rule {
@@ -482,7 +485,7 @@ impl Scenario {
     /// What answers a duty, as the service would whose it is; nothing where there is nothing to answer it with.
     fn answer(&self, duty: Duty) -> Option<Input> {
         match duty {
-            Duty::Apply(_) | Duty::Checkpoint => None,
+            Duty::Apply(_) | Duty::Checkpoint | Duty::Probe | Duty::Export => None,
             Duty::SuspendChildren(parent) => {
                 let child = self.tenant.keys.get(&parent)?.to_suspend.first()?;
                 Some(Input::Due(Duty::Suspend(*child)))

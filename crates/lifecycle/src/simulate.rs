@@ -8,7 +8,7 @@ use model::event::{Assurance, Deadline, Membership};
 use model::key::{Reason, ReasonKind};
 use model::pack::Pack;
 use model::people::{KeyType, PrincipalKind};
-use model::policy::Rule;
+use model::policy::{Rule, Stage};
 use model::{EventHash, Fingerprint, KeyId, KeyState, Name, Policy, Principal, ProblemType, Timestamp};
 use serde::Serialize;
 
@@ -356,6 +356,29 @@ fn enough<'a>(
     let people = governance.members().filter(|principal| principal.kind == PrincipalKind::Person);
     let candidates: Vec<&Principal> = people.filter(free).collect();
     quorum::smallest(rule, &votes, &candidates)
+}
+
+/// Who could take a place in each stage of a rule at this time, by their keys: enrolled people of the stage's roles and
+/// party, other than whoever asked and whoever votes for them.
+pub fn eligible(
+    governance: &Governance,
+    rule: &Rule,
+    request: Option<&Request>,
+    now: Timestamp,
+) -> Vec<(Stage, Vec<Fingerprint>)> {
+    let people = governance.members().filter(|principal| principal.kind == PrincipalKind::Person);
+    let candidates = people.filter_map(|principal| {
+        let approval = approval(principal, now);
+        let vote = quorum::vote(governance, &approval, now)?;
+        let askers = request.is_some_and(|request| quorum::is_the_askers(governance, request, &vote, &approval, now));
+        (!askers).then(|| (principal.fingerprint(), vote))
+    });
+    let candidates: Vec<(Fingerprint, quorum::Vote)> = candidates.collect();
+    let of_stage = |stage: &Stage| {
+        let fitting = candidates.iter().filter(|(_, vote)| vote.fits(stage)).map(|(by, _)| *by);
+        (stage.clone(), fitting.collect())
+    };
+    rule.stages.iter().map(of_stage).collect()
 }
 
 fn prints(people: Vec<&Principal>) -> Vec<Fingerprint> {

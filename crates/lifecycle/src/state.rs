@@ -8,6 +8,7 @@ use std::sync::Arc;
 use journal::{Chain, Ring};
 use model::command::{ActivationRequest, Applicability, Counterpart, HoldKind, Manifest, Readiness, Standing};
 use model::event::{Assurance, Deadline};
+use model::evidence::{ControlPoint, DocumentKind, Probe, Store};
 use model::key::{KeyIdentity, ReasonKind, Template, TenantClass, Traits};
 use model::pack::{Fact, Pack};
 use model::policy::Rule;
@@ -56,6 +57,56 @@ pub struct Governance {
     /// What is to be done by when.
     #[serde(default)]
     pub deadlines: Vec<TenantDeadline>,
+    /// The documents adopted: the newest version of each.
+    #[serde(default)]
+    pub documents: BTreeMap<Name, AdoptedDocument>,
+    /// The key stores registered.
+    #[serde(default)]
+    pub stores: BTreeMap<Name, RegisteredStore>,
+    /// When the evidence that is made by itself was last made.
+    #[serde(default)]
+    pub schedule: Schedule,
+}
+
+/// A document as adopted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdoptedDocument {
+    /// Counts the versions of this name from 1.
+    pub version: u32,
+    /// What it is.
+    pub kind: DocumentKind,
+    /// Its title.
+    pub title: Text,
+    /// The SHA-256 of its text.
+    pub document: Digest,
+    /// The points of the control that it is about.
+    pub covers: BTreeSet<ControlPoint>,
+    /// Who answers for it.
+    pub owner: Fingerprint,
+    /// Until when it must be looked at again.
+    pub review_by: Timestamp,
+    /// Whether its whole text was in the log when it was adopted.
+    pub in_log: bool,
+    /// Its `document.adopted`.
+    pub hash: EventHash,
+}
+
+/// A key store as registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RegisteredStore {
+    /// The store.
+    pub store: Store,
+    /// Its `store.registered`.
+    pub hash: EventHash,
+}
+
+/// When the evidence that is made by itself was last made, or, where it was not yet, when a policy first asked for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// A bundle; `None` where the policy asks for none.
+    pub export: Option<Timestamp>,
+    /// Each probe; none where the policy asks for none.
+    pub probes: BTreeMap<Probe, Timestamp>,
 }
 
 /// One person's vote, given to another for a while.
@@ -138,6 +189,9 @@ pub struct TenantDeadline {
     pub pack: Option<Name>,
     /// The algorithm, where it is about one.
     pub algorithm: Option<Algorithm>,
+    /// The document, where it is about one.
+    #[serde(default)]
+    pub document: Option<Name>,
     /// By when.
     pub at: Timestamp,
     /// When a warning is recorded.
@@ -149,9 +203,10 @@ pub struct TenantDeadline {
 }
 
 impl TenantDeadline {
-    /// Whether it is the same one, with another time perhaps.
-    pub fn is_like(&self, deadline: Deadline, pack: Option<&Name>, algorithm: Option<Algorithm>) -> bool {
-        self.deadline == deadline && self.pack.as_ref() == pack && self.algorithm == algorithm
+    /// What of, whatever its time.
+    pub fn subject(&self) -> DeadlineOf<'_> {
+        let (pack, document) = (self.pack.as_ref(), self.document.as_ref());
+        DeadlineOf { deadline: self.deadline, pack, algorithm: self.algorithm, document }
     }
 
     /// When something is next to be recorded of it.
@@ -159,6 +214,19 @@ impl TenantDeadline {
         let missed = (!self.missed).then_some(self.at);
         missed.into_iter().chain(self.warn_at).min()
     }
+}
+
+/// What tells one deadline of a tenant from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadlineOf<'a> {
+    /// What.
+    pub deadline: Deadline,
+    /// The legal pack, where it is about one.
+    pub pack: Option<&'a Name>,
+    /// The algorithm, where it is about one.
+    pub algorithm: Option<Algorithm>,
+    /// The document, where it is about one.
+    pub document: Option<&'a Name>,
 }
 
 /// The authority statement in force.
@@ -240,6 +308,24 @@ impl Governance {
             }
             Some(member) => Ok(&member.principal),
         }
+    }
+
+    /// How often a checkpoint is signed at least; `None` where the chain's rules know no heartbeat.
+    pub fn heartbeat(&self) -> Option<Span> {
+        let policy = self.policy.as_ref().and_then(|held| held.policy.evidence.heartbeat);
+        (self.authority.rules >= 3).then(|| policy.unwrap_or(HEARTBEAT))
+    }
+
+    /// When the next bundle is made by itself.
+    pub fn next_export(&self) -> Option<Timestamp> {
+        let every = self.policy.as_ref()?.policy.evidence.export.as_ref()?.every?;
+        Some(self.schedule.export? + every)
+    }
+
+    /// When the next probe is made, and which.
+    pub fn next_probe(&self) -> Option<(Timestamp, Probe)> {
+        let every = self.policy.as_ref()?.policy.evidence.probes.as_ref()?.every;
+        self.schedule.probes.iter().map(|(probe, last)| (*last + every, *probe)).min()
     }
 
     /// Those who are enrolled and not revoked.
@@ -596,13 +682,38 @@ pub struct Receipt {
     pub sequence: Sequence,
 }
 
-/// How far checkpoints are behind.
+/// How often a checkpoint is signed at least, where the policy does not say.
+pub const HEARTBEAT: Span = Span::from_secs(24 * 3600);
+
+/// How far checkpoints are behind, and what else is counted as the chain goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// How many events the newest checkpoint commits to.
     pub covered: u64,
     /// The time of the first event since, checkpoints aside.
     pub uncovered_since: Option<Timestamp>,
+    /// When the newest checkpoint was signed.
+    pub signed_at: Option<Timestamp>,
+    /// How many keys wait for their activation.
+    pub waiting: u64,
+}
+
+impl Progress {
+    /// When a checkpoint is signed although nothing happened.
+    pub fn next_heartbeat(&self, governance: &Governance) -> Option<Timestamp> {
+        Some(self.signed_at? + governance.heartbeat()?)
+    }
+}
+
+/// A checkpoint in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpointed {
+    /// How many events it commits to. No two have the same.
+    pub size: u64,
+    /// The RFC 6962 root over their hashes.
+    pub root: Base64,
+    /// Its `checkpoint.signed`.
+    pub hash: EventHash,
 }
 
 /// A document in the log, part by part.
@@ -638,6 +749,8 @@ pub struct Footprint {
     pub others: Vec<KeyId>,
     /// A document.
     pub document: Option<Digest>,
+    /// The checkpoint over so many events.
+    pub checkpoint: Option<u64>,
 }
 
 impl Footprint {
@@ -668,6 +781,9 @@ pub trait Entities {
 
     /// A document.
     fn document(&self, document: Digest) -> Result<Option<Document>, Self::Error>;
+
+    /// The checkpoint over so many events.
+    fn checkpoint(&self, size: u64) -> Result<Option<Checkpointed>, Self::Error>;
 }
 
 /// The part of a tenant's state that one decision sees.
@@ -689,6 +805,8 @@ pub struct View {
     pub others: BTreeMap<KeyId, Key>,
     /// The document named.
     pub document: Option<Document>,
+    /// The checkpoint named, or the one that was just signed.
+    pub checkpoint: Option<Checkpointed>,
 }
 
 impl View {
@@ -699,8 +817,8 @@ impl View {
 
     /// Of a tenant that stands there, without any of its entities.
     pub fn of(chain: Chain, progress: Progress, governance: Option<Arc<Governance>>) -> Self {
-        let (others, document) = (BTreeMap::new(), None);
-        Self { chain, progress, governance, key: None, request: None, receipt: None, others, document }
+        let (others, document, checkpoint) = (BTreeMap::new(), None, None);
+        Self { chain, progress, governance, key: None, request: None, receipt: None, others, document, checkpoint }
     }
 
     /// Loads what a decision with this footprint sees: the one place that says so.
@@ -722,6 +840,7 @@ impl View {
             }
         }
         self.document = footprint.document.map(|document| from.document(document)).transpose()?.flatten();
+        self.checkpoint = footprint.checkpoint.map(|size| from.checkpoint(size)).transpose()?.flatten();
         Ok(self)
     }
 

@@ -7,7 +7,7 @@ use journal::{Chain, Record, Ring};
 use model::{CommandId, Digest, EventHash, Fingerprint, KeyId, TenantId};
 
 use crate::judge::{UnknownRules, prepare_knowing};
-use crate::state::{Document, Entities, Footprint, Governance, Key, Progress, Receipt, Request, View};
+use crate::state::{Checkpointed, Document, Entities, Footprint, Governance, Key, Progress, Receipt, Request, View};
 use crate::{Judgement, Prepared, RULES, judge};
 
 /// The state.
@@ -31,6 +31,8 @@ pub struct Tenant {
     pub receipts: HashMap<CommandId, Receipt>,
     /// Every document.
     pub documents: HashMap<Digest, Document>,
+    /// Every checkpoint, by how many events it commits to.
+    pub checkpoints: BTreeMap<u64, Checkpointed>,
 }
 
 impl Entities for Tenant {
@@ -51,6 +53,10 @@ impl Entities for Tenant {
     fn document(&self, document: Digest) -> Result<Option<Document>, Self::Error> {
         Ok(self.documents.get(&document).cloned())
     }
+
+    fn checkpoint(&self, size: u64) -> Result<Option<Checkpointed>, Self::Error> {
+        Ok(self.checkpoints.get(&size).cloned())
+    }
 }
 
 impl Tenant {
@@ -66,6 +72,7 @@ impl Tenant {
             requests: HashMap::new(),
             receipts: HashMap::new(),
             documents: HashMap::new(),
+            checkpoints: BTreeMap::new(),
         }
     }
 
@@ -91,6 +98,7 @@ impl Tenant {
         self.keys.extend(view.others);
         self.keys.extend(view.key.map(|key| (key.id, key)));
         self.documents.extend(view.document.map(|document| (document.digest, document)));
+        self.checkpoints.extend(view.checkpoint.map(|checkpoint| (checkpoint.size, checkpoint)));
         self.requests.extend(view.request.map(|request| (request.hash, request)));
         self.receipts.extend(view.receipt);
     }

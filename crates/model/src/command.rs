@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::evidence::{ControlPoint, ControlResult, Disposition, DocumentKind, Store};
 use crate::id::{CommandId, Digest, EventHash, Fingerprint, KeyId, TenantId};
 use crate::key::{KeyIdentity, KeySpec, Operation, Reason, Template, TenantClass};
 use crate::pack::{FactValue, Pack};
@@ -195,6 +196,14 @@ actions! {
     FactWithdraw = "fact.withdraw", key: KeyOrNot;
     /// Put a part of a document into the log.
     DocumentStore = "document.store", key: NoKey;
+    /// Adopt a document: a procedure, a process, a statement. An admin quorum.
+    DocumentAdopt = "document.adopt", key: NoKey;
+    /// Say which server and database a key store is. An admin quorum.
+    StoreRegister = "store.register", key: NoKey;
+    /// Have a bundle of evidence made.
+    EvidenceExport = "evidence.export", key: NoKey;
+    /// Sign what the control tests came to, and what is done about it.
+    ControlEvaluate = "control.evaluate", key: NoKey;
     /// Have a key generated, pre-active.
     KeyGenerate = "key.generate", key: Key;
     /// Say that keys which wait for their activation are still wanted.
@@ -441,6 +450,92 @@ pub struct DocumentStore {
     pub parts: u16,
     /// The part's text, at most 16 KiB.
     pub text: String,
+}
+
+/// Parameters of `document.adopt`. A later one of the same name is its next version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DocumentAdopt {
+    /// The governance's last event when this was signed.
+    pub against: EventHash,
+    /// The document's name, the same in all of its versions.
+    pub name: Name,
+    /// What it is.
+    pub kind: DocumentKind,
+    /// Its title.
+    pub title: Text,
+    /// The SHA-256 of its text.
+    pub document: Digest,
+    /// The points of the control that it is about, at least one.
+    pub covers: std::collections::BTreeSet<ControlPoint>,
+    /// Who answers for it: an enrolled person.
+    pub owner: Fingerprint,
+    /// Until when it must be looked at again. A missed date is an exception.
+    pub review_by: Timestamp,
+}
+
+/// The most accounts that a store is registered with.
+pub const PRIVILEGED_ACCOUNTS_MAX: usize = 32;
+
+/// Parameters of `store.register`. A later one of the same name takes the place of this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoreRegister {
+    /// The governance's last event when this was signed.
+    pub against: EventHash,
+    /// The store.
+    pub store: Store,
+}
+
+/// Parameters of `evidence.export`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceExport {
+    /// The first event of the period under test, from 1. The bundle holds those before it as well: without them nobody
+    /// could decide again.
+    #[serde(default = "first")]
+    pub from: u64,
+}
+
+fn first() -> u64 {
+    1
+}
+
+/// The most results that one `control.evaluate` has: those of every control test.
+pub const CONTROL_RESULTS_MAX: usize = 24;
+/// The most dispositions that one `control.evaluate` has. What is decided about further exceptions is signed in another.
+pub const DISPOSITIONS_MAX: usize = 32;
+/// The longest note on a disposition, in bytes.
+pub const DISPOSITION_NOTE_BYTES_MAX: usize = 160;
+
+/// What a result takes in JSON at most: names of 64 bytes, numbers of 16 digits.
+const CONTROL_RESULT_JSON_MAX: usize = 192;
+/// What a disposition takes in JSON at most, without its note. In a note, each byte may be written as two.
+const DISPOSITION_JSON_MAX: usize = 256;
+/// What else a command says: its ids, times, and the rest of its parameters.
+const COMMAND_JSON_MAX: usize = 1024;
+
+const _: () = assert!(
+    CONTROL_RESULTS_MAX * CONTROL_RESULT_JSON_MAX
+        + DISPOSITIONS_MAX * (DISPOSITION_JSON_MAX + 2 * DISPOSITION_NOTE_BYTES_MAX)
+        + COMMAND_JSON_MAX
+        <= PAYLOAD_BYTES_MAX,
+    "an evaluation within its bounds fits a command"
+);
+
+/// Parameters of `control.evaluate`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ControlEvaluate {
+    /// The SHA-256 of the `controls.json` that was looked at.
+    pub controls: Digest,
+    /// How many events were replayed for it.
+    pub size: u64,
+    /// What each test came to, each once, at most 24.
+    pub results: Vec<ControlResult>,
+    /// What was decided about exceptions, each once, at most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dispositions: Vec<Disposition>,
 }
 
 /// The most keys that one `key.revalidate` names.

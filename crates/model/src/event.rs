@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Counterpart, HoldKind, Manifest, Readiness, Standing};
 use crate::dsse::Envelope;
+use crate::evidence::{ControlPoint, DocumentKind, Probe, ProbeOutcome, Store};
 use crate::id::{CommandId, Digest, EventHash, Fingerprint, KeyId, Malformed};
 use crate::key::{Algorithm, KeyIdentity, KeySpec, KeyState, Operation, Reason, Template, TenantClass};
 use crate::people::{Principal, PublicKey, Role, ServiceRole};
@@ -118,6 +119,10 @@ events! {
     FactWithdrawn = "fact.withdrawn", [Approver];
     /// A part of a document is in the log.
     DocumentStored = "document.stored", [Approver];
+    /// A document is adopted: a procedure, a process, a statement.
+    DocumentAdopted = "document.adopted", [Approver];
+    /// The server and the database behind a key store are known.
+    StoreRegistered = "store.registered", [Approver];
     /// A deadline comes near.
     DeadlineWarned = "deadline.warned", [Expirer];
     /// A deadline has passed, and what was due was not done: an exception.
@@ -172,6 +177,12 @@ events! {
     CustodyRefused = "custody.refused", [Custodian];
     /// The exporter signed a checkpoint over every event before this one.
     CheckpointSigned = "checkpoint.signed", [EvidenceExporter];
+    /// A bundle of evidence was made.
+    EvidenceExported = "evidence.exported", [EvidenceExporter];
+    /// Something that must be refused was tried.
+    ProbeRecorded = "probe.recorded", [EvidenceExporter];
+    /// Whoever answers for the control has signed what its tests came to.
+    ControlEvaluated = "control.evaluated", [EvidenceExporter];
 }
 
 impl fmt::Display for EventType {
@@ -218,6 +229,10 @@ impl Event {
             | Self::DocumentStored(_)
             | Self::AlgorithmEnded(_)
             | Self::KeyRevalidated(_)
+            | Self::DocumentAdopted(_)
+            | Self::StoreRegistered(_)
+            | Self::EvidenceExported(_)
+            | Self::ControlEvaluated(_)
             | Self::CheckpointSigned(_) => None,
             Self::KeyGenerated(KeyGenerated { key_id, .. })
             | Self::KeyActivated(KeyActivated { key_id, .. })
@@ -232,7 +247,8 @@ impl Event {
             | Self::CustodyRefused(CustodyRefused { key_id, .. })
             | Self::ActivationReviewed(ActivationReviewed { key_id, .. })
             | Self::ConsumerAcknowledged(ConsumerAcknowledged { key_id, .. })
-            | Self::ParentAttested(ParentAttested { key_id, .. }) => Some(*key_id),
+            | Self::ParentAttested(ParentAttested { key_id, .. })
+            | Self::ProbeRecorded(ProbeRecorded { key_id, .. }) => Some(*key_id),
             Self::ActivationRequested(ActivationRequested { key_id, .. })
             | Self::ActivationApproved(ActivationApproved { key_id, .. })
             | Self::ActivationRejected(ActivationRejected { key_id, .. })
@@ -248,7 +264,7 @@ impl Event {
         }
     }
 
-    /// The signed command that it carries.
+    /// The signed command that it carries: the one that caused it, or, in a probe's record, the one that was tried.
     pub fn command(&self) -> Option<&Envelope> {
         match self {
             Self::TenantCreated(TenantCreated { command, .. })
@@ -276,8 +292,13 @@ impl Event {
             | Self::ActivationReleased(ActivationReleased { command, .. })
             | Self::ActivationReviewed(ActivationReviewed { command, .. })
             | Self::ConsumerAcknowledged(ConsumerAcknowledged { command, .. })
-            | Self::ParentAttested(ParentAttested { command, .. }) => Some(command),
-            Self::KeySuspended(KeySuspended { command, .. })
+            | Self::ParentAttested(ParentAttested { command, .. })
+            | Self::DocumentAdopted(DocumentAdopted { command, .. })
+            | Self::StoreRegistered(StoreRegistered { command, .. })
+            | Self::ProbeRecorded(ProbeRecorded { command, .. })
+            | Self::ControlEvaluated(ControlEvaluated { command, .. }) => Some(command),
+            Self::EvidenceExported(EvidenceExported { command, .. })
+            | Self::KeySuspended(KeySuspended { command, .. })
             | Self::KeyActivated(KeyActivated { command, .. })
             | Self::KeyDeactivated(KeyDeactivated { command, .. })
             | Self::KeyDestroyed(KeyDestroyed { command, .. }) => command.as_ref(),
@@ -508,6 +529,42 @@ pub struct DocumentStored {
     pub command: Envelope,
 }
 
+/// Data of `document.adopted`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DocumentAdopted {
+    /// The document's name.
+    pub name: Name,
+    /// Counts the versions of this name from 1.
+    pub version: u32,
+    /// What it is.
+    pub kind: DocumentKind,
+    /// Its title.
+    pub title: Text,
+    /// The SHA-256 of its text.
+    pub document: Digest,
+    /// The points of the control that it is about.
+    pub covers: BTreeSet<ControlPoint>,
+    /// Who answers for it.
+    pub owner: Fingerprint,
+    /// Until when it must be looked at again.
+    pub review_by: Timestamp,
+    /// Whether its whole text is in the log, by `document.stored`.
+    pub in_log: bool,
+    /// The admins' command.
+    pub command: Envelope,
+}
+
+/// Data of `store.registered`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StoreRegistered {
+    /// The store.
+    pub store: Store,
+    /// The admins' command.
+    pub command: Envelope,
+}
+
 /// The deadlines that are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -528,6 +585,10 @@ pub enum Deadline {
     PackSource,
     /// An algorithm is no longer allowed.
     AlgorithmEnd,
+    /// A document must be looked at again.
+    DocumentReview,
+    /// The control tests must be evaluated.
+    ControlEvaluation,
 }
 
 /// Data of `deadline.warned`.
@@ -545,6 +606,9 @@ pub struct DeadlineWarned {
     /// The algorithm, where it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithm: Option<Algorithm>,
+    /// The document, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<Name>,
     /// When.
     pub at: Timestamp,
     /// The event that set that time.
@@ -575,6 +639,9 @@ pub struct DeadlineMissed {
     /// The legal pack, where it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pack: Option<Name>,
+    /// The document, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<Name>,
     /// By when it was to be done.
     pub at: Timestamp,
     /// The event that set that time.
@@ -1170,6 +1237,63 @@ pub struct CheckpointSigned {
     pub note: String,
     /// The last event it covers.
     pub cause: EventHash,
+}
+
+/// Data of `evidence.exported`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvidenceExported {
+    /// The first event of the period under test, from 1.
+    pub from: u64,
+    /// How many events the bundle holds, from the first: those that a checkpoint commits to.
+    pub size: u64,
+    /// That checkpoint: hash of its `checkpoint.signed`.
+    pub checkpoint: EventHash,
+    /// The RFC 6962 root over the events' hashes.
+    pub root: Base64,
+    /// The SHA-256 of what the bundle's manifest says.
+    pub manifest: Digest,
+    /// The SHA-256 of the bundle's `checkpoints.txt`, which has the cosignatures.
+    pub checkpoints: Digest,
+    /// The command, where somebody gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Envelope>,
+    /// The checkpoint that it follows from, where it came by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<EventHash>,
+}
+
+/// Data of `probe.recorded`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeRecorded {
+    /// What was tried.
+    pub probe: Probe,
+    /// The key that it was tried on.
+    pub key_id: KeyId,
+    /// What the platform answered.
+    pub outcome: ProbeOutcome,
+    /// Where it refused: the end of the problem's type, such as `key-not-active`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Name>,
+    /// The command that was tried. Nothing of it takes effect, and its id is spent.
+    pub command: Envelope,
+}
+
+/// Data of `control.evaluated`. The results and what is done about exceptions stand in the command.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ControlEvaluated {
+    /// The SHA-256 of the `controls.json` that was looked at.
+    pub controls: Digest,
+    /// How many events were replayed for it.
+    pub size: u64,
+    /// Who, or the first of them.
+    pub evaluated_by: Fingerprint,
+    /// When the next one is due.
+    pub next_by: Timestamp,
+    /// The command.
+    pub command: Envelope,
 }
 
 #[cfg(test)]

@@ -1,10 +1,15 @@
-//! The history service's questions and answers (`keylatch.hist.get`).
+//! The history service's questions and answers (`keylatch.hist.get`, `keylatch.hist.at`).
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::id::EventHash;
-use crate::text::Base64;
+use crate::id::{EventHash, Fingerprint, KeyId};
+use crate::key::{KeyState, Party};
+use crate::people::Role;
+use crate::text::{Base64, Name};
+use crate::time::Timestamp;
 
 /// The largest answer in bytes; fewer events are sent where `max` would not fit.
 pub const ANSWER_BYTES_MAX: usize = 512 * 1024;
@@ -44,4 +49,140 @@ pub struct HistoryEvent {
     pub signature: String,
     /// Its hash.
     pub hash: EventHash,
+}
+
+// === How things stood ===
+
+/// Asks how things stood (`keylatch.hist.at`): after an event, or at a time; neither means now. Not both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AsOfRequest {
+    /// After the event at this place, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    /// After the last event that is not later than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
+    /// This key as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<KeyId>,
+}
+
+/// How things stood: what a replay up to one event adds up to. Who needs certainty replays the events (`keylatch history
+/// --at`): an answer is the service's word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AsOf {
+    /// The last event that was taken in; 0 where there was none yet.
+    pub sequence: u64,
+    /// Its hash.
+    pub hash: EventHash,
+    /// The chain's time then.
+    pub time: Timestamp,
+    /// How many keys were in which state.
+    pub keys: BTreeMap<KeyState, u64>,
+    /// The policy in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyAsOf>,
+    /// The policy's rules, and who could have approved under each.
+    pub rules: Vec<RuleAsOf>,
+    /// The legal packs as declared.
+    pub packs: Vec<PackAsOf>,
+    /// The holds on all activations: hashes of their `activation.held`.
+    pub holds: Vec<EventHash>,
+    /// How many requests were open.
+    pub open_requests: u64,
+    /// The key that was asked for, where it was there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyAsOf>,
+}
+
+/// A policy in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyAsOf {
+    /// Hash of its `policy.adopted`.
+    pub event: EventHash,
+    /// Its name.
+    pub name: Name,
+    /// Counts the tenant's policies from 1.
+    pub version: u32,
+}
+
+/// A rule, and who could have approved under it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RuleAsOf {
+    /// Its name.
+    pub name: Name,
+    /// Its stages.
+    pub stages: Vec<StageAsOf>,
+}
+
+/// A stage, and who could have taken a place in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StageAsOf {
+    /// Any of these roles.
+    pub roles: BTreeSet<Role>,
+    /// The party whose people they had to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub party: Option<Party>,
+    /// How many distinct people.
+    pub quorum: u8,
+    /// Those who held a role of it then and were not in the asker's place.
+    pub people: Vec<PersonAsOf>,
+}
+
+/// Somebody, by their key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PersonAsOf {
+    /// The key's fingerprint.
+    pub fingerprint: Fingerprint,
+    /// What they are called.
+    pub label: Name,
+}
+
+/// A legal pack as declared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PackAsOf {
+    /// Its name.
+    pub name: Name,
+    /// Its version.
+    pub version: u32,
+    /// Whether its gates held up activations.
+    pub applied: bool,
+    /// Until when the declaration had to be looked at again.
+    pub review_by: Timestamp,
+}
+
+/// A key as it stood.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyAsOf {
+    /// Its id.
+    pub key_id: KeyId,
+    /// What it is called.
+    pub label: Name,
+    /// Its state.
+    pub state: KeyState,
+    /// The event that brought it there.
+    pub transition: EventHash,
+    /// Its `key.activated`, where it was ever activated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activation: Option<EventHash>,
+    /// When its use ends or ended, by its activation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deactivate_at: Option<Timestamp>,
+    /// Its open request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<EventHash>,
+    /// Who had approved that: the fingerprints, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approved_by: Vec<Fingerprint>,
+    /// The rule that it was under, and who could have approved its activation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<RuleAsOf>,
 }

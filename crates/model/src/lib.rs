@@ -8,6 +8,7 @@ pub mod authority;
 pub mod command;
 pub mod dsse;
 pub mod event;
+pub mod evidence;
 pub mod history;
 pub mod id;
 pub mod json;

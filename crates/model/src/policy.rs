@@ -18,7 +18,8 @@ use crate::time::{Span, Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// The version of this form: 2. Version 1 knows less, and is all that rules epoch 1 takes.
+    /// The version of this form: 3. Earlier versions know less: rules epoch 1 takes version 1 alone, rules epoch 2 the first
+    /// two.
     pub schema: u32,
     /// A name for people.
     pub name: Name,
@@ -43,6 +44,9 @@ pub struct Policy {
     /// What follows for keys whose parent is in trouble, and whose word counts about parents elsewhere.
     #[serde(default, skip_serializing_if = "is_default")]
     pub parents: ParentRules,
+    /// Evidence: the heartbeat, bundles, probes, the evaluation of the control.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub evidence: EvidenceRules,
     /// The legal packs that must be declared, applied or not applicable, before any key is activated.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub packs: BTreeSet<Name>,
@@ -98,6 +102,56 @@ pub struct HoldRules {
     pub place: Permission,
     /// Who may lift one. Nobody else can.
     pub lift: Permission,
+}
+
+/// Evidence: the heartbeat, bundles, probes, the evaluation of the control.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvidenceRules {
+    /// How often a checkpoint is signed even where nothing happened, so that silence is not suppression. Left out, daily.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heartbeat: Option<Span>,
+    /// Who may have bundles made, and how often one is made by itself. Left out, nobody may, and none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub export: Option<ExportRule>,
+    /// Live probes of the controls. Left out, none are made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probes: Option<ProbeRule>,
+    /// The periodic evaluation of the control tests. Left out, nobody can sign one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<EvaluationRule>,
+}
+
+/// Who may have bundles made, and how often one is made by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExportRule {
+    /// Any of these roles will do. Workloads may hold them.
+    pub roles: BTreeSet<Role>,
+    /// How often one over the whole history is made by itself. Left out, none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<Span>,
+}
+
+/// Live probes of the controls: what must be refused is tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ProbeRule {
+    /// How often each is made.
+    pub every: Span,
+}
+
+/// The periodic evaluation of the control tests. A missed one is an exception, and is recorded as such.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationRule {
+    /// Who signs it.
+    pub by: Permission,
+    /// How often.
+    pub every: Span,
+    /// How long before it is due a warning is recorded. Left out, none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warn_before: Option<Span>,
 }
 
 /// What follows for keys whose parent is in trouble, and whose word counts about parents elsewhere.
@@ -492,7 +546,7 @@ impl Match {
 
 impl Policy {
     /// The newest version of the form that this program writes and reads.
-    pub const SCHEMA: u32 = 2;
+    pub const SCHEMA: u32 = 3;
 
     /// The rule for keys of these traits: the first that matches. Rules for emergencies are asked for by name of the
     /// thing, and match no other request.
@@ -537,9 +591,15 @@ impl Policy {
             || !is_default(&self.people)
             || self.holds.is_some()
             || !is_default(&self.parents)
+            || !is_default(&self.evidence)
             || !self.packs.is_empty()
             || !self.facts.is_empty()
             || self.algorithms.iter().any(algorithm)
             || self.rules.iter().any(rule)
+    }
+
+    /// Whether it says anything that version 2 of the form can't.
+    pub fn is_beyond_v2(&self) -> bool {
+        self.schema > 2 || !is_default(&self.evidence)
     }
 }

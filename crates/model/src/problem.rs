@@ -85,6 +85,7 @@ problems! {
     TimesInvalid = "times-invalid", 422, "The times do not fit together.", "Let not_before come before deactivate_at, and both after now.";
     PrincipalExists = "principal-exists", 409, "This key is or was enrolled.", "Enrol another key.";
     LastAdmins = "last-admins", 409, "Too few admins would be left to form the quorum.", "Enrol further admins first.";
+    TooMany = "too-many", 409, "There are as many of these as the rules take.", "Put it in the place of one that is no longer needed, under that one's name.";
     NotSupported = "not-supported", 501, "This program does not do that yet.", "See the documentation for what it does.";
     ReasonNotAccepted = "reason-not-accepted", 422, "The policy does not take this reason here.", "Give a reason of a kind that the rule takes.";
     RequestIncomplete = "request-incomplete", 422, "The request leaves out what the policy asks for.", "Add what is named, and ask again.";

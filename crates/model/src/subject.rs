@@ -64,6 +64,8 @@ pub mod tenant {
     pub const HISTORY: &str = "keylatch.hist.>";
     /// The history service.
     pub const HISTORY_GET: &str = "keylatch.hist.get";
+    /// How things stood.
+    pub const HISTORY_AT: &str = "keylatch.hist.at";
 
     /// Where a command with this action goes.
     pub fn command(action: &str) -> String {

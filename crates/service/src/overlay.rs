@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use journal_sled::Replica;
-use lifecycle::state::{Key, Receipt, Request, View};
+use lifecycle::state::{Checkpointed, Key, Receipt, Request, View};
 use lifecycle::{Document, Entities, Footprint};
 use model::{CommandId, Digest, EventHash, KeyId, TenantId};
 
@@ -19,13 +19,15 @@ pub(crate) struct Overlay<'a> {
     requests: HashMap<EventHash, Request>,
     receipts: HashMap<CommandId, Receipt>,
     documents: HashMap<Digest, Document>,
+    checkpoints: HashMap<u64, Checkpointed>,
 }
 
 impl<'a> Overlay<'a> {
     /// Nothing on top.
     pub(crate) fn new(replica: &'a Replica, tenant: TenantId) -> Self {
         let (keys, requests, receipts) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { replica, tenant, newest: None, keys, requests, receipts, documents: HashMap::new() }
+        let (documents, checkpoints) = (HashMap::new(), HashMap::new());
+        Self { replica, tenant, newest: None, keys, requests, receipts, documents, checkpoints }
     }
 
     /// The view that a decision with this footprint sees.
@@ -43,6 +45,7 @@ impl<'a> Overlay<'a> {
         self.requests.extend(view.request.clone().map(|request| (request.hash, request)));
         self.receipts.extend(view.receipt);
         self.documents.extend(view.document.clone().map(|document| (document.digest, document)));
+        self.checkpoints.extend(view.checkpoint.clone().map(|checkpoint| (checkpoint.size, checkpoint)));
         self.newest = Some(View::of(view.chain.clone(), view.progress, view.governance.clone()));
     }
 }
@@ -75,6 +78,13 @@ impl Entities for Overlay<'_> {
         match self.documents.get(&document) {
             Some(changed) => Ok(Some(changed.clone())),
             None => Ok(self.replica.document(self.tenant, document)?),
+        }
+    }
+
+    fn checkpoint(&self, size: u64) -> Result<Option<Checkpointed>, Error> {
+        match self.checkpoints.get(&size) {
+            Some(new) => Ok(Some(new.clone())),
+            None => Ok(self.replica.checkpoint(self.tenant, size)?),
         }
     }
 }

@@ -32,6 +32,11 @@ pub fn all() -> BTreeMap<PathBuf, String> {
         titled(schemars::schema_for!(model::history::HistoryRequest), "A question for history"),
     );
     put("history-answer.json".into(), titled(schemars::schema_for!(model::history::HistoryAnswer), "History"));
+    put(
+        "as-of-request.json".into(),
+        titled(schemars::schema_for!(model::history::AsOfRequest), "A question how things stood"),
+    );
+    put("as-of-answer.json".into(), titled(schemars::schema_for!(model::history::AsOf), "How things stood"));
     put("problems.json".into(), problems());
     files
 }

@@ -103,6 +103,7 @@ impl Replica {
         for table in [
             Table::Tail,
             Table::Commands,
+            Table::Checkpoints,
             Table::Documents,
             Table::Requests,
             Table::Keys,
@@ -232,6 +233,10 @@ impl Group<'_> {
         if let Some(document) = after.document.as_ref().filter(|document| before.document.as_ref() != Some(document)) {
             let row = self.replica.json(Table::Documents, document)?;
             self.rows.insert((Table::Documents, rows::document(tenant, document.digest)), Some(row));
+        }
+        if let Some(signed) = after.checkpoint.as_ref().filter(|signed| before.checkpoint.as_ref() != Some(signed)) {
+            let row = self.replica.json(Table::Checkpoints, signed)?;
+            self.rows.insert((Table::Checkpoints, rows::checkpoint(tenant, signed.size)), Some(row));
         }
         if let Some((command, receipt)) = after.receipt.filter(|receipt| before.receipt != Some(*receipt)) {
             self.receipts.add(self.replica, tenant, command, receipt)?;

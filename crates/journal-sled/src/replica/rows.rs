@@ -21,6 +21,8 @@ pub(super) enum Table {
     Requests,
     /// tenant, digest: a document, and where its parts are in the log.
     Documents,
+    /// tenant, size: a checkpoint over so many events.
+    Checkpoints,
     /// tenant, command id: what this command and those up to the next row led to.
     Commands,
     /// role, time, tenant, duty, key id or request's hash: nothing. What is due, in order of time.
@@ -33,12 +35,13 @@ pub(super) enum Table {
 
 impl Table {
     /// Every tree.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Tenants,
         Self::Governance,
         Self::Keys,
         Self::Requests,
         Self::Documents,
+        Self::Checkpoints,
         Self::Commands,
         Self::Due,
         Self::Tail,
@@ -53,6 +56,7 @@ impl Table {
             Self::Keys => "keys",
             Self::Requests => "requests",
             Self::Documents => "documents",
+            Self::Checkpoints => "checkpoints",
             Self::Commands => "commands",
             Self::Due => "due",
             Self::Tail => "tail",
@@ -109,6 +113,10 @@ pub(super) fn request(tenant: TenantId, request: EventHash) -> Vec<u8> {
 
 pub(super) fn document(tenant: TenantId, document: Digest) -> Vec<u8> {
     [tenant.as_bytes().as_slice(), document.as_bytes()].concat()
+}
+
+pub(super) fn checkpoint(tenant: TenantId, size: u64) -> Vec<u8> {
+    [tenant.as_bytes().as_slice(), &size.to_be_bytes()].concat()
 }
 
 pub(super) fn event(tenant: TenantId, sequence: u64) -> Vec<u8> {
@@ -212,6 +220,8 @@ fn number_of(duty: Duty) -> u8 {
         Duty::SuspendChildren(_) => 13,
         Duty::Warn(_) => 14,
         Duty::Deadlines => 15,
+        Duty::Probe => 16,
+        Duty::Export => 17,
     }
 }
 
@@ -239,6 +249,8 @@ fn duty_of(number: u8, about: About) -> Option<Duty> {
         (13, About::Key(key)) => Duty::SuspendChildren(key),
         (14, About::Key(key)) => Duty::Warn(key),
         (15, About::Tenant) => Duty::Deadlines,
+        (16, About::Tenant) => Duty::Probe,
+        (17, About::Tenant) => Duty::Export,
         _ => return None,
     })
 }

@@ -2,6 +2,7 @@
 
 use lifecycle::{Judgement, Tenant};
 use model::event::ActivationMode;
+use model::evidence::ProbeOutcome;
 use model::{Event, Timestamp};
 use serde_json::{Value, json};
 
@@ -86,6 +87,11 @@ fn style(event: Option<&Event>) -> anstyle::Style {
     match event {
         Some(Event::KeyActivated(_) | Event::KeyResumed(_) | Event::ActivationAuthorized(_)) => GREEN,
         Some(Event::KeyCompromised(_) | Event::ActivationRejected(_) | Event::DeadlineMissed(_)) => RED,
+        Some(Event::ProbeRecorded(data)) => match data.outcome {
+            ProbeOutcome::Refused => DIM,
+            ProbeOutcome::Accepted => RED,
+            ProbeOutcome::Unanswered => YELLOW,
+        },
         Some(
             Event::KeySuspended(_)
             | Event::KeyExpired(_)
@@ -164,11 +170,15 @@ fn detail(event: &Event, state: &Tenant) -> String {
         Event::FactWithdrawn(data) => data.fact.to_string(),
         Event::DocumentStored(data) => format!("part {} of {}", data.part + 1, data.parts),
         Event::DeadlineWarned(data) => {
-            let about = data.algorithm.map_or_else(|| of(data.pack.as_ref()), |algorithm| format!(" of {algorithm}"));
+            let named = of(data.pack.as_ref().or(data.document.as_ref()));
+            let about = data.algorithm.map_or(named, |algorithm| format!(" of {algorithm}"));
             format!("{}{about} {}", name_of(&data.deadline), by(data.at))
         }
         Event::AlgorithmEnded(data) => format!("{}, {}", data.algorithm, by(data.at)),
-        Event::DeadlineMissed(data) => format!("{}{} {}", name_of(&data.deadline), of(data.pack.as_ref()), by(data.at)),
+        Event::DeadlineMissed(data) => {
+            let about = of(data.pack.as_ref().or(data.document.as_ref()));
+            format!("{}{about} {}", name_of(&data.deadline), by(data.at))
+        }
         Event::KeyRevalidated(data) => format!("{}, the next {}", counted(data.keys.len(), "key"), by(data.next_by)),
         Event::ActivationHeld(data) => {
             let what = if data.request.is_some() { "a request" } else { "every activation" };
@@ -184,6 +194,25 @@ fn detail(event: &Event, state: &Tenant) -> String {
         Event::CustodyUsed(data) => counts(&data.uses),
         Event::CustodyRefused(data) => format!("{}: {}", data.reason, counts(&data.refusals)),
         Event::CheckpointSigned(data) => format!("over {} events", data.size),
+        Event::DocumentAdopted(data) => {
+            let text = if data.in_log { "" } else { ", its text kept elsewhere" };
+            let (owner, review) = (lookup::name(state, data.owner), by(data.review_by));
+            let kind = name_of(&data.kind);
+            format!(
+                "{kind} {} {}: {}, {owner}'s, to be looked at again {review}{text}",
+                data.name, data.version, data.title
+            )
+        }
+        Event::StoreRegistered(data) => format!("{} ({}): {}", data.store.name, data.store.kind, data.store.server),
+        Event::EvidenceExported(data) => {
+            let asked = if data.command.is_some() { "" } else { ", by itself" };
+            format!("events 1 to {}, the period from {} on{asked}", data.size, data.from)
+        }
+        Event::ProbeRecorded(data) => {
+            let problem = data.problem.as_ref().map_or_else(String::new, |problem| format!(": {problem}"));
+            format!("{}, {}{problem}", data.probe, name_of(&data.outcome))
+        }
+        Event::ControlEvaluated(data) => format!("over {} events, the next {}", data.size, by(data.next_by)),
     }
 }
 
@@ -193,8 +222,8 @@ fn is_own_activation(key: model::KeyId, cause: Option<model::EventHash>, state: 
     activation.is_some_and(|activation| Some(activation.hash) == cause)
 }
 
-fn of(pack: Option<&model::Name>) -> String {
-    pack.map_or_else(String::new, |pack| format!(" of {pack}"))
+fn of(name: Option<&model::Name>) -> String {
+    name.map_or_else(String::new, |name| format!(" of {name}"))
 }
 
 fn roles(roles: &std::collections::BTreeSet<model::Role>) -> String {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use clap::Args;
 
+use crate::command::as_of::{self, PointArgs};
 use crate::command::event_line::{event_line, is_about};
 use crate::error::Error;
 use crate::reader::{Known, Seen};
@@ -25,10 +26,17 @@ pub struct HistoryArgs {
     /// Show at most so many.
     #[arg(long, value_name = "N")]
     pub max: Option<usize>,
+    #[command(flatten)]
+    /// Not the events, but how things stood.
+    pub point: PointArgs,
 }
 
 /// Runs `keylatch history`.
 pub async fn run(args: HistoryArgs, session: &mut Session, screen: &mut Screen) -> Result<(), Error> {
+    if let Some(point) = args.point.point(session.now())? {
+        let at = as_of::read(session, point, screen).await?;
+        return screen.show(&as_of::show(session, args.key.as_deref(), at)?);
+    }
     let mut progress = Progress::default();
     let mut lines = Lines { args: &args, kept: VecDeque::new(), voids: 0 };
     let read = session

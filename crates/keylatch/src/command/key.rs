@@ -12,6 +12,7 @@ pub mod show;
 
 use clap::Subcommand;
 
+use crate::command::as_of;
 use crate::error::Error;
 use crate::screen::Screen;
 use crate::session::Session;
@@ -28,12 +29,9 @@ pub enum KeyCommand {
     List(list::ListArgs),
     /// Show a key: its state, who made it, its open request and what that is missing, its custody.
     #[command(
-        after_long_help = "A key is named by its label, its id, or the beginning of its id.\n\nExample:\n  keylatch key show weights-2026"
+        after_long_help = "A key is named by its label, its id, or the beginning of its id.\n\nExamples:\n  keylatch key show weights-2026\n  keylatch key show weights-2026 --at 2026-11-20T12:00Z   (as it stood then, and who could have approved it)"
     )]
-    Show {
-        /// The key: label, id, or the beginning of an id.
-        key: String,
-    },
+    Show(show::ShowArgs),
     /// Have the custodian prove that it has a key: the one thing that a pre-active key can be asked.
     ///
     /// The challenge is random. A key pair's answer is a signature, which is verified here against the public key in the
@@ -93,6 +91,12 @@ pub enum KeyCommand {
 /// Runs `keylatch key`.
 pub async fn run(command: KeyCommand, session: &mut Session, screen: &mut Screen) -> Result<(), Error> {
     use operate::Operation;
+    if let KeyCommand::Show(args) = &command
+        && let Some(point) = args.point.point(session.now())?
+    {
+        let at = as_of::read(session, point, screen).await?;
+        return screen.show(&show::show_at(session, &args.key, at)?);
+    }
     session.refresh(screen).await?;
     match command {
         KeyCommand::Generate(args) => {
@@ -103,7 +107,7 @@ pub async fn run(command: KeyCommand, session: &mut Session, screen: &mut Screen
             screen.show(&generated)
         }
         KeyCommand::List(args) => screen.show(&list::list(session.known(), &args, session.now())),
-        KeyCommand::Show { key } => screen.show(&show::show(session.known(), &key, session.now())?),
+        KeyCommand::Show(args) => screen.show(&show::show(session.known(), &args.key, session.now())?),
         KeyCommand::Prove { key } => {
             let proved = prove::prove(session, &key).await?;
             screen.show(&proved)

@@ -5,11 +5,13 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use evidence::certificate::{BYTES_MAX, Certificate};
 use evidence::{Report, Verifier, export};
 use journal::{Body, Record};
 use model::{EventHash, Fingerprint, TenantId};
 use serde_json::{Value, json};
 
+use crate::command::certificate;
 use crate::error::{Error, Exit};
 use crate::layout::{BOLD, DIM, Fields, GREEN, RED, safe, time};
 use crate::screen::{Progress, Screen, Show};
@@ -31,7 +33,7 @@ const NOT_CHECKED: [&str; 4] = [
 /// What to check, under which root.
 #[derive(Args, Clone, Debug)]
 pub struct VerifyArgs {
-    /// The folder that `keylatch export` made, or its events.jsonl.
+    /// The folder that `keylatch export` made, its events.jsonl, or a file that `keylatch certificate` made.
     pub path: PathBuf,
     /// The root's fingerprint, `SHA256:…`: from somebody you trust, not from the export.
     #[arg(long, value_name = "FINGERPRINT")]
@@ -123,9 +125,24 @@ impl Show for Verified {
 
 /// Runs `keylatch verify`.
 pub fn run(args: VerifyArgs, screen: &mut Screen) -> Result<Exit, Error> {
+    if let Some(certificate) = certificate_at(&args.path)? {
+        let checked = certificate::verify(&certificate, args.root, &[]);
+        screen.show(&checked)?;
+        return Ok(if checked.0.holds() { Exit::Ok } else { Exit::Refused });
+    }
     let verified = verify(&args, screen)?;
     screen.show(&verified)?;
     Ok(if verified.holds() { Exit::Ok } else { Exit::Refused })
+}
+
+/// The certificate in this file, where it is one.
+fn certificate_at(path: &Path) -> Result<Option<Certificate>, Error> {
+    let small = path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= BYTES_MAX as u64);
+    if !small {
+        return Ok(None);
+    }
+    let bytes = std::fs::read(path).map_err(|error| Error::file(path, error, "see that the medium reads"))?;
+    certificate::read(path, &bytes)
 }
 
 /// Checks an export. Memory does not grow with the number of events.

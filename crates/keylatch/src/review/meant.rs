@@ -1,6 +1,10 @@
 //! What a command's ids and hashes stand for, from the verified history: names, and what stands now.
 
+use std::collections::BTreeSet;
+
 use lifecycle::{Governance, Tenant};
+use model::command::{ControlEvaluate, DocumentAdopt};
+use model::evidence::{Disposition, Store};
 use model::{Action, Command, EventHash, Fingerprint, Name, Timestamp};
 
 use crate::command::access;
@@ -9,7 +13,7 @@ use crate::command::policy::diff::Diff;
 use crate::layout::{Fields, RED, safe, styled, time_from};
 use crate::lookup;
 use crate::screen::Show as _;
-use crate::words::name_of;
+use crate::words::{counted, name_of};
 
 /// What is meant, for the actions that name people, keys, holds and declarations by hash or id; empty for the others.
 pub(super) fn meant(command: &Command, state: &Tenant, now: Timestamp) -> Option<Fields> {
@@ -26,6 +30,14 @@ pub(super) fn meant(command: &Command, state: &Tenant, now: Timestamp) -> Option
         }
         Action::PolicyAdopt(params) => policy(&mut fields, governance, &params.policy),
         Action::PackDeclare(params) => pack(&mut fields, governance, &params.pack.name),
+        Action::DocumentAdopt(params) => document(&mut fields, state, params, now),
+        Action::StoreRegister(params) => store(&mut fields, state, governance, &params.store),
+        Action::EvidenceExport(params) => {
+            let (from, covered) = (params.from, state.progress.covered);
+            fields
+                .text("the period", format!("from event {from} on; the newest checkpoint commits to {covered} events"));
+        }
+        Action::ControlEvaluate(params) => evaluation(&mut fields, state, params),
         Action::FactAssert(params) => fact(&mut fields, command, state, &params.fact, now),
         Action::FactWithdraw(params) => fact(&mut fields, command, state, &params.fact, now),
         Action::KeyRevalidate(params) => {
@@ -86,6 +98,45 @@ fn pack(fields: &mut Fields, governance: &Governance, name: &Name) {
         None => "not declared".to_owned(),
     };
     fields.text("so far", now);
+}
+
+/// What is adopted, beside what was adopted under that name.
+fn document(fields: &mut Fields, state: &Tenant, params: &DocumentAdopt, now: Timestamp) {
+    let held = state.governance.as_ref().and_then(|governance| governance.documents.get(&params.name));
+    let so_far = match held {
+        Some(held) if held.document == params.document => format!("version {}, the same text", held.version),
+        Some(held) => format!("version {}, {} ({})", held.version, held.title, held.document),
+        None => "not adopted".to_owned(),
+    };
+    fields.text("so far", so_far);
+    person(fields, "who answers for it", state, params.owner);
+    fields.add("looked at again", time_from(params.review_by, now));
+    let in_log = state.documents.get(&params.document).is_some_and(lifecycle::Document::is_complete);
+    fields.text(
+        "its text",
+        if in_log { "in the log, whole" } else { "not in the log: kept elsewhere, bound by its SHA-256" },
+    );
+}
+
+fn store(fields: &mut Fields, state: &Tenant, governance: &Governance, store: &Store) {
+    let so_far = match governance.stores.get(&store.name) {
+        Some(held) => format!("{}: {}, {}", held.store.kind, held.store.server, held.store.database),
+        None => "not registered".to_owned(),
+    };
+    fields.text("so far", so_far);
+    let keys = state.keys.values().filter(|key| key.store == store.name).count();
+    fields.text("keys generated there", keys.to_string());
+}
+
+/// How much of the history was looked at, and who is to answer for what.
+fn evaluation(fields: &mut Fields, state: &Tenant, params: &ControlEvaluate) {
+    fields.text("replayed", format!("{} of {} events", params.size, state.chain.tree().size()));
+    let owners: BTreeSet<Fingerprint> = params.dispositions.iter().map(|disposed| disposed.owner).collect();
+    for owner in owners {
+        let of = |disposed: &&Disposition| disposed.owner == owner;
+        let count = params.dispositions.iter().filter(of).count();
+        person(fields, &format!("answers for {}", counted(count, "exception")), state, owner);
+    }
 }
 
 fn fact(fields: &mut Fields, command: &Command, state: &Tenant, name: &Name, now: Timestamp) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 use keylatch::cli::{Cli, Command};
-use keylatch::command::{access, delegation, fact, hold, key, pack, policy, principal};
+use keylatch::command::{access, delegation, fact, history, hold, key, pack, policy, principal};
 use keylatch::error::Exit;
 use keylatch::{Error, Screen};
 use serde_json::{Value, json};
@@ -57,6 +57,7 @@ pub(crate) async fn run_words(platform: &Arc<Platform>, who: &str, words: &[Stri
         Command::Access(command) => access::run(command, session, screen).await.map(|()| Exit::Ok),
         Command::Delegation(command) => delegation::run(command, session, screen).await.map(|()| Exit::Ok),
         Command::Fact(command) => fact::run(command, session, screen).await.map(|()| Exit::Ok),
+        Command::History(args) => history::run(args, session, screen).await.map(|()| Exit::Ok),
         Command::Hold(command) => hold::run(command, session, screen).await.map(|()| Exit::Ok),
         Command::Key(command) => key::run(command, session, screen).await.map(|()| Exit::Ok),
         Command::Pack(command) => pack::run(command, session, screen).await,

@@ -12,6 +12,7 @@
 
 mod applying;
 mod bad_input;
+mod certificates;
 mod contexts;
 mod exports;
 mod files;
@@ -26,6 +27,7 @@ mod policies;
 mod processes;
 mod program;
 mod quorums;
+mod replaying;
 mod requests;
 mod sending;
 mod simulating;

@@ -1,18 +1,24 @@
-//! Checkpoints: the exporter's signed note over every event so far.
+//! Checkpoints: the exporter's signed note over every event so far. Also where nothing happened, now and then: so silence
+//! is told from suppression.
 
 use journal::note::Checkpoint;
 use model::event::CheckpointSigned;
 use model::text::Base64;
 use model::{Event, ProblemType, ServiceRole, Timestamp};
 
-use super::nothing_due;
+use super::{not_yet, nothing_due};
 use crate::Rejection;
 use crate::state::View;
 
 pub(super) fn sign(view: &View, note: &str, now: Timestamp) -> Result<Event, Rejection> {
-    let (ring, tenant) = (&view.governance()?.authority.ring, view.chain.tenant());
+    let governance = view.governance()?;
+    let (ring, tenant) = (&governance.authority.ring, view.chain.tenant());
     if view.progress.uncovered_since.is_none() {
-        return nothing_due("every event is covered").err();
+        match view.progress.next_heartbeat(governance) {
+            Some(at) if at <= now => {}
+            Some(at) => return not_yet(at).err(),
+            None => return nothing_due("every event is covered").err(),
+        }
     }
     let wanted = Checkpoint::of(tenant, view.chain.tree());
     let exporter = Some(ServiceRole::EvidenceExporter);

@@ -16,8 +16,8 @@ pub(super) fn warn_of_key(view: &View, now: Timestamp) -> Result<Event, Rejectio
     if now < warn_at {
         return not_yet(warn_at).err();
     }
-    let (key_id, pack, algorithm) = (Some(key.id), None, None);
-    Ok(Event::DeadlineWarned(DeadlineWarned { key_id, deadline, pack, algorithm, at, cause }))
+    let (key_id, pack, algorithm, document) = (Some(key.id), None, None, None);
+    Ok(Event::DeadlineWarned(DeadlineWarned { key_id, deadline, pack, algorithm, document, at, cause }))
 }
 
 /// The tenant's deadline that has passed and is not recorded yet.
@@ -33,12 +33,13 @@ pub(super) fn of_tenant(view: &View, now: Timestamp) -> Result<Event, Rejection>
             let (at, cause) = (missed.at, missed.cause);
             return Ok(Event::AlgorithmEnded(AlgorithmEnded { algorithm, at, cause }));
         }
-        let (pack, at, cause) = (missed.pack.clone(), missed.at, missed.cause);
-        return Ok(Event::DeadlineMissed(DeadlineMissed { key_id: None, deadline: missed.deadline, pack, at, cause }));
+        let TenantDeadline { deadline, pack, document, at, cause, .. } = missed.clone();
+        return Ok(Event::DeadlineMissed(DeadlineMissed { key_id: None, deadline, pack, document, at, cause }));
     }
     if let Some(near) = deadlines.iter().find(|deadline| deadline.warn_at.is_some_and(|warn_at| warn_at <= now)) {
-        let TenantDeadline { deadline, pack, algorithm, at, cause, .. } = near.clone();
-        return Ok(Event::DeadlineWarned(DeadlineWarned { key_id: None, deadline, pack, algorithm, at, cause }));
+        let TenantDeadline { deadline, pack, algorithm, document, at, cause, .. } = near.clone();
+        let warned = DeadlineWarned { key_id: None, deadline, pack, algorithm, document, at, cause };
+        return Ok(Event::DeadlineWarned(warned));
     }
     match deadlines.iter().filter_map(|deadline| deadline.next()).min() {
         Some(at) => not_yet(at).err(),

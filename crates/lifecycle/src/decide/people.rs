@@ -19,7 +19,7 @@ use crate::state::{Governance, View};
 use crate::{Rejection, policy, standing};
 
 /// The governance, where an admin quorum signed against it as it stands.
-fn governed<'a>(
+pub(super) fn governed<'a>(
     view: &'a View,
     signed: &SignedCommand,
     against: EventHash,

@@ -46,9 +46,10 @@ pub fn may_use<'a>(
     let key = view.key()?;
     let policy = governance.policy()?;
     let rule = policy.rule_in_use(key, view.request.as_ref())?;
-    standing::role(principal, &rule.users)?;
     does(key, operation)?;
+    // The state comes before who asks: a program that may use nothing shows that a key which waits is used by nobody.
     let deactivated = usable(key, operation, rule.process_when_deactivated, now)?;
+    standing::role(principal, &rule.users)?;
     if !deactivated {
         not_ended(view, &policy.policy, key, now)?;
     }

@@ -2,18 +2,42 @@
 
 mod more;
 
+use clap::Args;
 use lifecycle::Key;
 use lifecycle::state::Request;
 use model::{KeyState, Timestamp};
 use serde_json::{Value, json};
 
+use crate::command::as_of::{self, PointArgs};
 use crate::error::Error;
 use crate::layout::{BOLD, DIM, Fields, GREEN, RED, YELLOW, safe, state_style, styled, time, time_from};
 use crate::lookup;
 use crate::reader::Known;
 use crate::review::request_fields;
 use crate::screen::Shown;
+use crate::session::Session;
 use crate::words::name_of;
+
+/// Which key, and when.
+#[derive(Args, Clone, Debug)]
+pub struct ShowArgs {
+    /// The key: label, id, or the beginning of an id.
+    pub key: String,
+    #[command(flatten)]
+    /// As it stood then; left out, as it stands.
+    pub point: PointArgs,
+}
+
+/// The key as it stood, in a session that has read up to there, with who could have approved it.
+pub fn show_at(session: &Session, named: &str, at: Timestamp) -> Result<Shown, Error> {
+    let now = show(session.known(), named, at)?;
+    let then = as_of::show(session, Some(named), at)?;
+    let (mut json, people) = (then.json, format!("{}\n{}", now.people, then.people));
+    if let (Value::Object(members), Value::Object(more)) = (&mut json, now.json) {
+        members.extend(more);
+    }
+    Ok(Shown { json, people })
+}
 
 /// The key that is named.
 pub fn show(known: &Known, named: &str, now: Timestamp) -> Result<Shown, Error> {

@@ -64,7 +64,11 @@ fn sense(pattern: &str) -> Sense {
         "operations.suspend.roles" | "operations.compromise.roles" | "holds.place.roles" => Unclear,
         "operations.suspend.quorum" | "operations.compromise.quorum" | "holds.place.quorum" => Unclear,
         "admin_quorum" | "rule.*.stage.*.quorum" | "rule.*.break_glass.reviewers.quorum" => More(0),
-        "people.access_review.by.quorum" | "holds.lift.quorum" => More(1),
+        "people.access_review.by.quorum" | "holds.lift.quorum" | "evidence.evaluation.by.quorum" => More(1),
+        "evidence.heartbeat" => Less(24 * 3_600_000),
+        "evidence.export.every" | "evidence.probes.every" | "evidence.evaluation.every" => Less(i64::MAX),
+        // That more people may have evidence made is no loss.
+        "evidence.export" | "evidence.export.roles" => Unclear,
         _ if pattern.starts_with("operations.") && pattern.ends_with(".quorum") => More(1),
         "max_staleness" | "keys.pre_active_for" | "keys.revalidation.every" | "people.access_review.every" => Less(0),
         "people.delegation_max" | "parents.proof_max_age" => Less(0),
@@ -86,6 +90,7 @@ fn sense(pattern: &str) -> Sense {
         "rule.*.stage.*.or" | "rule.*.standing.users" => Fewer,
         _ if pattern.ends_with(".roles") => Fewer,
         "keys.revalidation" | "people.access_review" | "algorithm.*.use.*" | "rule.*.stage.*.party" => There,
+        "evidence.probes" | "evidence.evaluation" => There,
         "algorithm.*" | "rule.*.standing" => Absent,
         _ => Unclear,
     }

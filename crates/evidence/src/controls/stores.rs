@@ -1,0 +1,109 @@
+//! Key stores: that all of them do what the chain says, and which they are (points 5, 13).
+
+use std::collections::BTreeMap;
+
+use model::{Digest, EventType};
+
+use super::activation::unfollowed;
+use super::{About, ControlTest, Fault, Scope, Test, counted};
+use crate::history::{At, KeyLife, RegisteredStore};
+
+const NO_STORES: &str = "No key store had a key in the period.";
+const STORES: &str = "key stores that had keys in the period";
+const LISTED: &str = "stores.csv where used_in_period is yes";
+
+/// Point 5.
+pub(super) fn consistent(scope: Scope<'_>) -> ControlTest {
+    let mut test = Test::new(
+        "CEK-15.05",
+        About {
+            title: "All key stores are under the same control",
+            statement: "In every key store that had keys in the period, each change of a key's state followed the chain, \
+                        and the custodian confirmed it in time.",
+            source: "AICM auditing guideline 5",
+            method: "Every change of state in the period is joined with the custody.applied that follows it, store by \
+                     store; one that is late or not there is an exception of its store. A custodian's word that does not \
+                     stand is one, too: a store has something else than the chain says.",
+            of: STORES,
+            listed_in: LISTED,
+        },
+    );
+    for keys in scope.stores().into_values() {
+        let changes = keys.into_iter().flat_map(|key| key.steps.iter().map(move |step| (key, step)));
+        let changes = changes.filter(|(_, step)| scope.has(&step.at));
+        test.item(changes.filter_map(|(key, step)| unfollowed(scope, key, &step.at)));
+    }
+    let void = scope.attempts().filter(|attempt| attempt.event_type == Some(EventType::CustodyApplied));
+    test.against(void.map(|attempt| Fault::of_attempt(scope.history, attempt)));
+    let lags = scope.existed().flat_map(|key| {
+        let followed = |at: &At| key.custody_after(at).map(|custody| custody.at.time - at.time);
+        let steps = key.steps.iter().filter(|step| scope.has(&step.at));
+        steps.filter_map(move |step| Some((followed(&step.at)?, key)))
+    });
+    if let Some((lag, key)) = lags.max_by_key(|(lag, _)| *lag) {
+        test.remark(format!("The slowest confirmation took {lag} (`{}`, key `{}`).", key.store, key.spec.label));
+    }
+    for gap in scope.history.policies.last().iter().flat_map(|policy| &policy.gaps) {
+        test.remark(format!("By the policy in force {gap}: such keys can be neither generated nor activated."));
+    }
+    test.done(NO_STORES)
+}
+
+/// Point 13.
+pub(super) fn identified(scope: Scope<'_>) -> ControlTest {
+    let mut test = Test::new(
+        "CEK-15.13",
+        About {
+            title: "Key management servers and key databases are identified",
+            statement: "Every key store that had keys in the period is one store, and its server and database are \
+                        registered.",
+            source: "CCM CEK-15, the key management server and the key storage database are identified",
+            method: "Each store that keys name is looked up among the stores that an admin quorum registered \
+                     (store.registered); where none is registered at all, there is no evidence. The keys to which stores \
+                     have input sealed tell one store from another of the same name.",
+            of: STORES,
+            listed_in: LISTED,
+        },
+    );
+    let any = !scope.history.stores.is_empty();
+    for (store, keys) in scope.stores() {
+        let registered = scope.history.registered(store);
+        let unknown = keys.iter().map(|key| key.created).min().filter(|_| any && registered.is_none());
+        let unknown = unknown.map(|first| {
+            let what = format!("`{store}` is not registered: neither its server nor its database is known");
+            Fault::of_name("not-registered", store, vec![first], what)
+        });
+        test.item(unknown.into_iter().chain(two_in_one(&keys)));
+        if let Some(RegisteredStore { store: known, .. }) = registered {
+            let accounts = known.privileged_accounts.len();
+            test.remark(format!(
+                "`{store}` ({}) is {}, with its keys in {}; {} could reach them past Keylatch.",
+                known.kind,
+                known.server,
+                known.database,
+                counted(accounts, "named account", "named accounts")
+            ));
+        }
+    }
+    test.remark("What stands behind a name is the admins' word, signed when they registered it.");
+    if test.test.population.count > 0 && !any {
+        return test.insufficient("No key store is registered.");
+    }
+    test.done(NO_STORES)
+}
+
+/// Stores that go by one name.
+fn two_in_one<'a>(keys: &[&'a KeyLife]) -> Option<Fault<'a>> {
+    let mut first: BTreeMap<Digest, &KeyLife> = BTreeMap::new();
+    for key in keys {
+        let held = first.entry(key.seal_key).or_insert(key);
+        if key.created.sequence < held.created.sequence {
+            *held = key;
+        }
+    }
+    let store = &keys.first()?.store;
+    let mut events: Vec<At> = first.values().map(|key| key.created).collect();
+    events.sort();
+    let what = format!("{} stores go by the name `{store}`: it was replaced, or there are several", first.len());
+    (first.len() > 1).then(|| Fault::of_name("several", store, events, what))
+}

@@ -14,22 +14,22 @@ use journal::note::Checkpoint;
 use journal::{Body, Record, ServiceKey, authority, statement};
 use model::authority::{Service, Statement, Tenants};
 use model::event::{AuthorityChanged, Inventory, Place};
+use model::evidence::{Probe, ProbeOutcome};
 use model::key::{KeyIdentity, Reason, ReasonKind, Responsibility, Template, TenantClass};
 use model::people::{KeyType, PrincipalKind};
-use model::policy::{
-    AlgorithmRule, EvidenceRules, KeyRules, Operations, ParentRules, PeopleRules, Permission, Rule, Stage,
-};
+use model::policy::{AlgorithmRule, KeyRules, Operations, ParentRules, PeopleRules, Permission, Rule, Stage};
 use model::statement::Generated;
 use model::text::Base64;
 use model::{
     Action, Algorithm, Command, CommandId, Digest, Envelope, Event, EventHash, EventId, EventType, KeyId, KeySpec,
-    KeyState, Name, Policy, Principal, Role, Sequence, ServiceRole, Span, TenantId, Timestamp, command, dsse,
+    KeyState, Name, Policy, Principal, ProblemType, Role, Sequence, ServiceRole, Span, TenantId, Timestamp, command,
+    dsse,
 };
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
 
-use crate::decide::{Applied, Authorised, Duty, usage};
+use crate::decide::{Applied, Authorised, Duty, Exported, Probed, usage};
 use crate::manifest::List;
 use crate::{Due, Footprint, Input, Judgement, Prepared, Rejection, Tenant, decide, due};
 
@@ -104,7 +104,7 @@ pub fn policy() -> Policy {
         people: PeopleRules::default(),
         holds: None,
         parents: ParentRules::default(),
-        evidence: EvidenceRules::default(),
+        evidence: Box::default(),
         packs: BTreeSet::new(),
         facts: Vec::new(),
         rules: vec![Rule {
@@ -219,6 +219,9 @@ impl Scenario {
             }
             ["due"] => return self.everything_due(),
             ["checkpoint"] => self.checkpoint(),
+            ["export", from @ .., "by", who] => self.export(from, who),
+            ["export"] => self.submit(ServiceRole::EvidenceExporter, self.exported(None, 1)),
+            ["probe", key, what, outcome @ .., "by", who] => self.probe(key, what, outcome, who),
             ["apply", key] => self.apply(key),
             ["duty", duty, key] => self.submit(duty_role(duty), Input::Due(duty_of(duty, key))),
             ["member", key, "of", keys] => self.member(key, keys),
@@ -275,6 +278,7 @@ impl Scenario {
         let role = match action {
             "key.revalidate" => ServiceRole::Issuer,
             _ if action.starts_with("key.") => ServiceRole::Activator,
+            _ if action.starts_with("control.") => ServiceRole::EvidenceExporter,
             _ => ServiceRole::Approver,
         };
         self.submit(role, Input::Command(signed))
@@ -296,7 +300,11 @@ impl Scenario {
         let (now, tenant) = (self.now, self.tenant.chain.tenant());
         let id = CommandId::from_bytes(uuid(b'j', self.next())).expect("a UUIDv7");
         let several = who.contains(',');
-        let life = if several { command::LIFETIME_MAX_QUORUM } else { command::LIFETIME_MAX };
+        let life = match several {
+            _ if action.starts_with("use.") => command::LIFETIME_MAX_USE,
+            true => command::LIFETIME_MAX_QUORUM,
+            false => command::LIFETIME_MAX,
+        };
         let mut payload = json!({ "id": id, "tenant": tenant, "action": action, "params": params, "issued_at": now,
             "expires_at": now + life });
         if let (Some(key), Some(payload)) = (key, payload.as_object_mut()) {
@@ -381,6 +389,7 @@ impl Scenario {
         assert_eq!(self.tenant.keys, self.reader.keys);
         assert_eq!(self.tenant.governance, self.reader.governance);
         assert_eq!(self.tenant.requests, self.reader.requests);
+        assert_eq!(self.tenant.progress, self.reader.progress);
         self.records.push(record);
         Ok(event_type)
     }
@@ -485,7 +494,8 @@ impl Scenario {
     /// What answers a duty, as the service would whose it is; nothing where there is nothing to answer it with.
     fn answer(&self, duty: Duty) -> Option<Input> {
         match duty {
-            Duty::Apply(_) | Duty::Checkpoint | Duty::Probe | Duty::Export => None,
+            Duty::Apply(_) | Duty::Checkpoint | Duty::Probe => None,
+            Duty::Export => Some(self.exported(None, 1)).filter(|_| !self.tenant.checkpoints.is_empty()),
             Duty::SuspendChildren(parent) => {
                 let child = self.tenant.keys.get(&parent)?.to_suspend.first()?;
                 Some(Input::Due(Duty::Suspend(*child)))
@@ -577,6 +587,60 @@ impl Scenario {
         self.submit(ServiceRole::EvidenceExporter, Input::Checkpoint(note))
     }
 
+    /// `export by <who>`, or `export <first event> by <who>`.
+    fn export(&mut self, from: &[&str], who: &str) -> Result<EventType, Rejection> {
+        let from = from.first().map_or(1, |from| from.parse().expect("a number"));
+        let action = Action::EvidenceExport(command::EvidenceExport { from });
+        let signed = self.signed(action, None, who, command::LIFETIME_MAX);
+        self.submit(ServiceRole::EvidenceExporter, self.exported(Some(signed), from))
+    }
+
+    /// What an exporter reports of a bundle over the newest checkpoint, which a digest of nothing in particular stands for.
+    pub fn exported(&self, command: Option<Arc<SignedCommand>>, from: u64) -> Input {
+        let newest = self.tenant.checkpoints.values().next_back();
+        let (size, checkpoint) = newest.map_or((0, EventHash::ZERO), |newest| (newest.size, newest.hash));
+        let root = newest.map_or(Base64(Vec::new()), |newest| newest.root.clone());
+        let (manifest, checkpoints) = (Digest::of(b"manifest"), Digest::of(b"checkpoints.txt"));
+        Input::Exported { command, exported: Exported { from, size, checkpoint, root, manifest, checkpoints } }
+    }
+
+    /// `probe <key> activate|use [<outcome> [<problem>]] by <who>`. Left out, the outcome is what deciding gives.
+    fn probe(&mut self, key: &str, what: &str, outcome: &[&str], who: &str) -> Result<EventType, Rejection> {
+        let input = self.probed(key, what, outcome, who);
+        self.submit(ServiceRole::EvidenceExporter, input)
+    }
+
+    /// The report of such a probe.
+    ///
+    /// # Panics
+    /// Where the script has no such probe.
+    pub fn probed(&mut self, key: &str, what: &str, outcome: &[&str], who: &str) -> Input {
+        let (probe, action, life) = match what {
+            "activate" => (Probe::ActivateUnapproved, self.key_action("activate", key_id(key), &[]).2, 60),
+            "use" => (Probe::UsePreActive, use_of("encrypt"), 30),
+            other => panic!("the script has no probe `{other}`"),
+        };
+        let command = self.signed(action, Some(key_id(key)), who, Span::from_secs(life));
+        let (outcome, problem) = match outcome {
+            ["refused", problem] => (ProbeOutcome::Refused, Some(name(problem))),
+            ["accepted"] => (ProbeOutcome::Accepted, None),
+            ["unanswered"] => (ProbeOutcome::Unanswered, None),
+            _ => (ProbeOutcome::Refused, self.refusal(&command).map(|problem| name(problem.name()))),
+        };
+        Input::Probed { command, probed: Probed { probe, outcome, problem } }
+    }
+
+    /// Why the platform would refuse this command now.
+    fn refusal(&self, command: &Arc<SignedCommand>) -> Option<ProblemType> {
+        let input = Input::Command(command.clone());
+        let view = self.tenant.view(input.footprint());
+        let refused = match command.command.action.operation() {
+            Some(_) => usage::may_use(&view, command, self.now, Some(Span::ZERO)).map(|_| ()),
+            None => decide(&view, &input, self.now).map(|_| ()),
+        };
+        refused.err().map(|rejection| rejection.problem)
+    }
+
     fn apply(&mut self, key: &str) -> Result<EventType, Rejection> {
         let Some(key) = self.tenant.keys.get(&key_id(key)) else { panic!("there is no {key}") };
         let place = |inventory| Place { inventory, wrapping_key: name("w1") };
@@ -592,14 +656,7 @@ impl Scenario {
     }
 
     fn use_key(&mut self, key: &str, operation: &str, who: &str) -> String {
-        let none = || Base64(Vec::new());
-        let sealed = || command::Sealed { enc: none(), ciphertext: none() };
-        let action = match operation {
-            "encrypt" => Action::UseEncrypt(command::UseEncrypt { reply_to: none(), plaintext: sealed(), aad: none() }),
-            "decrypt" => Action::UseDecrypt(command::UseDecrypt { reply_to: none(), ciphertext: none(), aad: none() }),
-            "sign" => Action::UseSign(command::UseSign { reply_to: none(), digest: none() }),
-            other => panic!("the script can't {other}"),
-        };
+        let action = use_of(operation);
         let signed = self.signed(action, Some(key_id(key)), who, command::LIFETIME_MAX_USE);
         let view = self.tenant.view(Input::Command(signed.clone()).footprint());
         match usage::may_use(&view, &signed, self.now, Some(Span::ZERO)) {
@@ -894,6 +951,18 @@ fn changed_policy(change: &[&str]) -> Policy {
         other => panic!("the script has no policy {other:?}"),
     }
     policy
+}
+
+/// A use with nothing in it.
+fn use_of(operation: &str) -> Action {
+    let none = || Base64(Vec::new());
+    let sealed = || command::Sealed { enc: none(), ciphertext: none() };
+    match operation {
+        "encrypt" => Action::UseEncrypt(command::UseEncrypt { reply_to: none(), plaintext: sealed(), aad: none() }),
+        "decrypt" => Action::UseDecrypt(command::UseDecrypt { reply_to: none(), ciphertext: none(), aad: none() }),
+        "sign" => Action::UseSign(command::UseSign { reply_to: none(), digest: none() }),
+        other => panic!("the script can't {other}"),
+    }
 }
 
 fn identity() -> KeyIdentity {

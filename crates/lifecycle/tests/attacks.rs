@@ -20,6 +20,9 @@ use model::{
     Timestamp, command, dsse,
 };
 
+/// A rules epoch that nobody knows yet.
+const LATER: u32 = RULES + 1;
+
 // === Hands ===
 
 fn key_of(name: &str) -> SigningKey {
@@ -164,15 +167,16 @@ fn a_custodians_statement_whose_window_ends_before_the_event() {
 #[test]
 fn a_statement_of_a_later_rules_epoch_with_something_new_in_it_stops_the_reader() {
     let s = Scenario::new();
-    let plain = String::from_utf8(s.authority(2, 3).envelope.payload.0).unwrap();
+    let plain = String::from_utf8(s.authority(2, LATER).envelope.payload.0).unwrap();
     for json in
         [plain.replacen('{', r#"{"witnesses":[],"#, 1), plain.replacen(r#""role":"issuer""#, r#""role":"sealer""#, 1)]
     {
         assert_ne!(json, plain);
-        let event = Event::AuthorityChanged(AuthorityChanged { epoch: 2, rules: 3, authority: raw_statement(&json) });
+        let event =
+            Event::AuthorityChanged(AuthorityChanged { epoch: 2, rules: LATER, authority: raw_statement(&json) });
         let record = signed_by(&s, s.service(ServiceRole::Registrar), s.now, &event, |_| ());
         let mut reader = s.reader.clone();
-        assert_eq!(reader.take_record(record), Err(UnknownRules(3)), "voided what it can't read");
+        assert_eq!(reader.take_record(record), Err(UnknownRules(LATER)), "voided what it can't read");
     }
 }
 
@@ -180,7 +184,7 @@ fn a_statement_of_a_later_rules_epoch_with_something_new_in_it_stops_the_reader(
 #[test]
 fn a_void_event_with_later_rules_stops_nobody() {
     let s = Scenario::new();
-    let event = changed(&s.authority(2, 3));
+    let event = changed(&s.authority(2, LATER));
     let other = TenantId::from_bytes([9; 32]);
     let record = signed_by(&s, s.service(ServiceRole::Registrar), s.now, &event, |body| {
         body.tenant = other; // a lawful event of another tenant, copied here by whoever can write to the stream

@@ -144,7 +144,8 @@ proptest! {
 
 /// A policy in which everything can happen; how the everyday stages go together, and what it lists beside.
 fn policy(stages: &str, more: &str) -> String {
-    let policy = r#"adopt {MORE"people":{"delegation_max":"1h"},"holds":{"place":{"roles":["security"]},"lift":{"roles":["privacy"]}},
+    let policy = r#"adopt {MORE"schema":3,"evidence":{"heartbeat":"10m","export":{"roles":["privacy"],"every":"1h"},"probes":{"every":"1h"},
+        "evaluation":{"by":{"roles":["security"],"quorum":1},"every":"1d","warn_before":"1h"}},"people":{"delegation_max":"1h"},"holds":{"place":{"roles":["security"]},"lift":{"roles":["privacy"]}},
         "parents":{"when_suspended":"suspend","when_compromised":"suspend"},
         "fact":[{"name":"residency","roles":["privacy"],"valid_max":"2h"}],
         "keys":{"revalidation":{"roles":["owner"],"every":"40m"},"warn_before":"5m"},
@@ -173,6 +174,7 @@ fn policies() -> Vec<String> {
         policy(BOTH, "")
             .replace(r#""count_max":2"#, r#""count_max":1"#)
             .replace(r#""manifest_max":3"#, r#""manifest_max":1"#),
+        policy(BOTH, "").replace(r#""every":"1h"}"#, r#""every":"2h"}"#).replace(r#""probes":{"every":"2h"},"#, ""),
     ]
 }
 
@@ -275,6 +277,17 @@ fn governed_step() -> impl Strategy<Value = String> {
         1 => (key(), who()).prop_map(|(key, who)| format!(r#"do activation.review {key} {{"activation":"$event:key.activated","findings":"a"}} by {who}"#)),
         1 => key().prop_map(|key| format!(r#"do key.revalidate {{"keys":["$key:{key}"]}} by kim"#)),
         1 => key().prop_map(|key| format!(r#"do consumer.acknowledge {key} {{"identity":$identity,"readiness":"ready"}} by app"#)),
+        2 => prop::sample::select(vec!["checkpoint\nexport by lou", "wait 25m\ncheckpoint\nexport", "export 9 by sam"])
+            .prop_map(str::to_owned),
+        3 => (key(), prop::sample::select(vec!["activate", "use"]), prop::sample::select(vec!["app", "bot", "sam"]))
+            .prop_map(|(key, what, who)| format!("probe {key} {what} by {who}")),
+        1 => prop::sample::select(vec!["sam", "lou"]).prop_map(|who| {
+            let result = r#"{"id":"CEK-15.01","outcome":"exceptions","population":1,"exceptions":1}"#;
+            format!(r#"do control.evaluate {{"controls":"$hash:a","size":9,"results":[{result}]}} by {who}"#)
+        }),
+        1 => prop::sample::select(vec!["ann,bob", "sam,sue"]).prop_map(|who| {
+            format!(r#"do document.adopt {{"against":"$head","name":"a","kind":"process","title":"a","document":"$hash:a","covers":[1],"owner":"$who:kim","review_by":"$now+10m"}} by {who}"#)
+        }),
         2 => prop::sample::select(vec!["1m", "6m", "19m"]).prop_map(|span| format!("wait {span}")),
         1 => prop::sample::select(vec!["back 5m", "back 30m"]).prop_map(str::to_owned),
     ]
@@ -354,6 +367,7 @@ impl Governed {
             (Event::KeyDestroyed(event), _) => drop(self.states.insert(event.key_id, "gone")),
             (Event::KeyCompromised(event), _) => drop(self.states.insert(event.key_id, "gone")),
             (Event::KeyActivated(event), _) => self.check(event, at),
+            (Event::ProbeRecorded(event), _) => assert_eq!(self.states[&event.key_id], "waits"),
             _ => {}
         }
     }
@@ -557,6 +571,8 @@ proptest! {
             second.see(record.hash(), body.time, &event);
         }
         prop_assert_eq!(kept_index(&scenario), scenario.dues());
+        let waiting = scenario.tenant.keys.values().filter(|key| key.is_waiting()).count();
+        prop_assert_eq!(scenario.tenant.progress.waiting, waiting as u64);
         evolves(&scenario);
 
         let cut = (cut * scenario.records.len() as f64) as usize;
@@ -572,5 +588,7 @@ proptest! {
         prop_assert_eq!(&replay.keys, &scenario.tenant.keys);
         prop_assert_eq!(&replay.requests, &scenario.tenant.requests);
         prop_assert_eq!(&replay.documents, &scenario.tenant.documents);
+        prop_assert_eq!(&replay.checkpoints, &scenario.tenant.checkpoints);
+        prop_assert_eq!(&replay.progress, &scenario.tenant.progress);
     }
 }

@@ -326,7 +326,7 @@ fn a_policy_that_could_activate_a_key_with_no_approval_is_refused() {
 fn checkpoints_cover_everything_before_them_and_are_not_repeated() {
     check(
         "checkpoint => checkpoint.signed
-         checkpoint => refused nothing-due
+         checkpoint => refused not-yet-due
          request k1 by rae => activation.requested
          checkpoint => checkpoint.signed",
     );

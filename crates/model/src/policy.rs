@@ -45,8 +45,9 @@ pub struct Policy {
     #[serde(default, skip_serializing_if = "is_default")]
     pub parents: ParentRules,
     /// Evidence: the heartbeat, bundles, probes, the evaluation of the control.
+    // In a box, because every action is as large as a policy.
     #[serde(default, skip_serializing_if = "is_default")]
-    pub evidence: EvidenceRules,
+    pub evidence: Box<EvidenceRules>,
     /// The legal packs that must be declared, applied or not applicable, before any key is activated.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub packs: BTreeSet<Name>,

@@ -176,15 +176,15 @@ pub(super) fn probe(view: &View, signed: &SignedCommand, probed: &Probed, now: T
         let detail = format!("`{}` is a person; a probe is a workload's", principal.label);
         return Rejection::new(ProblemType::StatementInvalid, detail).err();
     }
-    let refused = tried(view, signed, probed.probe, now)?;
-    let answered = match (probed.outcome, &probed.problem) {
-        (ProbeOutcome::Refused, Some(problem)) => problem.as_str() == refused.problem.name(),
+    let refused = tried(view, signed, probed.probe, now)?.name();
+    let fits = match (probed.outcome, &probed.problem) {
+        (ProbeOutcome::Refused, Some(problem)) => problem.as_str() == refused,
         (ProbeOutcome::Accepted | ProbeOutcome::Unanswered, None) => true,
         _ => false,
     };
-    if !answered {
-        let said = probed.problem.as_ref().map_or("no problem", Name::as_str);
-        let detail = format!("it says {:?} with `{said}`; it is to be refused: {refused}", probed.outcome);
+    if !fits {
+        let said = probed.problem.as_ref().map_or("none", Name::as_str);
+        let detail = format!("the problem recorded is `{said}`; deciding again gives `{refused}`, where it is refused");
         return Rejection::new(ProblemType::StatementInvalid, detail).err();
     }
     Ok(Event::ProbeRecorded(ProbeRecorded {
@@ -196,15 +196,13 @@ pub(super) fn probe(view: &View, signed: &SignedCommand, probed: &Probed, now: T
     }))
 }
 
-/// Why what a probe tries is refused. A command that is no such try, or would be refused for its times, shows nothing.
-fn tried(view: &View, signed: &SignedCommand, probe: Probe, now: Timestamp) -> Result<Rejection, Rejection> {
+/// Why what a probe tries is refused: for what the key lacks, and nothing else. A command that is no such try, or would be
+/// refused for its times or for who signs it, shows nothing.
+fn tried(view: &View, signed: &SignedCommand, probe: Probe, now: Timestamp) -> Result<ProblemType, Rejection> {
     waiting(view)?;
     let decided = match (probe, &signed.command.action) {
         (Probe::ActivateUnapproved, Action::KeyActivate(params)) if params.standing.is_none() => {
             standing::times(signed, now, LIFETIME_MAX)?;
-            if view.request.as_ref().is_some_and(|request| request.authorized.is_some()) {
-                return Rejection::new(ProblemType::StateChanged, "the key's activation is authorised").err();
-            }
             activation::activate_on_command(view, signed, params, now).map(|_| ())
         }
         (Probe::UsePreActive, action) if action.operation().is_some() => {
@@ -213,8 +211,16 @@ fn tried(view: &View, signed: &SignedCommand, probe: Probe, now: Timestamp) -> R
         }
         (probe, action) => return malformed(format!("`{}` is no probe `{probe}`", action.name())).err(),
     };
+    let shows: &[ProblemType] = match probe {
+        Probe::ActivateUnapproved => &[ProblemType::UnknownRequest, ProblemType::NotAuthorized],
+        Probe::UsePreActive => &[ProblemType::KeyNotActive],
+    };
     match decided {
-        Err(refused) => Ok(refused),
+        Err(refused) if shows.contains(&refused.problem) => Ok(refused.problem),
+        Err(refused) => {
+            let detail = format!("it shows nothing of the key: it is refused for another reason: {refused}");
+            Rejection::new(ProblemType::StateChanged, detail).err()
+        }
         Ok(()) => Rejection::new(ProblemType::StateChanged, "it would not be refused").err(),
     }
 }

@@ -332,8 +332,11 @@ fn automation_cannot_skip_the_quorum() {
         approve k1 by sam => activation.approved
         duty authorize k1 => refused nothing-due
         duty activate k1 => refused not-authorized
-        activate k1 by bot => refused role-missing
+        activate k1 by bot => refused not-authorized
         activate k1 by opa => refused not-authorized
+        approve k1 by lou => activation.approved
+        duty authorize k1 => activation.authorized
+        activate k1 by bot => refused role-missing
         roles bot admin by ann,bob => refused not-a-person
         cancel k1 by rae => activation.cancelled
         do activation.request {"template":$template,"standing":{"count":2,"until":"$now+5h"},"reason":$why,"legal_basis":[],"affected_systems":[]} by bot => refused not-a-person

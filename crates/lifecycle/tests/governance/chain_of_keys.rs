@@ -203,7 +203,7 @@ pub(crate) fn proof() -> (Scenario, command::ParentAttest) {
     let attest = command::ParentAttest {
         event: Base64(record.payload.to_vec()),
         signature: record.signature,
-        authority: other.authority(1, lifecycle::RULES).envelope,
+        authority: other.authority(1, super::EPOCH.get()).envelope,
         checkpoint: checkpoint.sign(other.service(ServiceRole::EvidenceExporter).signing_key()),
         index: index as u64,
         path,
@@ -226,7 +226,7 @@ pub(crate) fn attest(s: &mut Scenario, proof: &command::ParentAttest, who: &str)
 
 /// A tenant with k2, whose parent is elsewhere, and which trusts that root for ten minutes.
 pub(crate) fn with_child(trust: &str) -> Scenario {
-    let mut s = Scenario::new();
+    let mut s = super::tenant();
     let trust = s.filled(trust, None);
     s.run(&format!(r#"adopt {{"parents":{trust}}} by ann,bob => policy.adopted"#));
     let tenant = s.tenant.chain.tenant();

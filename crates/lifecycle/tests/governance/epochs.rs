@@ -1,10 +1,13 @@
-//! Rules epoch 1 is what it was: whatever came with epoch 2 is refused there, and void where a service records it all the
-//! same.
+//! Rules epochs 1 and 2 are what they were: whatever came later is refused there, and void where a service records it all
+//! the same.
 
+use std::collections::BTreeMap;
+
+use journal::note::Checkpoint;
 use lifecycle::judge::Void;
 use lifecycle::scenario::Scenario;
 use lifecycle::{Input, Judgement, decide};
-use model::event::{AuthorityChanged, EventType};
+use model::event::{AuthorityChanged, CheckpointSigned, EventType};
 use model::{Action, Event, ProblemType, ServiceRole, command};
 
 /// Under epoch 1, with the pre-active key k1 whose request is open.
@@ -113,17 +116,26 @@ fn epoch_1_refuses_every_new_action_and_every_new_member() {
     s.run(r#"adopt {"schema":1} by ann,bob => policy.adopted"#);
 }
 
-/// Every event type that came with epoch 2, as it was lawful there, put into a chain under epoch 1.
-#[test]
-fn every_new_event_is_void_under_epoch_1() {
-    let mut new: std::collections::BTreeMap<EventType, Event> = std::collections::BTreeMap::new();
-    for s in lives() {
-        for record in &s.records {
-            let body = journal::Body::parse(&record.payload).unwrap();
-            let event_type: EventType = body.event_type.parse().unwrap();
-            new.insert(event_type, Event::parse(event_type, &body.data).unwrap());
-        }
+/// The last event of each type in these lives.
+fn events(lives: &[Scenario]) -> BTreeMap<EventType, Event> {
+    let mut events = BTreeMap::new();
+    for record in lives.iter().flat_map(|s| &s.records) {
+        let body = journal::Body::parse(&record.payload).unwrap();
+        let event_type: EventType = body.event_type.parse().unwrap();
+        events.insert(event_type, Event::parse(event_type, &body.data).unwrap());
     }
+    events
+}
+
+/// The event types that came with epoch 3.
+const THIRD: [&str; 5] =
+    ["document.adopted", "store.registered", "evidence.exported", "probe.recorded", "control.evaluated"];
+
+/// Every event type that came later, as it was lawful there, put into a chain under an older epoch.
+#[test]
+fn every_new_event_is_void_under_the_epochs_before() {
+    let later: Vec<Scenario> = lives().into_iter().chain([super::evidence::life()]).collect();
+    let new = events(&later);
     let known = [
         "tenant.created",
         "authority.changed",
@@ -150,16 +162,93 @@ fn every_new_event_is_void_under_epoch_1() {
         "custody.refused",
         "checkpoint.signed",
     ];
-    let mut s = old();
-    for event_type in EventType::ALL.iter().filter(|event_type| !known.contains(&event_type.name())) {
-        if *event_type == EventType::ParentAttested {
-            continue; // its action is refused above, where every action is
+    for (mut s, epoch) in [(old(), 1), (second(), 2)] {
+        let is_known = |name: &str| if epoch == 1 { known.contains(&name) } else { !THIRD.contains(&name) };
+        for event_type in EventType::ALL.iter().filter(|event_type| !is_known(event_type.name())) {
+            if *event_type == EventType::ParentAttested {
+                continue; // its action is refused above, where every action is
+            }
+            let event = new.get(event_type).unwrap_or_else(|| panic!("no life has {event_type}"));
+            let judged = s.forge(event_type.signers()[0], event);
+            let Judgement::Void(Void::Refused(refused)) = &judged else { panic!("{event_type}: {judged:?}") };
+            assert_eq!(refused.problem, ProblemType::NotSupported, "{event_type}");
         }
-        let event = new.get(event_type).unwrap_or_else(|| panic!("no life has {event_type}"));
-        let judged = s.forge(event_type.signers()[0], event);
-        let Judgement::Void(Void::Refused(refused)) = &judged else { panic!("{event_type}: {judged:?}") };
-        assert_eq!(refused.problem, ProblemType::NotSupported, "{event_type}");
     }
+}
+
+/// Under epoch 2, with the pre-active key k1.
+fn second() -> Scenario {
+    super::at_epoch(2, || super::under("{}"))
+}
+
+#[test]
+fn epochs_1_and_2_refuse_what_came_with_epoch_3() {
+    for (mut s, schema) in [(old(), r#""schema":1,"#), (second(), "")] {
+        let before = s.records.len();
+        let steps = [
+            format!("{} by ann,bob", super::evidence::document("")),
+            format!("{} by ann,bob", super::evidence::STORE),
+            format!("{} by sam,sue", super::evidence::evaluation("", "")),
+            "export by lou".to_owned(),
+            "export".to_owned(),
+            "probe k1 activate refused unknown-request by bot".to_owned(),
+            "probe k1 use accepted by bot".to_owned(),
+            r#"adopt {"schema":3} by ann,bob"#.to_owned(),
+            r#"adopt {"schema":4} by ann,bob"#.to_owned(),
+            format!(r#"adopt {{{schema}"evidence":{{"heartbeat":"1h"}}}} by ann,bob"#),
+            format!(r#"adopt {{{schema}"evidence":{{"export":{{"roles":["privacy"]}}}}}} by ann,bob"#),
+            format!(r#"adopt {{{schema}"evidence":{{"probes":{{"every":"1d"}}}}}} by ann,bob"#),
+            format!(
+                r#"adopt {{{schema}"evidence":{{"evaluation":{{"by":{{"roles":["privacy"]}},"every":"1d"}}}}}} by ann,bob"#
+            ),
+        ];
+        for step in steps {
+            assert_eq!(s.perform(&step), "refused not-supported", "{step}");
+        }
+        assert_eq!(s.records.len(), before);
+    }
+}
+
+/// What epoch 3 lets an event say beyond, said in one that there was before; and a checkpoint where nothing happened.
+#[test]
+fn what_epoch_3_says_beyond_is_void_under_epoch_2() {
+    let mut s = super::at_epoch(2, || {
+        super::under(r#"{"people":{"access_review":{"by":{"roles":["privacy"]},"every":"10d","warn_before":"1d"}}}"#)
+    });
+    for wait in ["wait 9d", "wait 1d"] {
+        s.run(wait);
+        let event = due(&s, lifecycle::Duty::Deadlines);
+        for member in [r#""document":"a""#, r#""document":null"#] {
+            let said = |body: &mut journal::Body| body.data = body.data.replacen('{', &format!("{{{member},"), 1);
+            let judged = s.forge_with(ServiceRole::Expirer, &event, said);
+            assert!(matches!(judged, Judgement::Void(_)), "{member}: {judged:?}");
+        }
+        assert_eq!(s.forge(ServiceRole::Expirer, &event), Judgement::Lawful);
+    }
+    s.run("checkpoint => checkpoint.signed\nwait 25h");
+    let newest = Checkpoint::of(s.tenant.chain.tenant(), s.tenant.chain.tree());
+    let note = newest.sign(s.service(ServiceRole::EvidenceExporter).signing_key());
+    let (root, cause) = (model::text::Base64(newest.root.to_vec()), s.tenant.chain.head().hash);
+    let event = Event::CheckpointSigned(CheckpointSigned { size: newest.size, root, note, cause });
+    let judged = s.forge(ServiceRole::EvidenceExporter, &event);
+    assert!(matches!(judged, Judgement::Void(Void::Refused(_))), "{judged:?}");
+}
+
+/// A chain under epoch 2 goes on under epoch 3: it has a heartbeat from then on, by the checkpoints that it had.
+#[test]
+fn a_chain_is_raised_to_epoch_3_by_the_root() {
+    let mut s = second();
+    s.run("checkpoint => checkpoint.signed\nwait 20h\ncheckpoint => refused nothing-due");
+    let authority = s.authority(2, 3).envelope;
+    let event = Event::AuthorityChanged(AuthorityChanged { epoch: 2, rules: 3, authority });
+    assert_eq!(s.forge(ServiceRole::Registrar, &event), Judgement::Lawful);
+    s.run("checkpoint => checkpoint.signed\nwait 23h\ncheckpoint => refused not-yet-due\nwait 1h");
+    s.run(
+        r#"checkpoint => checkpoint.signed
+        adopt {"schema":3,"evidence":{"export":{"roles":["privacy"]}}} by ann,bob => policy.adopted
+        export by lou => evidence.exported"#,
+    );
+    assert!(s.submit(ServiceRole::Registrar, Input::Authority(s.authority(3, 2))).is_err(), "rules never fall");
 }
 
 /// Lives under epoch 2 in which everything new happens.
@@ -306,5 +395,5 @@ fn a_chain_is_raised_to_epoch_2_by_the_root() {
     assert!(s.submit(ServiceRole::Registrar, Input::Authority(back)).is_err(), "rules never fall");
     // Every action there is was looked at above.
     let names: Vec<&str> = Action::NAMES.to_vec();
-    assert_eq!(names.len(), 37, "say in which rules epoch the new action came");
+    assert_eq!(names.len(), 41, "say in which rules epoch the new action came");
 }

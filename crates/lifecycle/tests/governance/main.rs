@@ -28,6 +28,8 @@
 mod bugs;
 mod chain_of_keys;
 mod epochs;
+mod evidence;
+mod evidence_vectors;
 mod holds;
 mod law;
 mod many;
@@ -36,12 +38,32 @@ mod policy;
 mod time;
 mod vectors;
 
+use std::cell::Cell;
+
 use lifecycle::scenario::Scenario;
+
+thread_local! {
+    /// The rules epoch that chains are begun under: the newest, but where the vectors of an older one are made.
+    static EPOCH: Cell<u32> = const { Cell::new(lifecycle::RULES) };
+}
+
+/// What is made under a rules epoch.
+fn at_epoch<T>(epoch: u32, made: impl FnOnce() -> T) -> T {
+    let newest = EPOCH.replace(epoch);
+    let made = made();
+    EPOCH.set(newest);
+    made
+}
+
+/// A tenant with people, and a policy of the first version.
+fn tenant() -> Scenario {
+    Scenario::under(EPOCH.get())
+}
 
 /// A tenant under this policy, with the pre-active key k1.
 #[track_caller]
 fn under(policy: &str) -> Scenario {
-    let mut scenario = Scenario::new();
+    let mut scenario = tenant();
     scenario.run(&format!("adopt {policy} by ann,bob => policy.adopted"));
     scenario.run(r#"generate k1 {"asset":"weights"} by kim => key.generated"#);
     scenario.run("apply k1 => custody.applied");

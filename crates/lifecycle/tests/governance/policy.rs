@@ -5,7 +5,7 @@ use lifecycle::scenario::{Scenario, patched_policy};
 use super::{check, under};
 
 #[track_caller]
-fn faults(policy: &str, expected: &str) {
+pub(super) fn faults(policy: &str, expected: &str) {
     let found = lifecycle::policy::check(&patched_policy(&serde_json::from_str(policy).unwrap()));
     let at: Vec<&str> = found.iter().map(|fault| fault.at.as_str()).collect();
     assert_eq!(at.join(" "), expected, "{policy}");
@@ -15,7 +15,9 @@ fn faults(policy: &str, expected: &str) {
 #[test]
 fn loading_finds_every_hole() {
     faults("{}", "");
-    faults(r#"{"schema":3}"#, "schema");
+    faults(r#"{"schema":3}"#, "");
+    faults(r#"{"schema":4}"#, "schema");
+    faults(r#"{"schema":0}"#, "schema");
     faults(r#"{"schema":1,"packs":["gdpr"]}"#, "schema");
     faults(r#"{"rule":{"in_order":true,"need":"any"}}"#, "rule.every-key.in_order");
     faults(r#"{"rule":{"stage":[{"role":"security","quorum":33}]}}"#, "rule.every-key.stage");

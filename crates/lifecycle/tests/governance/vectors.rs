@@ -2,7 +2,8 @@
 //! published vector.
 //!
 //! `KEYLATCH_UPDATE_VECTORS=1 cargo test -p lifecycle --features testing --test governance vectors` adds new cases to
-//! `schemas/vectors/law-v2.json`. A case that stands there is never changed.
+//! `schemas/vectors/law-v2.json` (and to `law-v3.json`, which `evidence_vectors` makes). A case that stands there is never
+//! changed.
 
 use lifecycle::scenario::{Scenario, key_id};
 use lifecycle::vectors::{self, Case, File};
@@ -13,13 +14,27 @@ use model::{Event, ServiceRole, Timestamp};
 use super::chain_of_keys::{SUSPEND, TRUST, activate, attest, family, proof, with_child};
 use super::holds::{ALARM, GLASS};
 use super::many::{APPROVE, LISTS, STANDING, draw, list, with_keys};
-use super::{check, law, under};
+use super::{at_epoch, check, law, under};
 
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/vectors/law-v2.json");
-const EPOCH: u32 = 2;
+/// Chains under a rules epoch, and the file that they are published in.
+pub(super) struct Suite {
+    pub(super) epoch: u32,
+    pub(super) path: &'static str,
+    /// Lives in which every event stands.
+    pub(super) lives: &'static [(&'static str, Made)],
+    /// Cases whose last event is void.
+    pub(super) misdeeds: &'static [(&'static str, Made)],
+}
+
+const EPOCH_2: Suite = Suite {
+    epoch: 2,
+    path: concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/vectors/law-v2.json"),
+    lives: LIVES,
+    misdeeds: MISDEEDS,
+};
 
 /// What a lawful service would record now.
-fn decided(s: &Scenario, input: &Input) -> Event {
+pub(super) fn decided(s: &Scenario, input: &Input) -> Event {
     decided_at(s, input, s.now)
 }
 
@@ -31,7 +46,7 @@ fn due(duty: impl Fn(model::KeyId) -> Duty, key: &str) -> Input {
     Input::Due(duty(key_id(key)))
 }
 
-fn asks(s: &mut Scenario, action: &str, key: Option<&str>, params: &str, who: &str) -> Input {
+pub(super) fn asks(s: &mut Scenario, action: &str, key: Option<&str>, params: &str, who: &str) -> Input {
     Input::Command(s.command_of(action, key, params, who))
 }
 
@@ -48,12 +63,12 @@ const READY: &str = "request k1 by kim => activation.requested
     approve k1 by lou => activation.approved
     duty authorize k1 => activation.authorized";
 
-fn forge(s: &mut Scenario, event: &Event) {
+pub(super) fn forge(s: &mut Scenario, event: &Event) {
     let _ = s.forge(event.event_type().signers()[0], event);
 }
 
 /// An event that was lawful when it was decided, recorded after things have changed.
-fn late(mut s: Scenario, input: &Input, change: &str) -> Scenario {
+pub(super) fn late(mut s: Scenario, input: &Input, change: &str) -> Scenario {
     let event = decided(&s, input);
     s.run(change);
     forge(&mut s, &event);
@@ -72,7 +87,7 @@ fn review(s: &Scenario, who: &str, signed: &Input) -> Event {
     Event::ActivationReviewed(ActivationReviewed { key_id, activation, reviewed_by, findings, command })
 }
 
-type Made = fn() -> Scenario;
+pub(super) type Made = fn() -> Scenario;
 
 /// Lives in which every event stands.
 const LIVES: &[(&str, Made)] = &[
@@ -310,7 +325,7 @@ const MISDEEDS: &[(&str, Made)] = &[
         late(s, &due(Duty::Warn, "k1"), "due => deadline.warned")
     }),
     ("a missed review recorded twice", || {
-        let mut s = Scenario::new();
+        let mut s = super::tenant();
         s.run(r#"adopt {"people":{"access_review":{"by":{"roles":["privacy"]},"every":"90d"}}} by ann,bob => policy.adopted"#);
         s.run("wait 90d");
         late(s, &Input::Due(Duty::Deadlines), "due => deadline.missed")
@@ -367,44 +382,63 @@ fn second_path(s: &Scenario) -> Vec<model::Digest> {
     list.memberships().next().unwrap().1.path
 }
 
-fn case(name: &str, s: &Scenario) -> Case {
-    Case::of(name, EPOCH, s.tenant.root, s.tenant.chain.tenant(), &s.records)
+impl Suite {
+    fn case(&self, name: &str, made: &Made) -> (Scenario, Case) {
+        let s = at_epoch(self.epoch, made);
+        let case = Case::of(name, self.epoch, s.tenant.root, s.tenant.chain.tenant(), &s.records);
+        (s, case)
+    }
+
+    pub(super) fn lives_stand_in_every_event(&self) {
+        for (name, life) in self.lives {
+            let events = self.case(name, life).1.events;
+            let voids: Vec<String> = events.into_iter().filter_map(|event| event.void).collect();
+            assert_eq!(voids, Vec::<String>::new(), "{name}");
+        }
+    }
+
+    pub(super) fn misdeeds_change_nothing(&self) {
+        for (name, misdeed) in self.misdeeds {
+            let (s, case) = self.case(name, misdeed);
+            let voids: Vec<&String> = case.events.iter().filter_map(|event| event.void.as_ref()).collect();
+            assert!(voids.len() == 1 && case.events.last().unwrap().void.is_some(), "{name}: {voids:?}");
+            assert!(!voids[0].starts_with("data"), "{name}: refused for its form alone: {voids:?}");
+            let without = Case::of(name, self.epoch, case.root, case.tenant, &s.records[..s.records.len() - 1]);
+            assert!(without.keys == case.keys, "{name}: the void event changed a key");
+        }
+    }
+
+    pub(super) fn the_published_vectors_come_out_as_they_say(&self) {
+        let made = self.lives.iter().chain(self.misdeeds).map(|(name, made)| self.case(name, made).1);
+        let about = format!(
+            "Chains and what the law of rules epoch {} makes of them. The keys are test keys: the Ed25519 seed of each is the SHA-256 of its name.",
+            self.epoch
+        );
+        let file = File { about, rules: self.epoch, cases: made.collect() };
+        if std::env::var_os("KEYLATCH_UPDATE_VECTORS").is_some() {
+            std::fs::write(self.path, serde_json::to_string_pretty(&file).unwrap() + "\n").unwrap();
+        }
+        let published = std::fs::read_to_string(self.path).unwrap();
+        assert!(wordless(serde_json::from_str(&published).unwrap()) == wordless(file), "see the top of this file");
+        for outcome in vectors::judge(&published).unwrap() {
+            assert_eq!(outcome.differences, Vec::<String>::new(), "{}", outcome.name);
+        }
+    }
 }
 
 #[test]
 fn lives_under_epoch_2_stand_in_every_event() {
-    for (name, life) in LIVES {
-        let voids: Vec<String> = case(name, &life()).events.into_iter().filter_map(|event| event.void).collect();
-        assert_eq!(voids, Vec::<String>::new(), "{name}");
-    }
+    EPOCH_2.lives_stand_in_every_event();
 }
 
 #[test]
 fn services_and_people_that_break_the_rules_of_epoch_2_change_nothing() {
-    for (name, misdeed) in MISDEEDS {
-        let s = misdeed();
-        let case = case(name, &s);
-        let voids: Vec<&String> = case.events.iter().filter_map(|event| event.void.as_ref()).collect();
-        assert!(voids.len() == 1 && case.events.last().unwrap().void.is_some(), "{name}: {voids:?}");
-        assert!(!voids[0].starts_with("data"), "{name}: refused for its form alone: {voids:?}");
-        let without = Case::of(name, EPOCH, case.root, case.tenant, &s.records[..s.records.len() - 1]);
-        assert!(without.keys == case.keys, "{name}: the void event changed a key");
-    }
+    EPOCH_2.misdeeds_change_nothing();
 }
 
 #[test]
 fn the_published_law_vectors_of_epoch_2_come_out_as_they_say() {
-    let cases: Vec<Case> = LIVES.iter().chain(MISDEEDS).map(|(name, made)| case(name, &made())).collect();
-    let about = "Chains and what the law of rules epoch 2 makes of them. The keys are test keys: the Ed25519 seed of each is the SHA-256 of its name.";
-    let file = File { about: about.into(), rules: EPOCH, cases };
-    if std::env::var_os("KEYLATCH_UPDATE_VECTORS").is_some() {
-        std::fs::write(PATH, serde_json::to_string_pretty(&file).unwrap() + "\n").unwrap();
-    }
-    let published = std::fs::read_to_string(PATH).unwrap();
-    assert!(wordless(serde_json::from_str(&published).unwrap()) == wordless(file), "see the top of this file");
-    for outcome in vectors::judge(&published).unwrap() {
-        assert_eq!(outcome.differences, Vec::<String>::new(), "{}", outcome.name);
-    }
+    EPOCH_2.the_published_vectors_come_out_as_they_say();
 }
 
 /// Without the words of the reasons, which are free.
@@ -417,9 +451,10 @@ fn wordless(mut file: File) -> File {
 /// What is forged here is judged as everywhere.
 #[test]
 fn a_void_event_of_epoch_2_does_not_stop_the_chain() {
-    let mut s = MISDEEDS[0].1();
+    let mut s = at_epoch(2, MISDEEDS[0].1);
     s.run("approve k1 by sue => activation.approved\napprove k1 by lou => activation.approved");
     s.run("due => activation.authorized, key.activated");
-    let event = decided_at(&under(r#"{"keys":{"warn_before":"10m"}}"#), &due(Duty::Warn, "k1"), Timestamp::MAX);
+    let other = at_epoch(2, || under(r#"{"keys":{"warn_before":"10m"}}"#));
+    let event = decided_at(&other, &due(Duty::Warn, "k1"), Timestamp::MAX);
     assert_ne!(s.forge(ServiceRole::Expirer, &event), Judgement::Lawful);
 }

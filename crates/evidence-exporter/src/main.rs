@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use model::ServiceRole;
 
 fn main() -> ExitCode {
-    service::process::main(ServiceRole::EvidenceExporter, true, |ports, _, shutdown| {
-        evidence_exporter::run(ports, shutdown)
+    service::process::main(ServiceRole::EvidenceExporter, true, |ports, config, shutdown| {
+        let options = evidence_exporter::Options { state: config.state.clone(), outside: config.outside() };
+        evidence_exporter::run(ports, options, shutdown)
     })
 }

@@ -7,12 +7,14 @@
 //! lock                     held while open
 //! segment-<number>.log     numbered from 1 without gaps; the last one is written to (layout: archive/frame.rs)
 //! index/                   sled: trees events heads mark
+//! tree/<tenant>            the hashes of its Merkle tree, a cache (archive/tree.rs)
 //! ```
 
 mod frame;
 mod index;
 mod open;
 mod segment;
+mod tree;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -21,6 +23,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use journal::Record;
+use journal::merkle::{self, Hash};
 use model::{Sequence, TenantId};
 
 pub use open::{Cut, Opened, Options, Progress};
@@ -28,11 +31,13 @@ pub use open::{Cut, Opened, Options, Progress};
 use crate::Error;
 use frame::{Group, HEADER, RECORD_MAX};
 use index::{Index, Mark, Place};
+use tree::{Tree, Trees};
 
 /// The bytes of all tenants' events, on disk. Shared by threads; one process at a time.
 pub struct Archive {
     dir: PathBuf,
     index: Index,
+    trees: Trees,
     writer: Mutex<Writer>,
     segment_bytes: u64,
     /// Last, so that it is let go of after the index.
@@ -141,7 +146,11 @@ impl Archive {
             (*tenant, *sequence, place)
         };
         let entries: Vec<_> = events.iter().zip(&group.places).map(entry).collect();
-        self.index.add(&entries, Mark { segment: writer.number, offset: writer.length })
+        self.index.add(&entries, Mark { segment: writer.number, offset: writer.length })?;
+        let leaf = |(tenant, sequence, record): &New<'_>| (*tenant, sequence.0 - 1, *record.hash().as_bytes());
+        // The events are archived. What the cache did not take it takes when a proof is asked for, or says why it can't.
+        let _ = self.trees.add_all(events.iter().map(leaf));
+        Ok(())
     }
 
     // === Reading ===
@@ -209,6 +218,80 @@ impl Archive {
             next = next.next();
             Some(Ok(event))
         })
+    }
+
+    // === Proofs ===
+
+    /// The proof that an event is in the tree over a tenant's first `size` events (RFC 6962 section 2.1.1), which leads from
+    /// the event's bytes as they are on the disk to this root.
+    ///
+    /// # Errors
+    /// [`Error::Beyond`] where so many are not archived; [`Error::OtherRoot`] where the archived events have another root.
+    pub fn inclusion(&self, tenant: TenantId, event: Sequence, size: u64, root: &Hash) -> Result<Vec<Hash>, Error> {
+        let index = event.0.checked_sub(1).filter(|index| *index < size);
+        let index = index.ok_or(Error::Beyond { tenant, last: Sequence(size), asked: event })?;
+        self.proved(tenant, size, |tree| {
+            let leaf = self.one(tenant, event)?.hash();
+            let path = merkle::inclusion(index, size, |subtree| tree.hash(subtree))?;
+            Ok(merkle::includes(root, size, index, leaf.as_bytes(), &path).then_some(path))
+        })
+    }
+
+    /// The proof that the tree over a tenant's first `to` events, which has this root, continues the one over the first
+    /// `from` (RFC 6962 section 2.1.2).
+    ///
+    /// # Errors
+    /// As [`Archive::inclusion`].
+    pub fn consistency(&self, tenant: TenantId, from: u64, to: u64, root: &Hash) -> Result<Vec<Hash>, Error> {
+        if from > to {
+            return Err(Error::Beyond { tenant, last: Sequence(to), asked: Sequence(from) });
+        }
+        self.proved(tenant, to, |tree| {
+            let older = merkle::root_of(from, |subtree| tree.hash(subtree))?;
+            let path = merkle::consistency(from, to, |subtree| tree.hash(subtree))?;
+            // Of nothing, nothing can be proved.
+            let holds = match from {
+                0 => merkle::root_of(to, |subtree| tree.hash(subtree))? == *root,
+                _ => merkle::continues(from, &older, to, root, &path),
+            };
+            Ok(holds.then_some(path))
+        })
+    }
+
+    /// Makes a proof from a tenant's tree hashes. Where it does not hold, or they can't be read, they are made anew from the
+    /// events, once.
+    fn proved(
+        &self,
+        tenant: TenantId,
+        size: u64,
+        make: impl Fn(&Tree) -> Result<Option<Vec<Hash>>, Error>,
+    ) -> Result<Vec<Hash>, Error> {
+        let attempt = || make(&self.tree(tenant, size)?);
+        match attempt() {
+            Ok(Some(proof)) => return Ok(proof),
+            Ok(None) | Err(Error::Io { .. }) => self.trees.remove(tenant)?,
+            Err(error) => return Err(error),
+        }
+        attempt()?.ok_or(Error::OtherRoot { tenant, size })
+    }
+
+    /// A tenant's tree hashes, brought up to so many events at least.
+    fn tree(&self, tenant: TenantId, size: u64) -> Result<Tree, Error> {
+        const EVENTS: usize = 1_024;
+        const BYTES: usize = 4 * 1024 * 1024;
+        let last = self.last(tenant)?;
+        if size > last.0 {
+            return Err(Error::Beyond { tenant, last, asked: Sequence(size) });
+        }
+        loop {
+            let from = self.trees.size(tenant)?;
+            if from >= size {
+                return self.trees.tree(tenant);
+            }
+            let records = self.read(tenant, Sequence(from).next(), EVENTS, BYTES)?;
+            let leaves: Vec<Hash> = records.iter().map(|record| *record.hash().as_bytes()).collect();
+            self.trees.add(tenant, from, &leaves)?;
+        }
     }
 
     /// Reads everything: every checksum, and that the index says where everything is.

@@ -86,6 +86,25 @@ pub enum Error {
         /// The one given.
         given: Sequence,
     },
+    /// A proof was asked for that goes further than what there is.
+    #[error("tenant {tenant} has {} events there, and number {} was asked for", last.0, asked.0)]
+    Beyond {
+        /// Whose.
+        tenant: TenantId,
+        /// The last that there is.
+        last: Sequence,
+        /// The one asked for.
+        asked: Sequence,
+    },
+    /// The archived events have another tree root than the one that a proof was asked for: one of them is not what was
+    /// signed for.
+    #[error("the first {size} events of tenant {tenant} have another root than was asked for")]
+    OtherRoot {
+        /// Whose.
+        tenant: TenantId,
+        /// How many events.
+        size: u64,
+    },
     /// Larger than any event can be.
     #[error("event {} of tenant {tenant} has {bytes} bytes", sequence.0)]
     TooLarge {

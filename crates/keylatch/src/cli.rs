@@ -9,7 +9,7 @@ use model::Name;
 
 use crate::command::{
     access, apply, approve, certificate, context, delegation, doctor, export, fact, history, hold, inbox, key, pack,
-    policy, principal, request, requests, sign, simulate, submit, tenant, up, usage, verify, watch,
+    policy, principal, proof, request, requests, sign, simulate, submit, tenant, up, usage, verify, watch,
 };
 use crate::context::{Context, Contexts};
 use crate::demo;
@@ -183,6 +183,9 @@ pub enum Command {
         after_long_help = "Every signature and link is checked, and every decision is decided again. Exit code 1 where\nanything does not hold; the first event that does not stand is named.\n\nExample:\n  keylatch verify evidence-2026-q4 --root SHA256:Lh3dROe7Nd1LdqHkUIaKfHPHm9H6u0lNtGPoa4Cc1+w"
     )]
     Verify(verify::VerifyArgs),
+    /// Proofs: that an event is in the history, that a history continues another; checked offline, also other people's.
+    #[command(subcommand)]
+    Proof(proof::ProofCommand),
     /// Say what is well and what is not: from here to the platform, or, with --dir, of the platform itself.
     #[command(
         after_long_help = "Exit code 1 where something needs attention; each line says what to do.\n\nExample, for a tenant's people:\n  keylatch doctor\n\nFor whoever runs the platform, beside it: its services, alarms, secrets and disk:\n  keylatch doctor --dir my-platform\n  keylatch --json doctor --dir my-platform | jq '.checks[] | select(.verdict == \"bad\")'"
@@ -250,6 +253,12 @@ pub async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Error> {
             }
             return pack::run(command, &mut global.session().await?, screen).await;
         }
+        Command::Proof(command) => {
+            if let Some(done) = proof::run_offline(&command, screen) {
+                return done;
+            }
+            return proof::run(command, &mut global.session().await?, screen).await;
+        }
         Command::Principal(principal::PrincipalCommand::SubjectKey { file }) => {
             screen.show(&principal::subject::make_key(&file)?)?;
         }
@@ -294,6 +303,7 @@ async fn with_session(command: Command, session: &mut Session, screen: &mut Scre
         | Command::Demo(_)
         | Command::Context(_)
         | Command::Pack(_)
+        | Command::Proof(_)
         | Command::Verify(_)
         | Command::Doctor(_) => {
             return Err(Error::usage("this command needs no session", "tell the authors"));

@@ -19,6 +19,7 @@ pub mod key;
 pub mod pack;
 pub mod policy;
 pub mod principal;
+pub mod proof;
 pub mod request;
 pub mod requests;
 pub mod sign;

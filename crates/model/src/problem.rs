@@ -109,6 +109,8 @@ problems! {
     AuthorizationSpent = "authorization-spent", 409, "The standing authorisation is used up, or its time is over.", "Ask for a new one.";
     ReviewMissing = "review-missing", 409, "The emergency activation was not reviewed.", "Have it reviewed first.";
     ProofInvalid = "proof-invalid", 422, "The proof does not hold.", "Bring the parent's event as it stands in its chain, with a checkpoint and a path to it, under a root that the policy trusts.";
+    UnknownCheckpoint = "unknown-checkpoint", 404, "There is no checkpoint over so many events.", "Name the size of one that was recorded, or none for the newest.";
+    NotCovered = "not-covered", 409, "No checkpoint covers the event yet.", "Ask again in a moment: a checkpoint follows within seconds.";
     // Custody.
     CustodyStale = "custody-stale", 503, "The custodian has no fresh word on the chain.", "Wait; if it lasts, see `keylatch doctor`.";
     CustodyPending = "custody-pending", 503, "The key store does not have the chain's state yet.", "Try again in a moment.";

@@ -62,10 +62,16 @@ pub mod tenant {
     pub const COMMANDS: &str = "keylatch.cmd.>";
     /// History.
     pub const HISTORY: &str = "keylatch.hist.>";
-    /// The history service.
+    /// The history service: events.
     pub const HISTORY_GET: &str = "keylatch.hist.get";
     /// How things stood.
     pub const HISTORY_AT: &str = "keylatch.hist.at";
+    /// Checkpoints.
+    pub const HISTORY_CHECKPOINT: &str = "keylatch.hist.checkpoint";
+    /// The proof of an event.
+    pub const HISTORY_PROVE: &str = "keylatch.hist.prove";
+    /// The proof that a checkpoint continues another.
+    pub const HISTORY_CONSISTENCY: &str = "keylatch.hist.consistency";
 
     /// Where a command with this action goes.
     pub fn command(action: &str) -> String {

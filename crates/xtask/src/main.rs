@@ -77,7 +77,7 @@ fn cargo() -> Result<Command, Box<dyn std::error::Error>> {
     let cache = cache_dir();
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(checkout()).env(journal_nats::server::VARIABLE, nats_server::ensure(&cache)?);
-    if let Some(path) = tools::path_with_ssh_keygen(&cache)? {
+    if let Some(path) = tools::path_with_programs(&cache)? {
         command.env("PATH", path);
     }
     Ok(command)

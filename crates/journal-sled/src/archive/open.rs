@@ -9,6 +9,7 @@ use model::{Sequence, TenantId};
 use super::frame::{Entry, HEADER};
 use super::index::{Index, Mark, Place};
 use super::segment::{self, Bad, Scan};
+use super::tree::Trees;
 use super::{Archive, Writer};
 use crate::{Error, place};
 
@@ -101,7 +102,9 @@ impl Archive {
         let length = file.metadata().map_err(Error::io(dir))?.len();
         let writer = Mutex::new(Writer { number: last, file, length, failed: false });
         let segment_bytes = options.segment_bytes;
-        Ok(Opened { archive: Self { dir: dir.to_owned(), index, writer, segment_bytes, _lock: lock }, cut, reindexed })
+        let trees = Trees::open(dir)?;
+        let archive = Self { dir: dir.to_owned(), index, trees, writer, segment_bytes, _lock: lock };
+        Ok(Opened { archive, cut, reindexed })
     }
 }
 

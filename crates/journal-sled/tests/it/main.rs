@@ -5,5 +5,6 @@ mod alarms;
 mod archive;
 mod child;
 mod damage;
+mod proofs;
 mod replica;
 mod support;

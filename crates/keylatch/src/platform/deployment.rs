@@ -10,6 +10,7 @@
 //! state/               replica and archive
 //! keys/                the software key store
 //! port                 where the server listens
+//! exporter.toml        who outside vouches for checkpoints, where anybody does: put there by whoever runs it
 //! ```
 
 use std::path::{Path, PathBuf};

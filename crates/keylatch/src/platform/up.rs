@@ -8,7 +8,7 @@ use journal_nats::server::{Server, Settings, SyncInterval, find};
 use journal_nats::{NatsJournal, Provisioner};
 use model::ServiceRole;
 use service::process::{self, start};
-use service::{Clock, Error, Ports, Shutdown, Stopper};
+use service::{Clock, Error, Ports, Shutdown, Stopper, config};
 use tracing::{info, warn};
 
 use super::parts::Parts;
@@ -45,6 +45,7 @@ impl Platform {
              authority statements only",
             deployment.dir().join("root/key").display()
         );
+        let outside = config::Outside::load(&deployment.dir().join("exporter.toml"))?;
         let server = start_server(&deployment, &options).await?;
         provision(&deployment, &server).await?;
         let (stopper, shutdown) = Shutdown::new();
@@ -68,7 +69,7 @@ impl Platform {
             0 => {}
             tenants => info!(tenants, "the newest authority statement was recorded in their chains"),
         }
-        let mut parts = start_roles(&ports, deployment.dir(), &shutdown).await?;
+        let mut parts = start_roles(&ports, deployment.dir(), outside, &shutdown).await?;
         parts.spawn("follower of the log", async {
             following.await.map_err(|error| Error::Internal(error.to_string()))
         });
@@ -146,14 +147,20 @@ async fn provision(deployment: &Deployment, server: &Server) -> Result<(), Error
 }
 
 /// Starts the six roles. The key store is opened first: without it nothing runs.
-async fn start_roles(ports: &Ports<NatsJournal>, dir: &Path, shutdown: &Shutdown) -> Result<Parts, Error> {
+async fn start_roles(
+    ports: &Ports<NatsJournal>,
+    dir: &Path,
+    outside: config::Outside,
+    shutdown: &Shutdown,
+) -> Result<Parts, Error> {
     let folder = dir.join("keys");
     let store = custodian::open_software_store(&ports.node, &folder.join("store"), shutdown.clone()).await?;
     let mut parts = Parts::default();
     let (ports_of_custodian, uses, until) = (ports.clone(), folder.join("uses"), shutdown.clone());
     let custodian = async move { custodian::run(ports_of_custodian, store, &uses, until).await };
     parts.spawn(ServiceRole::Custodian.name(), custodian);
-    let exporter = evidence_exporter::run(ports.clone(), shutdown.clone());
+    let options = evidence_exporter::Options { state: dir.join("state"), outside };
+    let exporter = evidence_exporter::run(ports.clone(), options, shutdown.clone());
     parts.spawn(ServiceRole::EvidenceExporter.name(), exporter);
     parts.spawn(ServiceRole::Issuer.name(), issuer::run(ports.clone(), shutdown.clone()));
     parts.spawn(ServiceRole::Approver.name(), approver::run(ports.clone(), shutdown.clone()));

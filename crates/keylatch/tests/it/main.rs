@@ -26,6 +26,7 @@ mod memory;
 mod policies;
 mod processes;
 mod program;
+mod proofs;
 mod quorums;
 mod replaying;
 mod requests;

@@ -41,7 +41,18 @@ pub fn cache() -> Option<std::path::PathBuf> {
 
 impl World {
     pub async fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap()).await
+    }
+
+    /// With these to vouch for checkpoints.
+    pub async fn start_with(exporter_toml: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
+        service::secret::ensure_folder(&dir.path().join("platform")).unwrap();
+        std::fs::write(dir.path().join("platform/exporter.toml"), exporter_toml).unwrap();
+        Self::start_in(dir).await
+    }
+
+    async fn start_in(dir: tempfile::TempDir) -> Self {
         let platform = Platform::start(options(&dir.path().join("platform"))).await.unwrap();
         Self { dir, platform }
     }

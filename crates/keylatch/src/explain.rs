@@ -98,7 +98,6 @@ fn helpers(state: &Tenant, kind: ProblemType, members: &Map<String, Value>) -> V
         ProblemType::RoleMissing | ProblemType::QuorumNotMet => {
             holders(state, &named("roles").iter().filter_map(|role| role.parse().ok()).collect())
         }
-
         ProblemType::Held => {
             let lift = policy.and_then(|policy| policy.holds.as_ref()).map(|holds| holds.lift.roles.clone());
             holders(state, &lift.unwrap_or_default())

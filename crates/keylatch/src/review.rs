@@ -6,7 +6,7 @@
 mod meant;
 
 use journal::sshsig::Signed;
-use lifecycle::quorum::Missing;
+use lifecycle::quorum::{self, Missing};
 use lifecycle::state::Request;
 use lifecycle::{Key, Tenant};
 use model::event::Assurance;
@@ -252,6 +252,9 @@ fn approvals(request: &Request, asked: Option<&Asked>, state: &Tenant, now: Time
     if request.approvals.is_empty() {
         return "nobody yet".to_owned();
     }
+    // What somebody approved who was revoked since, say, is not shown as if it counted.
+    let votes = lookup::rule_of(state, request).map(|(governance, rule)| quorum::votes(governance, rule, request, now));
+    let counts = |hash| votes.as_ref().is_none_or(|votes| votes.iter().any(|vote| vote.approval == hash));
     let line = |approval: &lifecycle::state::Approval| {
         let said = asked.and_then(|asked| asked.approvals.iter().find(|said| said.hash == approval.hash));
         let roles = lookup::principal_of(state, approval.by).map_or(String::new(), |principal| {
@@ -266,11 +269,11 @@ fn approvals(request: &Request, asked: Option<&Asked>, state: &Tenant, now: Time
             None => "",
         };
         let whose = approval.on_behalf_of.map_or(String::new(), |whose| format!(" for {}", lookup::name(state, whose)));
-        safe(&format!(
-            "{}{whose}{roles}{at}{assurance}, good for {}{note}",
-            lookup::name(state, approval.by),
-            relative(approval.expires_at, now).trim_start_matches("in ")
-        ))
+        let stands = match counts(approval.hash) {
+            true => format!("good for {}", relative(approval.expires_at, now).trim_start_matches("in ")),
+            false => "which does not count any more".to_owned(),
+        };
+        safe(&format!("{}{whose}{roles}{at}{assurance}, {stands}{note}", lookup::name(state, approval.by)))
     };
     request.approvals.iter().map(line).collect::<Vec<_>>().join("\n")
 }

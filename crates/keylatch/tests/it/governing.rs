@@ -599,6 +599,22 @@ async fn a_consumer_acknowledges_the_key_that_it_knows() {
     assert_eq!(shown["key"]["consumers"][0]["readiness"], "adopted");
 }
 
+/// A request is shown with its stages in full, and what was approved as it stands now.
+#[tokio::test]
+async fn an_approval_that_does_not_count_any_more_is_shown_so() {
+    let platform = Platform::new();
+    let stages = json!([{ "role": "security", "quorum": 1 }, { "role": "privacy", "or": ["operator"], "quorum": 1 }]);
+    adopt(&platform, json!({ "rule": { "in_order": true, "stage": stages } }));
+    born(&platform, "k1");
+    step(&platform, "request k1 by rae", "activation.requested");
+    step(&platform, "approve k1 by sam", "activation.approved");
+    let shown = run(&platform, "kim", "key show k1").await.said();
+    shows(&shown, &["1 of `security`, then 1 of `privacy` or `operator`", "sam (security)", "good for 20m"]);
+    step(&platform, "revoke sam by ann,bob", "principal.revoked");
+    let shown = run(&platform, "kim", "key show k1").await.said();
+    shows(&shown, &["which does not count any more"]);
+}
+
 /// Many keys from a file: looked at first, all of them, and what was said is not said again.
 #[tokio::test]
 async fn a_consumer_acknowledges_the_keys_of_a_file() {

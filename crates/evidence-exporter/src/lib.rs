@@ -1,24 +1,47 @@
-//! The evidence-exporter: keeps every event's bytes, answers tenants' questions for their history, signs checkpoints, and
+//! The evidence-exporter: keeps every event's bytes, answers tenants' questions for their history, signs checkpoints and
+//! has others vouch for them, proves events, makes bundles of evidence and hands them out, tries what must be refused, and
 //! gives custodians its word on where a chain stands.
 
+mod build;
+mod checkpoints;
+mod commands;
+mod exports;
+mod http;
+pub mod outside;
+mod probes;
+mod queue;
 mod replay;
+mod shelf;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod timestamp;
+pub mod witnessed;
+#[cfg(test)]
+mod world;
 
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use journal::{Journal, Record, strict};
 use journal_sled::Archive;
-use lifecycle::{Duty, Rejection};
+use lifecycle::Duty;
 use model::history::{ANSWER_BYTES_MAX, AsOfRequest, HistoryAnswer, HistoryEvent, HistoryRequest};
 use model::statement::{Lease, LeaseRequest};
 use model::text::Base64;
 use model::{Problem, ProblemType, Sequence, ServiceRole, TenantId, dsse, subject};
 use service::command::{self, Answer};
-use service::{Error, Node, Ports, Shutdown, Wanted, duty, health, requests};
+use service::{Error, Node, Ports, Shutdown, config, duty, health, process, requests};
 use tracing::debug;
 
+use crate::checkpoints::Checkpoints;
+use crate::exports::Exports;
+use crate::outside::Outside;
+use crate::probes::Prober;
 use crate::replay::Replays;
+use crate::witnessed::Witnessed;
 
 const ROLE: ServiceRole = ServiceRole::EvidenceExporter;
 
@@ -31,41 +54,102 @@ const TAIL_MAX: usize = 128;
 /// What an event takes in a history answer beside its payload and its signature: names, hash, sequence.
 const EVENT_OVERHEAD: usize = 200;
 
+/// What the exporter is told beside what every role is.
+pub struct Options {
+    /// The folder for its state: what others have said of checkpoints is kept there, in `witnessed.redb`.
+    pub state: PathBuf,
+    /// Who outside the platform vouches for checkpoints.
+    pub outside: config::Outside,
+    /// The folder of the bundles.
+    pub exports: PathBuf,
+    /// How many bundles of a tenant are kept, the newest; `None` for all.
+    pub keep_exports: Option<NonZeroUsize>,
+    /// The key that it probes with; `None` where it is to probe nothing.
+    pub probe_key: Option<ed25519_dalek::SigningKey>,
+}
+
 /// Runs until `shutdown`. The node must keep an archive.
-pub async fn run<J: Journal>(ports: Ports<J>, shutdown: Shutdown) -> Result<(), Error> {
+pub async fn run<J: Journal>(mut ports: Ports<J>, options: Options, shutdown: Shutdown) -> Result<(), Error> {
+    let Options { state, outside, exports, keep_exports, probe_key } = options;
+    let path = state.join("witnessed.redb");
+    let opened = tokio::task::spawn_blocking(move || Witnessed::open(&path)).await;
+    let witnessed = Arc::new(opened.map_err(|error| Error::Internal(error.to_string()))??);
+    let outside = Outside::new(&outside);
+    let how = outside.clone();
+    ports.outsiders = Some(Arc::new(move || how.health()));
     let service = health::announce(&ports, ROLE).await?;
     let node = ports.node.clone();
+    let (exports, jobs) = Exports::open(node.clone(), witnessed.clone(), &exports, keep_exports)?;
+    let prober = Arc::new(Prober::new(ports.clone(), probe_key));
     let replays = Arc::new(Replays::new(node.root()));
+    let answering = Answering { node, witnessed: witnessed.clone(), replays, exports, prober, outside };
+    let asked = answering.clone();
     let handle = move |tenant, rest: String, payload: Bytes| {
-        let (node, replays) = (node.clone(), replays.clone());
-        async move { command::to_bytes(answer(&node, &replays, tenant, &rest, &payload).await) }
-    };
-    let subjects = ["get", "at"].map(|question| subject::every_tenant("hist", question));
-    let subjects = [subjects.as_slice(), &[subject::every_tenant("lease", "get")]].concat();
-    let asked = requests::serve(&ports, service, ROLE, &subjects, handle, shutdown.clone().requested());
-    let node = ports.node.clone();
-    let perform = move |tenant, duty: Duty| {
-        let node = node.clone();
+        let answering = asked.clone();
         async move {
-            match duty {
-                Duty::Checkpoint => node.record(tenant, ROLE, Wanted::Checkpoint).await,
-                other => Rejection::new(ProblemType::NothingDue, format!("{other:?} is not the exporter's")).err(),
+            if rest.starts_with("cmd.") {
+                let recorded = |signed| commands::answer(&answering, tenant, signed);
+                return command::answer(tenant, rest, payload, recorded).await;
             }
+            command::to_bytes(answer(&answering, tenant, &rest, &payload).await)
         }
     };
-    let due = duty::run(ports.node.clone(), ROLE, perform, shutdown.requested());
-    tokio::try_join!(asked, due)?;
+    let subjects = subjects();
+    let asked = requests::serve(&ports, service, ROLE, &subjects, handle, shutdown.clone().requested());
+    let performing = answering.clone();
+    let perform = move |tenant, duty: Duty| {
+        let answering = performing.clone();
+        async move { commands::perform(&answering, tenant, duty).await }
+    };
+    let due = duty::run(ports.node.clone(), ROLE, perform, shutdown.clone().requested());
+    let made = answering.exports.clone().work(jobs, shutdown.clone());
+    let vouched = answering.outside.clone().run(ports.node.clone(), witnessed, shutdown);
+    let vouched = async {
+        vouched.await;
+        Ok(())
+    };
+    tokio::try_join!(asked, due, made, vouched)?;
     Ok(())
 }
 
-async fn answer<J: Journal>(
-    node: &Node<J>,
-    replays: &Arc<Replays>,
-    tenant: TenantId,
-    rest: &str,
-    payload: &Bytes,
-) -> Answer {
+/// What it is asked: for history, for its word, and by commands.
+fn subjects() -> Vec<String> {
+    let words = ["get", "at", "checkpoint", "prove", "consistency", "bundle", "prober"];
+    let hist = words.map(|word| subject::every_tenant("hist", word));
+    [hist.as_slice(), &[subject::every_tenant("lease", "get")], &process::command_subjects(ROLE)].concat()
+}
+
+/// What questions are answered from.
+struct Answering<J> {
+    node: Node<J>,
+    witnessed: Arc<Witnessed>,
+    replays: Arc<Replays>,
+    exports: Arc<Exports<J>>,
+    prober: Arc<Prober<J>>,
+    outside: Arc<Outside>,
+}
+
+impl<J> Clone for Answering<J> {
+    fn clone(&self) -> Self {
+        let Self { node, witnessed, replays, exports, prober, outside } = self;
+        let (exports, prober, outside) = (exports.clone(), prober.clone(), outside.clone());
+        Self { node: node.clone(), witnessed: witnessed.clone(), replays: replays.clone(), exports, prober, outside }
+    }
+}
+
+async fn answer<J: Journal>(answering: &Answering<J>, tenant: TenantId, rest: &str, payload: &Bytes) -> Answer {
+    let node = &answering.node;
+    let checkpoints = |ask: fn(&Checkpoints<'_, J>, &Bytes) -> Answer| {
+        let (answering, payload) = (answering.clone(), payload.clone());
+        off_the_async_threads(move || {
+            let Answering { node, witnessed, .. } = &answering;
+            ask(&Checkpoints { node, witnessed, tenant }, &payload)
+        })
+    };
     match rest {
+        "hist.checkpoint" => checkpoints(|checkpoints, payload| checkpoints.checkpoint(&read(payload)?)).await,
+        "hist.prove" => checkpoints(|checkpoints, payload| checkpoints.prove(&read(payload)?)).await,
+        "hist.consistency" => checkpoints(|checkpoints, payload| checkpoints.consistency(&read(payload)?)).await,
         "hist.get" => {
             let request: HistoryRequest = read(payload)?;
             match tokio::time::timeout(PATIENCE, keep_up(node, tenant, &request)).await {
@@ -75,13 +159,22 @@ async fn answer<J: Journal>(
                 Err(_) => debug!(%tenant, "the log does not answer whether there is more"),
             }
             let node = node.clone();
-            let answered = tokio::task::spawn_blocking(move || history(&node, tenant, &request)).await;
-            answered.map_err(|error| Problem::new(ProblemType::Unavailable, error))?
+            off_the_async_threads(move || history(&node, tenant, &request)).await
         }
-        "hist.at" => as_of(node, replays, tenant, read(payload)?).await,
+        "hist.at" => as_of(answering, tenant, read(payload)?).await,
+        "hist.bundle" => {
+            let (exports, request) = (answering.exports.clone(), read(payload)?);
+            off_the_async_threads(move || exports.answer(tenant, &request)).await
+        }
+        "hist.prober" => commands::prober(&answering.prober, &read(payload)?),
         "lease.get" => lease(node, tenant, &read(payload)?).await,
         other => Err(Problem::new(ProblemType::UnknownAction, format!("there is no `{other}`"))),
     }
+}
+
+async fn off_the_async_threads(answer: impl FnOnce() -> Answer + Send + 'static) -> Answer {
+    let answered = tokio::task::spawn_blocking(answer).await;
+    answered.map_err(|error| Problem::new(ProblemType::Unavailable, error))?
 }
 
 fn read<T: serde::de::DeserializeOwned + serde::Serialize>(payload: &Bytes) -> Result<T, Problem> {
@@ -113,7 +206,8 @@ fn history<J: Journal>(node: &Node<J>, tenant: TenantId, request: &HistoryReques
     let from = Sequence(request.from);
     let records = read_on(node, archive, tenant, from, max)?;
     let last = last(node, archive, tenant)?;
-    let checkpoint = newest_checkpoint(node, archive, tenant)?;
+    let newest = checkpoints::newest(node, tenant).map_err(|error| failed(&error))?;
+    let checkpoint = newest.map(|newest| newest.note.to_string());
     let answer = HistoryAnswer { events: fitting(request.from, records), last: last.0, checkpoint };
     serde_json::to_value(answer).map_err(|error| failed(&error))
 }
@@ -146,16 +240,16 @@ fn last<J: Journal>(node: &Node<J>, archive: &Archive, tenant: TenantId) -> Resu
 }
 
 /// How things stood at a point of the history.
-async fn as_of<J: Journal>(node: &Node<J>, replays: &Arc<Replays>, tenant: TenantId, asked: AsOfRequest) -> Answer {
-    let _place = replays.place().await?;
-    let (node, replays) = (node.clone(), replays.clone());
-    let answered = tokio::task::spawn_blocking(move || {
+async fn as_of<J: Journal>(answering: &Answering<J>, tenant: TenantId, asked: AsOfRequest) -> Answer {
+    let _place = answering.replays.place().await?;
+    let Answering { node, replays, .. } = answering.clone();
+    off_the_async_threads(move || {
         let archive = archive(&node)?;
         let (now, last) = (node.clock().now(), last(&node, archive, tenant)?);
         let read = |from| read_on(&node, archive, tenant, from, replay::PAGE);
         replays.answer(tenant, replay::point(&asked, last, now)?, asked.key_id, read)
-    });
-    answered.await.map_err(|error| Problem::new(ProblemType::Unavailable, error))?
+    })
+    .await
 }
 
 fn archive<J: Journal>(node: &Node<J>) -> Result<&Archive, Problem> {
@@ -183,27 +277,6 @@ fn fitting(from: u64, records: Vec<Record>) -> Vec<HistoryEvent> {
 fn size_of(record: &Record) -> usize {
     let signature = serde_json::to_string(&record.signature).map_or(0, |text| text.len());
     record.payload.len().div_ceil(3) * 4 + signature + EVENT_OVERHEAD
-}
-
-/// The note of the newest checkpoint in the chain: it stands in the event right behind those that it covers.
-fn newest_checkpoint<J: Journal>(
-    node: &Node<J>,
-    archive: &Archive,
-    tenant: TenantId,
-) -> Result<Option<String>, Problem> {
-    let failed = |error: &dyn std::fmt::Display| Problem::new(ProblemType::Unavailable, error);
-    let view = node.view(tenant, lifecycle::Footprint::default()).map_err(|error| failed(&error))?;
-    if view.progress.covered == 0 {
-        return Ok(None);
-    }
-    let at = Sequence(view.progress.covered).next();
-    let records = archive.read(tenant, at, 1, ANSWER_BYTES_MAX).map_err(|error| failed(&error))?;
-    #[derive(serde::Deserialize)]
-    struct Noted {
-        note: String,
-    }
-    let body = records.first().and_then(|record| journal::Body::parse(&record.payload).ok());
-    Ok(body.and_then(|body| serde_json::from_str::<Noted>(&body.data).ok()).map(|noted| noted.note))
 }
 
 // === Leases ===

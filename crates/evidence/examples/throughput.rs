@@ -1,15 +1,21 @@
-//! What verifying a history costs on this machine, beside what its signatures cost alone, in one run on one core.
+//! What verifying a history, and making and checking a bundle of it, costs on this machine, beside what its signatures cost alone, in one run on one core.
 //!
 //! `cargo run --release -p evidence --example throughput`
 #![allow(clippy::unwrap_used, reason = "an example that measures")]
 
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::sync::Mutex;
 use std::time::Instant;
 
-use evidence::Verifier;
+use evidence::bundle::{EVENTS, LINES, MANIFEST};
+use evidence::verdict::{self, Folder, Given};
+use evidence::{Bundle, Verifier};
 use journal::command::SignedCommand;
+use journal::note::{Checkpoint, Note};
 use journal::{Authentic, Record, Ring};
 use lifecycle::scenario::Scenario;
-use model::{Event, EventType};
+use model::{Event, EventType, Sequence, ServiceRole};
 
 const KEYS: usize = 150;
 
@@ -35,6 +41,62 @@ fn main() {
     println!("form of events (signature, JSON)      {events:>9.0} /s");
     println!("commands (signatures, JSON)           {signed:>9.0} /s");
     println!("form and law, everything              {whole:>9.0} events/s, {:.2} of form alone", whole / events);
+    let made = rate(records.len(), || one_core.install(|| drop(bundle(&scenario))));
+    println!("a bundle made                         {made:>9.0} events/s, {:.2} of verifying", made / whole);
+    let files = bundle(&scenario);
+    let checked = rate(records.len(), || {
+        let given = Given::root(scenario.tenant.root);
+        let verdict = one_core.install(|| verdict::check(&mut Shelf(&files), &given, &mut |_| ())).unwrap();
+        assert!(verdict.holds, "{:?}", verdict.findings().next());
+    });
+    println!("a bundle checked                      {checked:>9.0} events/s, {:.2} of verifying", checked / whole);
+}
+
+/// The bundle of a scenario, in memory.
+fn bundle(scenario: &Scenario) -> BTreeMap<String, Vec<u8>> {
+    let tenant = scenario.tenant.chain.tenant();
+    let exporter = scenario.service(ServiceRole::EvidenceExporter);
+    let note = Checkpoint::of(tenant, scenario.tenant.chain.tree()).sign(exporter.signing_key());
+    let mut bundle = Bundle::new(tenant, scenario.tenant.root, Sequence(1));
+    let (mut events, mut ocsf) = (Vec::new(), Vec::new());
+    scenario.records.chunks(512).for_each(|records| bundle.take(records.to_vec(), &mut events, &mut ocsf).unwrap());
+    let made = bundle.finish(&[Note::parse(&note).unwrap()]).unwrap();
+    let files: Mutex<BTreeMap<String, Vec<u8>>> = Mutex::default();
+    let statement = made.write(exporter, |name: &str| Ok(Out(&files, name.to_owned()))).unwrap();
+    let mut files = files.into_inner().unwrap();
+    files.extend(
+        [(EVENTS, events), (LINES, ocsf), (MANIFEST, statement.sign(exporter))]
+            .map(|(name, bytes)| (name.to_owned(), bytes)),
+    );
+    files
+}
+
+/// A file being written.
+struct Out<'a>(&'a Mutex<BTreeMap<String, Vec<u8>>>, String);
+
+impl Write for Out<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().entry(self.1.clone()).or_default().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A folder in memory.
+struct Shelf<'a>(&'a BTreeMap<String, Vec<u8>>);
+
+impl Folder for Shelf<'_> {
+    fn names(&mut self) -> io::Result<Vec<String>> {
+        Ok(self.0.keys().cloned().collect())
+    }
+
+    fn open<'a>(&'a mut self, name: &str) -> io::Result<Box<dyn Read + 'a>> {
+        let file = self.0.get(name).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Box::new(file.as_slice()))
+    }
 }
 
 fn history() -> Scenario {

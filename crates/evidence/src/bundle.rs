@@ -15,8 +15,8 @@ mod tables;
 use std::collections::BTreeMap;
 use std::io::{self, BufWriter, IntoInnerError, Write};
 
-use journal::Record;
 use journal::note::{self, Note};
+use journal::{Record, ServiceKey};
 use model::{Digest, Envelope, Fingerprint, Sequence, TenantId};
 use sha2::{Digest as _, Sha256};
 
@@ -26,8 +26,9 @@ pub use manifest::{IN_TOTO, PREDICATE, Predicate, Statement, Subject};
 use crate::controls::Controls;
 use crate::history::History;
 use crate::replay::Replay;
+use crate::report::{self, Lines};
 use crate::verify::Report;
-use crate::{Trust, export};
+use crate::{Trust, caiq, export, ocsf, oscal};
 
 /// What the files beside the events are made from.
 #[derive(Clone, Copy)]
@@ -46,6 +47,8 @@ pub struct Source<'a> {
     pub checkpoints: &'a str,
     /// The digests of the files that come before in the table, and of the events.
     pub files: &'a BTreeMap<String, Digest>,
+    /// The events, for the report to carry.
+    pub lines: &'a Lines,
 }
 
 /// A file beside the events.
@@ -68,8 +71,11 @@ pub const EVENTS: &str = "events.jsonl";
 pub const MANIFEST: &str = "manifest.json";
 /// The checkpoints.
 pub const CHECKPOINTS: &str = "checkpoints.txt";
+/// The events in OCSF.
+pub const LINES: &str = "ocsf.jsonl";
 
-/// Every file but the events and the manifest, in the order in which they are written.
+/// Every file but what is written event by event, the manifest, and what else is signed, in the order in which they are
+/// written.
 pub const FILES: &[File] = &[
     File { name: "README.txt", about: "this page", write: readme::write },
     File {
@@ -98,10 +104,45 @@ pub const FILES: &[File] = &[
     File { name: "people.csv", about: "everybody who can sign: people, workloads, services", write: tables::people },
     File {
         name: "governance.csv",
-        about: "what was done about the control itself: policies, packs, reviews, missed deadlines",
+        about: "what was done about the control itself: policies, packs, documents, reviews, probes, evaluations",
         write: tables::governance,
     },
     File { name: "exceptions.csv", about: "the exceptions of all control tests", write: tables::exceptions },
+    File {
+        name: caiq::NAME,
+        about: "drafts of answers to CSA's questionnaire, for a person to sign",
+        write: |source, out| out.write_all(&caiq::document(source.history, source.controls)),
+    },
+    File {
+        name: "oscal/catalog.json",
+        about: "OSCAL: the control and its sixteen points",
+        write: |source, out| source.oscal("catalog.json", out),
+    },
+    File {
+        name: "oscal/profile.json",
+        about: "OSCAL: what is asked of this tenant",
+        write: |source, out| source.oscal("profile.json", out),
+    },
+    File {
+        name: "oscal/system-security-plan.json",
+        about: "OSCAL: what is there to meet it",
+        write: |source, out| source.oscal("system-security-plan.json", out),
+    },
+    File {
+        name: "oscal/assessment-plan.json",
+        about: "OSCAL: how it is tested",
+        write: |source, out| source.oscal("assessment-plan.json", out),
+    },
+    File {
+        name: "oscal/assessment-results.json",
+        about: "OSCAL: what came of it",
+        write: |source, out| source.oscal("assessment-results.json", out),
+    },
+    File {
+        name: "report.html",
+        about: "the report: open it in a browser, where it checks itself, or print it",
+        write: report::write,
+    },
 ];
 
 fn json(out: &mut dyn Write, document: &impl serde::Serialize) -> io::Result<()> {
@@ -137,28 +178,42 @@ pub enum Error {
 pub struct Bundle {
     replay: Replay,
     events: Sha256,
+    ocsf: Sha256,
+    lines: Lines,
 }
 
 impl Bundle {
     /// Before the first event. `from` is the first event of the period under test; the bundle holds all events before as
     /// well, because without them nobody could decide again.
     pub fn new(tenant: TenantId, root: Fingerprint, from: Sequence) -> Self {
-        Self { replay: Replay::new(tenant, root, from), events: Sha256::new() }
+        let replay = Replay::new(tenant, root, from);
+        Self { replay, events: Sha256::new(), ocsf: Sha256::new(), lines: Lines::default() }
     }
 
-    /// Takes the records that follow, and writes their lines of `events.jsonl`. Many at once are faster; the bytes are the
-    /// same.
+    /// Takes the records that follow, and writes their lines of `events.jsonl` and of `ocsf.jsonl`. Many at once are faster;
+    /// the bytes are the same.
     ///
     /// # Errors
-    /// What `events` fails with.
-    pub fn take(&mut self, records: Vec<Record>, events: &mut dyn Write) -> io::Result<()> {
+    /// What `events` and `ocsf` fail with.
+    pub fn take(&mut self, records: Vec<Record>, events: &mut dyn Write, ocsf: &mut dyn Write) -> io::Result<()> {
         for record in &records {
-            let line = export::to_line(record) + "\n";
+            let line = export::to_line(record);
+            self.lines.push(&line);
+            let line = line + "\n";
             self.events.update(&line);
             events.write_all(line.as_bytes())?;
         }
-        self.replay.take(records);
-        Ok(())
+        let (hash, mut written) = (&mut self.ocsf, Ok(()));
+        self.replay.take_each(records, &mut |state, (sequence, prepared, judgement)| {
+            if let Some(line) = ocsf::line(state, *sequence, prepared, judgement)
+                && written.is_ok()
+            {
+                let line = line + "\n";
+                hash.update(&line);
+                written = ocsf.write_all(line.as_bytes());
+            }
+        });
+        written
     }
 
     /// After the last event: `notes` are checkpoints with what cosignatures there are, among them one over exactly these
@@ -167,7 +222,7 @@ impl Bundle {
     /// # Errors
     /// See [`Error`].
     pub fn finish(self, notes: &[Note]) -> Result<Made, Error> {
-        let Self { replay, events } = self;
+        let Self { replay, events, ocsf, lines } = self;
         let report = replay.verifier().report();
         if let Some(stopped) = report.stopped {
             return Err(Error::Stopped(stopped));
@@ -178,7 +233,8 @@ impl Bundle {
         }
         let checkpoints = checkpoints::file(&replay, notes)?;
         let controls = replay.controls();
-        Ok(Made { replay, controls, report, checkpoints, events: Digest::new(events.finalize().into()) })
+        let [events, ocsf] = [events, ocsf].map(|hash| Digest::new(hash.finalize().into()));
+        Ok(Made { replay, controls, report, checkpoints, events, ocsf, lines })
     }
 }
 
@@ -189,26 +245,29 @@ pub struct Made {
     report: Report,
     checkpoints: String,
     events: Digest,
+    ocsf: Digest,
+    lines: Lines,
 }
 
 impl Made {
     /// What the files are made from, where these come before.
     pub fn source<'a>(&'a self, files: &'a BTreeMap<String, Digest>) -> Source<'a> {
-        Source::of(&self.replay, &self.controls, &self.report, &self.checkpoints, files)
+        let Self { replay, controls, report, checkpoints, lines, .. } = self;
+        Source::of(replay, controls, report, checkpoints, files, lines)
     }
 
     /// Writes every file of [`FILES`], in order, each to what `open` gives for it. Answers with the manifest's words, for the
-    /// exporter to sign ([`Statement::sign`]). `more` are files that can't be made from the events alone, such as what the
-    /// exporter signed for other programs: they are named in the manifest, and written by the caller.
+    /// exporter to sign ([`Statement::sign`]). `signer` is the exporter's key: it signs the OSCAL documents for those who have
+    /// other programs ([`oscal::sidecars`]).
     ///
     /// # Errors
     /// What `open` and what it gave fail with.
     pub fn write<W: Write>(
         &self,
-        more: &BTreeMap<String, Digest>,
-        mut open: impl FnMut(&'static str) -> io::Result<W>,
+        signer: &ServiceKey,
+        mut open: impl FnMut(&str) -> io::Result<W>,
     ) -> io::Result<Statement> {
-        let mut digests = BTreeMap::from([(EVENTS.to_owned(), self.events)]);
+        let mut digests = BTreeMap::from([(EVENTS.to_owned(), self.events), (LINES.to_owned(), self.ocsf)]);
         for file in FILES {
             let hashed = Hashed { out: open(file.name)?, hash: Sha256::new() };
             let mut out = BufWriter::with_capacity(PIECE, hashed);
@@ -218,7 +277,12 @@ impl Made {
             digests.insert(file.name.to_owned(), Digest::new(hashed.hash.finalize().into()));
         }
         let predicate = Predicate::of(&self.source(&digests));
-        digests.extend(more.iter().map(|(name, digest)| (name.clone(), *digest)));
+        for (name, bytes) in oscal::sidecars(&digests, signer) {
+            let mut out = open(&name)?;
+            out.write_all(&bytes)?;
+            out.flush()?;
+            digests.insert(name, Digest::of(&bytes));
+        }
         Ok(Statement::new(&digests, predicate))
     }
 }
@@ -230,9 +294,15 @@ impl<'a> Source<'a> {
         report: &'a Report,
         checkpoints: &'a str,
         files: &'a BTreeMap<String, Digest>,
+        lines: &'a Lines,
     ) -> Self {
         let (state, history, authority) = (replay.state(), replay.history(), replay.verifier().authority());
-        Self { state, history, controls, report, authority, checkpoints, files }
+        Self { state, history, controls, report, authority, checkpoints, files, lines }
+    }
+
+    fn oscal(&self, name: &str, out: &mut dyn Write) -> io::Result<()> {
+        let Self { history, controls, files, .. } = *self;
+        out.write_all(&oscal::document(oscal::Sources { history, controls, files }, name))
     }
 }
 

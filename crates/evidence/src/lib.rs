@@ -6,17 +6,22 @@
 
 pub mod as_of;
 pub mod bundle;
+pub mod caiq;
 pub mod certificate;
 pub mod controls;
 pub mod deployment;
 pub mod export;
 pub mod history;
+pub mod ocsf;
+pub mod oscal;
 pub mod point;
 pub mod replay;
+pub mod report;
 pub mod sample;
 pub mod trust;
 pub mod verdict;
 pub mod verify;
+mod words;
 
 pub use as_of::as_of;
 pub use bundle::Bundle;

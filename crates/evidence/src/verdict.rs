@@ -81,6 +81,18 @@ pub enum Error {
 /// # Errors
 /// See [`Error`]. Whatever is wrong with what could be read stands in the verdict.
 pub fn check(folder: &mut dyn Folder, given: &Given, progress: &mut dyn FnMut(u64)) -> Result<Verdict, Error> {
+    judge(folder, given, progress).map(|(verdict, _)| verdict)
+}
+
+/// The same, for who reads on behind the events.
+///
+/// # Errors
+/// See [`Error`].
+pub fn judge(
+    folder: &mut dyn Folder,
+    given: &Given,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(Verdict, Replay), Error> {
     let wrong = |name: &str| {
         let name = name.to_owned();
         move |error| Error::File { name, error }
@@ -110,5 +122,5 @@ pub fn check(folder: &mut dyn Folder, given: &Given, progress: &mut dyn FnMut(u6
     report::head(&replay, given, &mut verdict);
     files::check(folder, &names, manifest, &notes, &read, &replay, &mut verdict)?;
     report::close(&replay, given, &mut verdict);
-    Ok(verdict)
+    Ok((verdict, replay))
 }

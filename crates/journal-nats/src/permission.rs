@@ -130,9 +130,13 @@ fn asks(role: ServiceRole) -> Vec<String> {
     match role {
         Issuer => vec![every_tenant("custody", "generate")],
         Custodian => vec![every_tenant("lease", "get")],
-        Approver | Activator | Expirer | EvidenceExporter | Registrar => Vec::new(),
+        EvidenceExporter => PROBED.iter().map(|command| every_tenant("cmd", command)).collect(),
+        Approver | Activator | Expirer | Registrar => Vec::new(),
     }
 }
+
+/// The commands that the exporter sends itself, to see them refused: these, and no other.
+pub const PROBED: [&str; 4] = ["key.activate", "use.encrypt", "use.sign", "use.wrap"];
 
 /// The commands that a role answers, as the end of their subject. Every [`model::Action`] stands in one row, but
 /// `tenant.create`, which goes to the registrar by hand and not over the bus.

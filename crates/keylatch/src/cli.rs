@@ -9,8 +9,8 @@ use model::Name;
 
 use crate::command::{
     access, apply, approve, certificate, context, controls, delegation, doctor, export, fact, history, hold, inbox,
-    key, never_active, pack, policy, principal, procedure, request, requests, sample, sign, simulate, store, submit,
-    tenant, up, usage, verify, watch,
+    key, never_active, pack, policy, principal, probe, procedure, proof, request, requests, sample, sign, simulate,
+    store, submit, tenant, up, usage, verify, watch,
 };
 use crate::context::{Context, Contexts};
 use crate::demo;
@@ -183,10 +183,8 @@ pub enum Command {
         after_long_help = "Examples:\n  keylatch history --key weights-2026\n  keylatch history --from 1 --max 20\n\nHow things stood, from a replay up to a point (which policy was in force, who could have approved):\n  keylatch history --at 2026-11-20T12:00Z\n  keylatch history --seq 118 --key weights-2026"
     )]
     History(history::HistoryArgs),
-    /// Export the whole history for an auditor, with how to check it.
-    #[command(
-        after_long_help = "Example:\n  keylatch export evidence-2026-q4\n  keylatch verify evidence-2026-q4 --root SHA256:Lh3dROe7Nd1LdqHkUIaKfHPHm9H6u0lNtGPoa4Cc1+w"
-    )]
+    /// Have a bundle of evidence made for an auditor, fetch it, and check it.
+    #[command(after_long_help = export::HELP)]
     Export(export::ExportArgs),
     /// Make one small file that proves a key's activation on its own: for whoever relies on the key.
     ///
@@ -196,11 +194,15 @@ pub enum Command {
         after_long_help = "Whoever gets it needs the root's fingerprint, and nothing else of yours:\n  keylatch certificate weights-2026 --out weights.json\n  keylatch verify weights.json --root SHA256:Lh3dROe7Nd1LdqHkUIaKfHPHm9H6u0lNtGPoa4Cc1+w\n  docs/certificate/verify_certificate.py weights.json SHA256:…     (with Python and openssl alone)"
     )]
     Certificate(certificate::CertificateArgs),
-    /// Check an export, offline, under a root that you know.
-    #[command(
-        after_long_help = "Every signature and link is checked, and every decision is decided again. Exit code 1 where\nanything does not hold; the first event that does not stand is named.\n\nExample:\n  keylatch verify evidence-2026-q4 --root SHA256:Lh3dROe7Nd1LdqHkUIaKfHPHm9H6u0lNtGPoa4Cc1+w"
-    )]
+    /// Check evidence, offline, under a root that you know: a bundle, its events, or a certificate.
+    #[command(after_long_help = verify::HELP)]
     Verify(verify::VerifyArgs),
+    /// Live probes: what must be refused is tried by the platform, and its refusal recorded.
+    #[command(subcommand)]
+    Probe(probe::ProbeCommand),
+    /// Proofs: that an event is in the history, that a history continues another; checked offline, also other people's.
+    #[command(subcommand)]
+    Proof(proof::ProofCommand),
     /// Say what is well and what is not: from here to the platform, or, with --dir, of the platform itself.
     #[command(
         after_long_help = "Exit code 1 where something needs attention; each line says what to do.\n\nExample, for a tenant's people:\n  keylatch doctor\n\nFor whoever runs the platform, beside it: its services, alarms, secrets and disk:\n  keylatch doctor --dir my-platform\n  keylatch --json doctor --dir my-platform | jq '.checks[] | select(.verdict == \"bad\")'"
@@ -267,10 +269,20 @@ pub async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Error> {
             }
             return pack::run(command, &mut global.session().await?, screen).await;
         }
+        Command::Proof(command) => {
+            if let Some(done) = proof::run_offline(&command, screen) {
+                return done;
+            }
+            return proof::run(command, &mut global.session().await?, screen).await;
+        }
         Command::Principal(principal::PrincipalCommand::SubjectKey { file }) => {
             screen.show(&principal::subject::make_key(&file)?)?;
         }
         Command::Verify(args) => return verify::run(args, screen),
+        Command::Probe(command) => match probe::run_offline(&command, screen) {
+            Some(done) => done?,
+            None => probe::run(command, &mut global.session().await?, screen).await?,
+        },
         Command::Doctor(args) => return doctor::run(args, &global, screen).await,
         Command::Sign(args) if args.offline => sign_offline(&args, &global, screen)?,
         Command::Controls(args) if args.offline().is_some() => return controls::run_offline(&args, screen).await,
@@ -314,14 +326,16 @@ async fn with_session(command: Command, session: &mut Session, screen: &mut Scre
         Command::Use(command) => return usage::run(command, session, screen).await,
         Command::Watch(args) => watch::run(args, session, screen).await?,
         Command::History(args) => history::run(args, session, screen).await?,
-        Command::Export(args) => export::run(args, session, screen).await?,
+        Command::Export(args) => return export::run(args, session, screen).await,
         Command::Certificate(args) => certificate::run(args, session, screen).await?,
         Command::Up(_)
         | Command::Tenant(_)
         | Command::Demo(_)
         | Command::Context(_)
         | Command::Pack(_)
+        | Command::Proof(_)
         | Command::Verify(_)
+        | Command::Probe(_)
         | Command::Doctor(_) => {
             return Err(Error::usage("this command needs no session", "tell the authors"));
         }

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use self::cast::{Cast, KeyInput};
 use self::stage::Stage;
+use crate::Clock;
 use crate::command::up::of_platform;
 use crate::error::Error;
 use crate::platform::{Options, Platform};
@@ -41,7 +42,8 @@ pub async fn run(args: DemoArgs, screen: &mut Screen) -> Result<(), Error> {
     })?;
     let folder = tempfile::Builder::new().prefix("keylatch-demo-").tempdir()?;
     let dir = folder.path().join("platform");
-    let options = Options { dir: dir.clone(), cache: args.cache, sync: SyncInterval::Always };
+    let (cache, sync, clock) = (args.cache, SyncInterval::Always, Clock::default());
+    let options = Options { dir: dir.clone(), cache, sync, keep_exports: None, clock };
     let platform = Platform::start(options).await.map_err(of_platform)?;
     let mut stage = Stage::new(screen, folder.path(), &dir)?;
     let played = play(&mut stage, &platform, &input).await;
@@ -264,7 +266,9 @@ async fn see_nothing(
 /// Export, verify offline, check an approval with stock OpenSSH, and flip one byte.
 async fn prove(stage: &mut Stage<'_>, platform: &Platform) -> Result<(), Error> {
     let root = platform.deployment().root.to_string();
-    stage.heading("Proof: an export, verified offline. Every signature, every link, every decision decided again")?;
+    stage.heading(
+        "Proof: a bundle of evidence, verified offline. Every signature, every link, every decision decided again",
+    )?;
     stage.shown(Some("kemi"), &["export", "evidence"]).await?;
     stage.shown(None, &["verify", "evidence", "--root", &root]).await?;
     stage.heading("One approval, checked with stock ssh-keygen and nothing of ours")?;

@@ -17,6 +17,7 @@ pub mod demo;
 pub mod documents;
 pub mod error;
 pub mod explain;
+pub mod folder;
 pub mod identity;
 pub mod layout;
 pub mod look_back;

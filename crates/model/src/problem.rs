@@ -109,6 +109,8 @@ problems! {
     AuthorizationSpent = "authorization-spent", 409, "The standing authorisation is used up, or its time is over.", "Ask for a new one.";
     ReviewMissing = "review-missing", 409, "The emergency activation was not reviewed.", "Have it reviewed first.";
     ProofInvalid = "proof-invalid", 422, "The proof does not hold.", "Bring the parent's event as it stands in its chain, with a checkpoint and a path to it, under a root that the policy trusts.";
+    UnknownCheckpoint = "unknown-checkpoint", 404, "There is no checkpoint over so many events.", "Name the size of one that was recorded, or none for the newest.";
+    NotCovered = "not-covered", 409, "No checkpoint covers the event yet.", "Ask again in a moment: a checkpoint follows within seconds.";
     // Custody.
     CustodyStale = "custody-stale", 503, "The custodian has no fresh word on the chain.", "Wait; if it lasts, see `keylatch doctor`.";
     CustodyPending = "custody-pending", 503, "The key store does not have the chain's state yet.", "Try again in a moment.";
@@ -121,6 +123,10 @@ problems! {
     Contended = "contended", 503, "Others kept writing first.", "Send the same command again.";
     Busy = "busy", 503, "Too many requests of this tenant are waiting.", "Send the same command again in a moment, and fewer at once.";
     Unavailable = "unavailable", 503, "A part of the platform does not answer.", "Send the same command again later.";
+    InProgress = "in-progress", 503, "It is being done.", "Send the same command again in a moment: once it is done, the answer is its record.";
+    NoRoom = "no-room", 507, "The platform has no room for this.", "Tell who runs the platform: its log names the folder. Nothing half was left; once there is room, send the same command again.";
+    // Bundles of evidence.
+    UnknownExport = "unknown-export", 404, "There is no such bundle, or no such file in it.", "List the bundles: old ones may have been removed by whoever runs the platform.";
 }
 
 impl ProblemType {

@@ -28,6 +28,11 @@ pub fn commands_all(tenant: TenantId) -> String {
     format!("kl.{tenant}.cmd.>")
 }
 
+/// One of them.
+pub fn command(tenant: TenantId, action: &str) -> String {
+    format!("kl.{tenant}.cmd.{action}")
+}
+
 /// A tenant's questions for its history, as the platform sees them.
 pub fn history_all(tenant: TenantId) -> String {
     format!("kl.{tenant}.hist.>")
@@ -62,10 +67,20 @@ pub mod tenant {
     pub const COMMANDS: &str = "keylatch.cmd.>";
     /// History.
     pub const HISTORY: &str = "keylatch.hist.>";
-    /// The history service.
+    /// The history service: events.
     pub const HISTORY_GET: &str = "keylatch.hist.get";
     /// How things stood.
     pub const HISTORY_AT: &str = "keylatch.hist.at";
+    /// The bundles of evidence that were made.
+    pub const HISTORY_BUNDLE: &str = "keylatch.hist.bundle";
+    /// The program that probes.
+    pub const HISTORY_PROBER: &str = "keylatch.hist.prober";
+    /// Checkpoints.
+    pub const HISTORY_CHECKPOINT: &str = "keylatch.hist.checkpoint";
+    /// The proof of an event.
+    pub const HISTORY_PROVE: &str = "keylatch.hist.prove";
+    /// The proof that a checkpoint continues another.
+    pub const HISTORY_CONSISTENCY: &str = "keylatch.hist.consistency";
 
     /// Where a command with this action goes.
     pub fn command(action: &str) -> String {

@@ -1,12 +1,13 @@
 //! A service's health: NATS knows the service by its role, and whoever asks is told which alarms stand with it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use async_nats::service::endpoint::Endpoint;
 use async_nats::service::{Service, ServiceExt as _};
 use journal::Journal;
 use journal_sled::Alarm;
-use model::{Name, ServiceRole, TenantId};
+use model::{Name, ServiceRole, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -18,8 +19,9 @@ use crate::{Error, Ports};
 pub async fn announce<J: Journal>(ports: &Ports<J>, role: ServiceRole) -> Result<Announced, Error> {
     // Weakly held: the library lets go of the handler some time after the service has stopped.
     let (root, instance, node) = (ports.node.root().to_string(), ports.instance.clone(), ports.node.downgrade());
+    let outsiders = ports.outsiders.clone();
     let how_it_is = move |endpoint: String, _| match node.upgrade() {
-        Some(node) if endpoint == HEALTH => json!(health(&node, &instance)),
+        Some(node) if endpoint == HEALTH => json!(health(&node, &instance, &outsiders)),
         _ => Value::Null,
     };
     let bus = |error: async_nats::Error| Error::Bus(error.to_string());
@@ -63,7 +65,39 @@ pub struct Health {
     pub alarms: Vec<Alarmed>,
     /// For how long it could not compare its replicas with the log, where that is too long: it writes for nobody.
     pub stale_seconds: Option<u64>,
+    /// Of the exporter: how it fares with those outside the platform who vouch for checkpoints.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outside: Vec<Outsider>,
 }
+
+/// Somebody outside the platform who vouches for checkpoints, and how that goes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outsider {
+    /// A witness's name, or the address of a time-stamping authority.
+    pub name: String,
+    /// How many of its answers were kept since the start.
+    pub kept: u64,
+    /// When the last one was.
+    pub last: Option<Timestamp>,
+    /// How many tenants it is to be asked for.
+    pub waiting: usize,
+    /// What went wrong last, where it was not mended since.
+    pub trouble: Option<Trouble>,
+}
+
+/// What went wrong with somebody outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// Whose checkpoint it was about.
+    pub tenant: TenantId,
+    /// When it was seen last.
+    pub at: Timestamp,
+    /// What it was, and what to do.
+    pub what: String,
+}
+
+/// How those outside fare, for whoever asks. It holds on to nothing that a role closes when it ends.
+pub type Outsiders = Option<Arc<dyn Fn() -> Vec<Outsider> + Send + Sync>>;
 
 /// An alarm of a tenant's.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -75,12 +109,13 @@ pub struct Alarmed {
 }
 
 /// How this service is now.
-pub(crate) fn health<J: Journal>(node: &Node<J>, instance: &Name) -> Health {
+pub(crate) fn health<J: Journal>(node: &Node<J>, instance: &Name, outsiders: &Outsiders) -> Health {
     let alarmed = |(tenant, alarm): (TenantId, Alarm)| Alarmed { tenant, alarm };
     Health {
         instance: instance.clone(),
         tenants: node.tenants().ok(),
         alarms: node.replica().alarms().into_iter().map(alarmed).collect(),
         stale_seconds: node.stale().map(|age| age.as_secs()),
+        outside: outsiders.as_ref().map(|outsiders| outsiders()).unwrap_or_default(),
     }
 }

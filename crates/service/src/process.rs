@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::command::{self, Answer};
+use crate::health::Outsiders;
 use crate::node::{Node, NodeConfig, Recorded};
 use crate::{Clock, Config, Error, duty, health, requests, secret};
 
@@ -31,12 +32,15 @@ pub struct Ports<J> {
     pub instance: Name,
     /// Counts the roles of this process that answer.
     pub ready: Arc<watch::Sender<usize>>,
+    /// Of a role that asks others outside the platform: how they fare.
+    pub outsiders: Outsiders,
 }
 
 impl<J> Clone for Ports<J> {
     fn clone(&self) -> Self {
-        let Self { node, client, instance, ready } = self;
-        Self { node: node.clone(), client: client.clone(), instance: instance.clone(), ready: ready.clone() }
+        let Self { node, client, instance, ready, outsiders } = self;
+        let (node, client, instance) = (node.clone(), client.clone(), instance.clone());
+        Self { node, client, instance, ready: ready.clone(), outsiders: outsiders.clone() }
     }
 }
 
@@ -135,6 +139,19 @@ The configuration (paths are relative to its folder):
                               it has carried out; left out, `keys` in `state`. A second custodian
                               on the same folder follows the log, waits, and takes over when the
                               first is gone
+  exports = \"exports\"         the exporter alone: the folder of the bundles; left out, `exports` in
+                              `state`. Exporters that run side by side share one
+  keep_exports = 12           the exporter alone: so many bundles of a tenant are kept, the newest;
+                              left out, all are
+  probe_key = \"probe.key\"     the exporter alone: the key that it probes with, the same for all
+                              exporters; left out, it probes nothing
+  [[witness]]                 the exporter alone: who is asked to cosign checkpoints; any number up to 15
+  url = \"https://…\"           where (checkpoints are posted to <url>/add-checkpoint)
+  vkey = \"name+hex+base64\"    the key that it cosigns with
+  every = \"1m\"                for a tenant no more often; left out, once a minute
+  [timestamp]                 the exporter alone: who is asked for time stamps (RFC 3161)
+  url = \"https://…\"           where
+  every = \"1h\"                for a tenant no more often; left out, once an hour
 
 Exit codes:
   0  it was asked to stop, by SIGINT or SIGTERM, and has stopped
@@ -298,7 +315,8 @@ pub async fn start(
         let node = node.clone();
         tokio::spawn(async move { node.follow(news, shutdown.requested()).await })
     };
-    Ok((Ports { node, client: connection.client, instance, ready: Arc::default() }, following))
+    let ports = Ports { node, client: connection.client, instance, ready: Arc::default(), outsiders: None };
+    Ok((ports, following))
 }
 
 fn open_stores(

@@ -60,7 +60,7 @@ where
             Some(done) = dispatcher.tasks.join_next() => dispatcher.done(done),
             request = incoming.next(), if !subjects.is_empty() => dispatcher.take(request.ok_or_else(ended)?).await,
             asked = asked_how.next() => {
-                let how_it_is = health(&ports.node, &ports.instance);
+                let how_it_is = health(&ports.node, &ports.instance, &ports.outsiders);
                 respond(&ports.client, &asked.ok_or_else(ended)?.message, to_bytes(Ok(json!(how_it_is)))).await;
             }
         }

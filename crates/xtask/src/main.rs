@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use clap::Parser;
-use xtask::{cache_dir, checkout, nats_server, python, schemas, tools, vectors};
+use xtask::{cache_dir, checkout, chromium, nats_server, python, schemas, tools, vectors};
 
 /// What developing Keylatch takes besides cargo.
 #[derive(Parser)]
@@ -33,6 +33,8 @@ enum Task {
     Schemas,
     /// Print the path of a nats-server that will do; fetch one where there is none
     NatsServer,
+    /// Print the folder of the Python packages that tests need; fetch them where they are not there
+    PythonPackages,
 }
 
 type Outcome = Result<bool, Box<dyn std::error::Error>>;
@@ -43,7 +45,8 @@ fn main() -> ExitCode {
         Task::Demo { arguments } => demo(&arguments),
         Task::Vectors { files } => vectors::judge(&files).map_err(Into::into),
         Task::Schemas => schemas::write(&checkout()).map(|()| true).map_err(Into::into),
-        Task::NatsServer => print_nats_server(),
+        Task::NatsServer => print(nats_server::ensure(&cache_dir())),
+        Task::PythonPackages => print(python::packages(&cache_dir())),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
@@ -57,8 +60,10 @@ fn main() -> ExitCode {
 
 fn test(arguments: &[OsString]) -> Outcome {
     let packages = python::packages(&cache_dir())?;
+    let browser = chromium::ensure()?;
     let mut command = cargo()?;
-    command.args(["test", "--workspace"]).args(arguments).env("KEYLATCH_TEST_PYTHONPATH", packages);
+    command.args(["test", "--workspace"]).args(arguments);
+    command.env("KEYLATCH_TEST_PYTHONPATH", packages).env(chromium::VARIABLE, browser);
     Ok(command.status()?.success())
 }
 
@@ -77,13 +82,13 @@ fn cargo() -> Result<Command, Box<dyn std::error::Error>> {
     let cache = cache_dir();
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(checkout()).env(journal_nats::server::VARIABLE, nats_server::ensure(&cache)?);
-    if let Some(path) = tools::path_with_ssh_keygen(&cache)? {
+    if let Some(path) = tools::path_with_programs(&cache)? {
         command.env("PATH", path);
     }
     Ok(command)
 }
 
-fn print_nats_server() -> Outcome {
-    println!("{}", nats_server::ensure(&cache_dir())?.display());
+fn print(found: Result<PathBuf, impl std::error::Error + 'static>) -> Outcome {
+    println!("{}", found?.display());
     Ok(true)
 }

@@ -6,10 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use model::Digest;
+
 use crate::debian;
 
-/// The packages that `docs/subscribe` and its test need, pinned.
-const PACKAGES: [&str; 2] = ["nats-py==2.16.0", "PyNaCl==1.6.2"];
+/// The packages that tests need, pinned, and all that these need.
+const PACKAGES: &str = include_str!("../python-packages.txt");
 
 /// Why something could not be had by Python.
 #[derive(Debug, thiserror::Error)]
@@ -73,42 +75,44 @@ impl Pip {
     /// Runs pip.
     pub fn run<'a>(&'a self, arguments: impl IntoIterator<Item = &'a OsStr>) -> Result<(), Error> {
         let arguments = self.pip.iter().map(OsString::as_os_str).chain(arguments).collect::<Vec<_>>();
-        run(&self.python, "pip", &arguments)
+        run(&self.python, "pip", &arguments).map(drop)
     }
 }
 
-/// Runs Python; `what` is for the error.
-pub fn run(python: &OsStr, what: &str, arguments: &[&OsStr]) -> Result<(), Error> {
+/// Runs Python; `what` is for the error. Gives what it printed.
+pub fn run(python: &OsStr, what: &str, arguments: &[&OsStr]) -> Result<String, Error> {
     let output = Command::new(python)
         .args(arguments)
         .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
         .output()
         .map_err(|source| Error::Python { python: python.to_owned(), source })?;
     if output.status.success() {
-        return Ok(());
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
     }
     Err(Error::Failed { module: what.to_owned(), said: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
 }
 
-/// The folder with the packages that the subscriber needs, for `PYTHONPATH`. Installs them into the cache where they are
-/// not there.
+/// The folder with the packages that tests need, for `PYTHONPATH`. Installs them into the cache where they are not there.
 pub fn packages(cache: &Path) -> Result<PathBuf, Error> {
-    let mut name = PACKAGES.join("+");
-    name.retain(|c| c.is_ascii_alphanumeric() || "=.+-".contains(c));
-    let folder = cache.join("python").join(name);
+    let digest = Digest::of(PACKAGES.as_bytes()).to_string();
+    let parent = cache.join("python");
+    let python = OsStr::new("python3");
+    // Some are built for one version of Python alone.
+    let version = run(python, "sys", &["-c", "import sys; print(sys.implementation.cache_tag)"].map(OsStr::new))?;
+    let folder = parent.join(format!("packages-{}-{version}", digest.get(..16).unwrap_or(&digest)));
     if folder.is_dir() {
         return Ok(folder);
     }
-    eprintln!("fetching {}", PACKAGES.join(" and "));
-    let parent = cache.join("python");
+    let packages: Vec<&str> = PACKAGES.lines().filter(|line| !line.starts_with('#')).collect();
+    eprintln!("fetching {} Python packages, 20 MB, for tests", packages.len());
     fs::create_dir_all(&parent).map_err(|source| Error::Io { path: parent.clone(), source })?;
     let io = |source| Error::Io { path: folder.clone(), source };
     // Beside its destination and renamed when it is whole.
     let work = tempfile::tempdir_in(&parent).map_err(io)?;
     let target = work.path().join("packages");
-    let pip = Pip::find(OsStr::new("python3"), cache)?;
-    let fixed = ["install", "--quiet", "--only-binary", ":all:", "--target"].map(OsStr::new);
-    pip.run(fixed.into_iter().chain([target.as_os_str()]).chain(PACKAGES.map(OsStr::new)))?;
+    let pip = Pip::find(python, cache)?;
+    let fixed = ["install", "--quiet", "--no-deps", "--only-binary", ":all:", "--target"].map(OsStr::new);
+    pip.run(fixed.into_iter().chain([target.as_os_str()]).chain(packages.into_iter().map(OsStr::new)))?;
     fs::rename(&target, &folder).or_else(|error| if folder.is_dir() { Ok(()) } else { Err(io(error)) })?;
     Ok(folder)
 }

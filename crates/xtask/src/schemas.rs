@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use model::command::Takes;
-use model::{Action, Envelope, EventType, Policy, Problem, ProblemType};
+use model::{Action, Envelope, EventType, Policy, Problem, ProblemType, history};
 use schemars::Schema;
 use serde_json::{Value, json};
 
@@ -37,6 +37,33 @@ pub fn all() -> BTreeMap<PathBuf, String> {
         titled(schemars::schema_for!(model::history::AsOfRequest), "A question how things stood"),
     );
     put("as-of-answer.json".into(), titled(schemars::schema_for!(model::history::AsOf), "How things stood"));
+    for (name, schema, title) in [
+        ("bundle-request", schemars::schema_for!(model::history::BundleRequest), "A question for bundles of evidence"),
+        ("bundles-answer", schemars::schema_for!(model::history::BundlesAnswer), "Bundles of evidence"),
+        ("bundle-files-answer", schemars::schema_for!(model::history::BundleFilesAnswer), "The files of a bundle"),
+        ("bundle-chunk", schemars::schema_for!(model::history::BundleChunk), "A part of a file"),
+        ("prober-answer", schemars::schema_for!(model::history::ProberAnswer), "The program that probes"),
+    ] {
+        put(format!("{name}.json"), titled(schema, title));
+    }
+    for (name, title, schema) in [
+        ("checkpoint-request", "A question for a checkpoint", schemars::schema_for!(history::CheckpointRequest)),
+        ("checkpoint-answer", "A checkpoint", schemars::schema_for!(history::CheckpointAnswer)),
+        ("proof-request", "A question for the proof of an event", schemars::schema_for!(history::ProofRequest)),
+        ("proof-answer", "The proof of an event", schemars::schema_for!(history::ProofAnswer)),
+        (
+            "consistency-request",
+            "A question for the proof that a checkpoint continues another",
+            schemars::schema_for!(history::ConsistencyRequest),
+        ),
+        (
+            "consistency-answer",
+            "The proof that a checkpoint continues another",
+            schemars::schema_for!(history::ConsistencyAnswer),
+        ),
+    ] {
+        put(format!("history-{name}.json"), titled(schema, title));
+    }
     put("problems.json".into(), problems());
     files
 }

@@ -41,13 +41,13 @@ pub struct Subject {
     /// Its name in the folder.
     pub name: String,
     /// Its digest.
-    pub digest: Sha256,
+    pub digest: DigestSet,
 }
 
-/// A digest by its algorithm's name.
+/// Digests by their algorithms' names: one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sha256 {
+pub struct DigestSet {
     /// The SHA-256, in lower-case hex.
     pub sha256: Digest,
 }
@@ -55,7 +55,7 @@ pub struct Sha256 {
 impl Subject {
     /// A file with this digest.
     fn new(name: &str, digest: Digest) -> Self {
-        Self { name: name.to_owned(), digest: Sha256 { sha256: digest } }
+        Self { name: name.to_owned(), digest: DigestSet { sha256: digest } }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{EVENTS, FILES, MANIFEST, Source};
+use super::{EVENTS, FILES, LINES, MANIFEST, Source};
 use crate::controls::Outcome;
 
 const README: &str = include_str!("README.txt");
@@ -12,10 +12,13 @@ pub(super) fn write(source: &Source<'_>, out: &mut dyn Write) -> io::Result<()> 
     let (report, period) = (source.report, source.controls.period);
     let own = [
         (EVENTS, "every event, in order: the exact bytes that were signed, and the signature"),
+        (LINES, "the same for those who watch many systems: a line of OCSF an event"),
         (MANIFEST, "the SHA-256 of every other file, signed by the platform's evidence exporter"),
     ];
     let files = own.into_iter().chain(FILES.iter().map(|file| (file.name, file.about)));
-    let files: String = files.map(|(name, about)| format!("{name:<22} {about}\n")).collect();
+    let signed = ("oscal/*.dsse.json", "signatures of these, for `trestle verify`, under oscal/exporter.pem");
+    let files = files.chain([signed]);
+    let files: String = files.map(|(name, about)| format!("{name:<31} {about}\n")).collect();
     let name = source.history.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
     let text = README
         .replace("{tenant}", &format!("{}{name}", report.tenant))

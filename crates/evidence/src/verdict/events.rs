@@ -10,9 +10,10 @@ use sha2::{Digest as _, Sha256};
 
 use super::report::{Finding, Section, Verdict};
 use super::{EVENTS, Folder};
-use crate::export;
 use crate::replay::Replay;
+use crate::report::Lines;
 use crate::verify::Seen;
+use crate::{export, ocsf};
 
 /// How many events are checked at a time: signatures are, in parallel.
 const AT_ONCE: usize = 512;
@@ -24,7 +25,9 @@ pub(super) struct Events<'a> {
     file: BufReader<Box<dyn Read + 'a>>,
     hash: Sha256,
     bytes: u64,
-    lines: u64,
+    /// How many lines were read.
+    count: u64,
+    lines: Lines,
     /// What was read ahead.
     ahead: Vec<Record>,
     /// The line that is no event, where there is one: nothing is read behind it.
@@ -35,6 +38,10 @@ pub(super) struct Events<'a> {
 pub(super) struct Judged {
     /// The file's digest, where all of it was read.
     pub(super) digest: Option<Digest>,
+    /// That of what it comes to in OCSF.
+    pub(super) ocsf: Digest,
+    /// Its lines, as far as the report carries them.
+    pub(super) lines: Lines,
     integrity: Section,
     authenticity: Section,
     lawfulness: Section,
@@ -43,7 +50,15 @@ pub(super) struct Judged {
 impl<'a> Events<'a> {
     pub(super) fn open(folder: &'a mut dyn Folder) -> io::Result<Self> {
         let file = BufReader::new(folder.open(EVENTS)?);
-        Ok(Self { file, hash: Sha256::new(), bytes: 0, lines: 0, ahead: Vec::new(), broken: None })
+        Ok(Self {
+            file,
+            hash: Sha256::new(),
+            bytes: 0,
+            count: 0,
+            lines: Lines::default(),
+            ahead: Vec::new(),
+            broken: None,
+        })
     }
 
     /// The tenant that the first event names.
@@ -71,14 +86,15 @@ impl<'a> Events<'a> {
             replay.take_each(std::mem::take(&mut batch), &mut |state, seen| objections.hear(state, seen));
             progress(self.bytes);
         }
-        let Objections { mut integrity, authenticity, mut lawfulness, displaced } = objections;
+        let Objections { mut integrity, authenticity, mut lawfulness, displaced, ocsf } = objections;
         integrity.extend(displaced.map(Displaced::finding));
         integrity.extend(self.broken.map(|what| Finding::of_file("line", EVENTS, what)));
         let stopped = replay.verifier().report().stopped;
         let whole = stopped.is_none() && integrity.findings.iter().all(|finding| finding.kind != "line");
         lawfulness.extend(stopped.map(|what| Finding::new("unknown-rules", what)));
         let digest = whole.then(|| Digest::new(self.hash.finalize().into()));
-        Ok(Judged { digest, integrity, authenticity, lawfulness })
+        let ocsf = Digest::new(ocsf.finalize().into());
+        Ok(Judged { digest, ocsf, lines: self.lines, integrity, authenticity, lawfulness })
     }
 
     fn batch(&mut self) -> io::Result<Vec<Record>> {
@@ -89,13 +105,16 @@ impl<'a> Events<'a> {
             if count == 0 {
                 break;
             }
-            self.lines += 1;
+            self.count += 1;
             self.bytes += count as u64;
             self.hash.update(&line);
             match export::from_line(&line) {
-                Ok(record) => batch.push(record),
+                Ok(record) => {
+                    self.lines.push(String::from_utf8_lossy(&line).trim_end_matches('\n'));
+                    batch.push(record);
+                }
                 Err(error) => {
-                    let what = format!("line {} is no event: {error}; what follows was not read", self.lines);
+                    let what = format!("line {} is no event: {error}; what follows was not read", self.count);
                     self.broken = Some(what);
                 }
             }
@@ -111,10 +130,14 @@ struct Objections {
     authenticity: Section,
     lawfulness: Section,
     displaced: Option<Displaced>,
+    ocsf: Sha256,
 }
 
 impl Objections {
-    fn hear(&mut self, _: &Tenant, (sequence, prepared, judgement): &Seen) {
+    fn hear(&mut self, state: &Tenant, (sequence, prepared, judgement): &Seen) {
+        if let Some(line) = ocsf::line(state, *sequence, prepared, judgement) {
+            self.ocsf.update(line + "\n");
+        }
         let Judgement::Void(void) = judgement else { return self.settle() };
         let place = sequence.0;
         let named = prepared.body().map(|body| body.sequence.0);
@@ -157,7 +180,7 @@ impl Objections {
     /// An event that says that it belongs elsewhere: those that are so by as much are one finding.
     fn displace(&mut self, place: u64, named: u64) {
         match &mut self.displaced {
-            Some(open) if open.first.abs_diff(open.named) == place.abs_diff(named) && open.is_next(place, named) => {
+            Some(open) if open.is_next(place, named) => {
                 open.count += 1;
             }
             _ => {

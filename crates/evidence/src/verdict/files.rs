@@ -3,19 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufWriter, Read, Write};
 
-use journal::{statement, strict};
+use journal::statement::{self, Stated};
+use journal::strict;
 use model::{Digest, Envelope, ServiceRole};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::checkpoints::Notes;
 use super::events::Judged;
 use super::report::{Finding, Section, Verdict};
 use super::{Error, Folder};
-use crate::bundle::{CHECKPOINTS, EVENTS, FILES, File, IN_TOTO, MANIFEST, Predicate, Source, Statement};
+use crate::bundle::{CHECKPOINTS, EVENTS, FILES, File, IN_TOTO, LINES, MANIFEST, Predicate, Source, Statement};
+use crate::oscal;
 use crate::replay::Replay;
+use crate::report::Lines;
 
 /// The longest manifest that is read.
 const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// The longest file that is read whole beside it.
+const SHORT_BYTES_MAX: u64 = 64 * 1024;
 /// How much of a file is made and compared at a time.
 const PIECE: usize = 64 * 1024;
 /// The files of a plain export, which nobody has signed.
@@ -88,10 +94,14 @@ pub(super) fn check(
     if !of_these {
         completeness.extend([Finding::of_file("digest", EVENTS, "the events are not those of the manifest")]);
     }
-    let mut files = Files { folder, replay, named, there: names.iter().map(String::as_str).collect(), completeness };
-    let events = read.digest.map(|digest| (EVENTS.to_owned(), digest));
-    let own = files.made_anew(by_us && of_these, notes, events.into_iter().collect(), predicate)?;
+    let there = names.iter().map(String::as_str).collect();
+    let mut files = Files { folder, replay, lines: &read.lines, named, there, completeness };
+    let mut digests = BTreeMap::from([(LINES.to_owned(), read.ocsf)]);
+    digests.extend(read.digest.map(|digest| (EVENTS.to_owned(), digest)));
+    files.ocsf((by_us && of_these).then_some(read.ocsf))?;
+    let own = files.made_anew(by_us && of_these, notes, digests, predicate)?;
     files.completeness.extend(own);
+    files.sidecars()?;
     let others = files.others()?;
     if !others.is_empty() {
         let what = format!("what stands in {}, beyond that it is what the manifest says", others.join(", "));
@@ -148,8 +158,9 @@ fn listed(names: &[String], named: &BTreeMap<&str, Digest>, completeness: &mut S
             "the manifest names this file, and it is not there",
         )]);
     }
-    for file in FILES.iter().filter(|file| !named.contains_key(file.name)) {
-        completeness.extend([Finding::of_file("missing-file", file.name, "the manifest does not name this file")]);
+    let all = FILES.iter().map(|file| file.name).chain([LINES]);
+    for name in all.filter(|name| !named.contains_key(name)) {
+        completeness.extend([Finding::of_file("missing-file", name, "the manifest does not name this file")]);
     }
 }
 
@@ -157,6 +168,7 @@ fn listed(names: &[String], named: &BTreeMap<&str, Digest>, completeness: &mut S
 struct Files<'a> {
     folder: &'a mut dyn Folder,
     replay: &'a Replay,
+    lines: &'a Lines,
     named: BTreeMap<&'a str, Digest>,
     there: BTreeSet<&'a str>,
     completeness: &'a mut Section,
@@ -176,7 +188,7 @@ impl Files<'_> {
         let checkpoints = notes.text.clone().unwrap_or_default();
         let mut compared = 0_u64;
         for file in FILES {
-            let source = Source::of(self.replay, &controls, &report, &checkpoints, &digests);
+            let source = Source::of(self.replay, &controls, &report, &checkpoints, &digests, self.lines);
             let made = by_us.then_some(&source);
             let (found, anew) = self.one(file.name, made.map(|source| (file, source)))?;
             compared += u64::from(found.is_none());
@@ -186,22 +198,80 @@ impl Files<'_> {
         let what =
             if by_us { "files made anew and compared byte for byte" } else { "files compared with the manifest" };
         self.completeness.figure(what, format!("{compared} of {} are the same", FILES.len()));
-        let source = Source::of(self.replay, &controls, &report, &checkpoints, &digests);
+        let source = Source::of(self.replay, &controls, &report, &checkpoints, &digests, self.lines);
         let findings = differences(said, &Predicate::of(&source));
         let of_manifest = |what: String| Finding::of_file("manifest", MANIFEST, what);
         Ok(findings.into_iter().map(of_manifest).collect())
     }
 
-    /// The files that the manifest names beyond the table, compared with it.
+    /// The events in OCSF, against what they were made into while they were read.
+    fn ocsf(&mut self, made: Option<Digest>) -> Result<(), Error> {
+        let (found, _) = self.one(LINES, None)?;
+        let other = made.filter(|made| self.named.get(LINES).is_some_and(|named| named != made));
+        let false_file = || {
+            let what = "it is not what the events come to, though the manifest says so: an exporter signed it";
+            Finding::of_file("false-file", LINES, what)
+        };
+        self.completeness.extend(found.or(other.map(|_| false_file())));
+        Ok(())
+    }
+
+    /// What the exporter signed for other programs: each OSCAL document by itself, and the key to check that with.
+    fn sidecars(&mut self) -> Result<(), Error> {
+        for name in oscal::NAMES {
+            let place = oscal::sidecar(name);
+            let signed = self.read(&place)?.zip(self.named.get(oscal::path(name).as_str()).copied());
+            let Some((bytes, digest)) = signed else { continue };
+            let what = match self.signed(&bytes) {
+                Ok(stated) if stated.statement == oscal::statement(name, digest) => continue,
+                Ok(_) => format!("it is not a statement on {name} as it is here"),
+                Err(why) => why,
+            };
+            self.completeness.extend([Finding::of_file("false-file", &place, what)]);
+        }
+        if let Some(pem) = self.read(&oscal::public_key())? {
+            let ring = self.replay.state().ring();
+            let mut exporters = ring.of_role(ServiceRole::EvidenceExporter);
+            if !exporters.any(|service| oscal::pem(&service.public_key).as_bytes() == pem) {
+                let what = "it is not the key of an exporter in force";
+                self.completeness.extend([Finding::of_file("false-file", &oscal::public_key(), what)]);
+            }
+        }
+        Ok(())
+    }
+
+    /// A statement that an exporter in force has signed.
+    fn signed(&self, bytes: &[u8]) -> Result<Stated<Value>, String> {
+        let (state, until) = (self.replay.state(), self.replay.period().until);
+        let (ring, tenant, role) = (state.ring(), state.chain.tenant(), ServiceRole::EvidenceExporter);
+        let envelope: Envelope = model::json::read(bytes).map_err(|error| error.to_string())?;
+        statement::open(&envelope, IN_TOTO, role, &ring, tenant, until).map_err(|error| error.to_string())
+    }
+
+    /// A short file that the manifest names, where it is there.
+    fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        if !self.there.contains(name) || !self.named.contains_key(name) {
+            return Ok(None);
+        }
+        let wrong = |error| Error::File { name: name.to_owned(), error };
+        let mut bytes = Vec::new();
+        self.folder.open(name).map_err(wrong)?.take(SHORT_BYTES_MAX).read_to_end(&mut bytes).map_err(wrong)?;
+        Ok(Some(bytes))
+    }
+
+    /// The files that the manifest names beyond the table, compared with it. Answers with those of which nothing else was
+    /// checked.
     fn others(&mut self) -> Result<Vec<String>, Error> {
-        let known: BTreeSet<&str> = FILES.iter().map(|file| file.name).chain([EVENTS]).collect();
+        let known: BTreeSet<&str> = FILES.iter().map(|file| file.name).chain([EVENTS, LINES]).collect();
         let others: Vec<String> =
             self.named.keys().filter(|name| !known.contains(**name)).map(|name| (*name).to_owned()).collect();
+        let signed: BTreeSet<String> =
+            oscal::NAMES.map(oscal::sidecar).into_iter().chain([oscal::public_key()]).collect();
         for name in &others {
             let (found, _) = self.one(name, None)?;
             self.completeness.extend(found);
         }
-        Ok(others)
+        Ok(others.into_iter().filter(|name| !signed.contains(name)).collect())
     }
 
     /// Compares one file with what it should be, where that can be made, and with the manifest. Answers with what is against

@@ -1,7 +1,5 @@
 //! The verdict's form, and what closes it.
 
-use std::collections::BTreeMap;
-
 use model::{EventHash, Fingerprint, TenantId, Timestamp};
 use serde::Serialize;
 
@@ -194,8 +192,7 @@ fn counts(replay: &Replay, verdict: &mut Verdict) {
 fn shape(instances: &[Instance], verdict: &mut Verdict) {
     let deployment = &mut verdict.deployment;
     for instance in instances {
-        let roles: BTreeMap<_, _> = instance.roles.iter().map(|role| (role.name(), ())).collect();
-        let roles: Vec<&str> = roles.into_keys().collect();
+        let roles: Vec<&str> = instance.roles.iter().map(|role| role.name()).collect();
         let keys = instance.keys.len();
         deployment.figure("instance", format!("{} signs as {} with {keys} keys", instance.name, roles.join(", ")));
     }
@@ -235,6 +232,6 @@ fn not_checked(given: &Given, verdict: &mut Verdict) {
     add("that facts asserted by people are true, and that their evidence says so");
     add("who holds the keys of the people enrolled, and who runs the instances");
     add("keys that were never in Keylatch");
-    list.append(&mut verdict.not_checked);
+    list.extend(std::mem::take(&mut verdict.not_checked));
     verdict.not_checked = list;
 }

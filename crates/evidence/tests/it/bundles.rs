@@ -132,7 +132,7 @@ fn a_bundle_ends_where_a_checkpoint_does() {
     scenario.run("resume k2 by opa => key.resumed");
     let tenant = scenario.tenant.chain.tenant();
     let mut bundle = evidence::Bundle::new(tenant, scenario.tenant.root, model::Sequence(1));
-    bundle.take(scenario.records.clone(), &mut std::io::sink()).unwrap();
+    bundle.take(scenario.records.clone(), &mut std::io::sink(), &mut std::io::sink()).unwrap();
     assert!(matches!(bundle.finish(&[note]), Err(evidence::bundle::Error::Checkpoint(_))));
 }
 
@@ -160,7 +160,9 @@ fn cosignatures_stand_with_their_checkpoints() {
     notes.reverse();
     assert_eq!(bundle_with(&scenario, 1, 64, &notes), cosigned);
     let changed: Vec<&String> = cosigned.keys().filter(|name| cosigned[*name] != plain[*name]).collect();
-    assert_eq!(changed, ["checkpoints.txt", "manifest.json"]);
+    // The results name the checkpoints' digest, and are signed by themselves; the report shows who cosigned.
+    let results = ["oscal/assessment-results.dsse.json", "oscal/assessment-results.json"];
+    assert_eq!(changed, ["checkpoints.txt", "manifest.json", results[0], results[1], "report.html"]);
 }
 
 // === Without this program ===
@@ -214,4 +216,24 @@ fn a_bundle_is_checked_with_python3_and_openssl_as_its_readme_says() {
     }
     let other = by_hand(&files, "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
     assert!(!other.status.success(), "another root");
+}
+
+/// The page says what every file, every test and every outcome is.
+#[test]
+fn the_page_knows_every_file_and_every_test() {
+    let page = include_str!("../../../../docs/evidence.md");
+    let names = evidence::bundle::FILES.iter().map(|file| file.name).chain(["manifest.json", "events.jsonl"]);
+    for name in names {
+        assert!(page.contains(&format!("`{name}`")), "{name}");
+    }
+    for test in tests(&busy(), 1).controls {
+        assert!(
+            page.contains(&format!("| {} |", test.id)) || page.contains(&format!("| `{}` |", test.id)),
+            "{}",
+            test.id
+        );
+        for exception in &test.exceptions {
+            assert!(page.contains(&format!("`{}`", exception.reason)), "{} {}", test.id, exception.reason);
+        }
+    }
 }

@@ -4,7 +4,10 @@
 mod bundles;
 mod certificates;
 mod controls;
+mod lives;
+mod report;
 mod samples;
 mod stage;
 mod tampering;
 mod verdicts;
+mod views;

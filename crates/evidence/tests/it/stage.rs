@@ -81,25 +81,29 @@ pub(crate) fn bundle(scenario: &Scenario, from: u64, at_once: usize) -> Files {
 pub(crate) fn bundle_with(scenario: &Scenario, from: u64, at_once: usize, notes: &[Note]) -> Files {
     let mut files = Files::new();
     let mut bundle = Bundle::new(scenario.tenant.chain.tenant(), scenario.tenant.root, Sequence(from));
-    let events = files.entry(bundle::EVENTS.to_owned()).or_default();
-    scenario.records.chunks(at_once).for_each(|records| bundle.take(records.to_vec(), events).unwrap());
+    let (mut events, mut lines) = (Vec::new(), Vec::new());
+    let mut take = |records: &[Record]| bundle.take(records.to_vec(), &mut events, &mut lines).unwrap();
+    scenario.records.chunks(at_once).for_each(&mut take);
+    files.extend([(bundle::EVENTS.to_owned(), events), (bundle::LINES.to_owned(), lines)]);
     let made = bundle.finish(notes).unwrap();
     let written = RefCell::new(files);
-    let statement = made.write(&BTreeMap::new(), |name| Ok(Entry { name, files: &written })).unwrap();
+    let exporter = scenario.service(ServiceRole::EvidenceExporter);
+    let open = |name: &str| Ok(Entry { name: name.to_owned(), files: &written });
+    let statement = made.write(exporter, open).unwrap();
     let mut files = written.into_inner();
-    files.insert(bundle::MANIFEST.to_owned(), statement.sign(scenario.service(ServiceRole::EvidenceExporter)));
+    files.insert(bundle::MANIFEST.to_owned(), statement.sign(exporter));
     files
 }
 
 /// A file being written.
 struct Entry<'a> {
-    name: &'static str,
+    name: String,
     files: &'a RefCell<Files>,
 }
 
 impl Write for Entry<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.files.borrow_mut().entry(self.name.to_owned()).or_default().extend_from_slice(bytes);
+        self.files.borrow_mut().entry(self.name.clone()).or_default().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -3,7 +3,7 @@
 use std::io::{self, Read};
 use std::sync::OnceLock;
 
-use evidence::bundle::{EVENTS, MANIFEST, Statement};
+use evidence::bundle::{EVENTS, LINES, MANIFEST, Statement};
 use evidence::verdict::{self, Finding, Folder, Given};
 use evidence::{Verdict, export};
 use journal::note::{Kind, Note, NoteKey};
@@ -315,6 +315,31 @@ fn a_manifest_is_believed_only_by_an_exporter_and_only_where_the_events_say_the_
     check("digest/events.jsonl changed-file/controls.json manifest/manifest.json", |_, files| {
         drop(files.insert(MANIFEST.into(), older[MANIFEST].clone()));
     });
+}
+
+/// What is written event by event, and what is signed for other programs: made anew or verified as all else is.
+#[test]
+fn views_that_were_touched_are_named_though_an_exporter_signed_the_manifest() {
+    let sidecar = |name: &str| evidence::oscal::sidecar(name);
+    check("changed-file/ocsf.jsonl", |_, files| files.get_mut(LINES).unwrap().push(b' '));
+    check("missing-file/ocsf.jsonl", |_, files| drop(files.remove(LINES)));
+    check("false-file/ocsf.jsonl", |scenario, files| {
+        let lines = String::from_utf8(files[LINES].clone()).unwrap();
+        files.insert(LINES.into(), lines.replacen("\"severity_id\":1", "\"severity_id\":2", 1).into_bytes());
+        manifest_again(scenario, files, ServiceRole::EvidenceExporter);
+    });
+    check("false-file/oscal/catalog.dsse.json", |scenario, files| {
+        let other = files[&sidecar("profile.json")].clone();
+        files.insert(sidecar("catalog.json"), other);
+        manifest_again(scenario, files, ServiceRole::EvidenceExporter);
+    });
+    check("false-file/oscal/catalog.dsse.json false-file/oscal/exporter.pem", |scenario, files| {
+        let digests = [("oscal/catalog.json".to_owned(), Digest::of(&files["oscal/catalog.json"]))].into();
+        files.extend(evidence::oscal::sidecars(&digests, scenario.service(ServiceRole::Issuer)));
+        manifest_again(scenario, files, ServiceRole::EvidenceExporter);
+    });
+    let good = check("", |_, _| {});
+    assert!(!good.not_checked.iter().any(|what| what.contains("oscal")), "{:#?}", good.not_checked);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use model::{Sequence, Span};
 use serde_json::{Value, json};
 
 use crate::cli::Global;
+use crate::command::probe;
 use crate::context::Contexts;
 use crate::error::{Error, Exit};
 use crate::layout::{BOLD, DIM, GREEN, RED, YELLOW, relative, safe};
@@ -186,6 +187,7 @@ pub async fn examine(session: &mut Session, screen: &mut Screen, diagnosis: &mut
             diagnosis.checks.push(freshness(session));
             diagnosis.checks.push(policy(session));
             diagnosis.checks.extend(evidence::checks(session));
+            diagnosis.checks.extend(probes(session).await);
         }
     }
     diagnosis.checks.push(identity(session));
@@ -233,6 +235,26 @@ fn policy(session: &Session) -> Check {
         Some(held) => Check::good("policy", format!("`{}`, version {}", held.policy.name, held.version)),
         None => Check::doubtful("policy", "none was adopted", "adopt one: `keylatch policy adopt --help`"),
     }
+}
+
+/// Whether the probes that the policy asks for can be made.
+async fn probes(session: &Session) -> Option<Check> {
+    let governance = session.state().governance.as_ref()?;
+    governance.policy.as_ref()?.policy.evidence.probes.as_ref()?;
+    Some(match probe::ask(session).await {
+        Err(error) => Check::of_error("probes", &error),
+        Ok(None) => {
+            let advice = "have whoever runs the platform set `probe_key` of its exporter";
+            Check::doubtful("probes", "the platform has no key to probe with", advice)
+        }
+        Ok(Some(key)) => match probe::Standing::of(governance, &key, session.now()).lacks {
+            None => Check::good("probes", format!("made with {}, while a key waits", key.fingerprint())),
+            Some(lacks) => {
+                let advice = format!("enrol {}: see `keylatch probe key --help`", key.fingerprint());
+                Check::doubtful("probes", format!("none are made: {lacks}"), advice)
+            }
+        },
+    })
 }
 
 /// Whether whoever signs here is enrolled.

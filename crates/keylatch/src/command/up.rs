@@ -1,5 +1,6 @@
 //! `keylatch up`: the whole platform on this machine.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use clap::{Args, ValueEnum};
 use journal_nats::server::SyncInterval;
 use serde_json::json;
 
+use crate::Clock;
 use crate::error::Error;
 use crate::layout::{BOLD, DIM, GREEN};
 use crate::platform::{Options, Platform};
@@ -21,6 +23,9 @@ pub struct UpArgs {
     /// When the server brings what it has acknowledged to the disk.
     #[arg(long, value_enum, default_value = "always")]
     pub sync: Sync,
+    /// Keep only so many bundles of evidence of each tenant, the newest; left out, all.
+    #[arg(long, value_name = "N")]
+    pub keep_exports: Option<NonZeroUsize>,
     /// A folder in which a downloaded `nats-server` may stand, beside KEYLATCH_NATS_SERVER, the path and the usual places.
     #[arg(long, env = "KEYLATCH_CACHE", value_name = "DIR")]
     pub cache: Option<PathBuf>,
@@ -46,7 +51,8 @@ impl From<Sync> for SyncInterval {
 
 /// Runs the platform until it is told to stop, by Ctrl-C or SIGTERM.
 pub async fn run(args: UpArgs, screen: &mut Screen) -> Result<(), Error> {
-    let options = Options { dir: args.dir, cache: args.cache, sync: args.sync.into() };
+    let UpArgs { dir, sync, keep_exports, cache } = args;
+    let options = Options { dir, cache, sync: sync.into(), keep_exports, clock: Clock::default() };
     let mut signal = std::pin::pin!(service::process::stop_signal());
     let mut platform = tokio::select! {
         started = Platform::start(options) => started.map_err(of_platform)?,

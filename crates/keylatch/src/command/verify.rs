@@ -1,123 +1,180 @@
-//! `keylatch verify`: checking an export, offline, with nothing to go by but the root's fingerprint.
+//! `keylatch verify`: checking evidence, offline, with nothing to go by but the root's fingerprint.
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+mod lines;
+
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use evidence::certificate::{BYTES_MAX, Certificate};
-use evidence::{Report, Verifier, export};
-use journal::{Body, Record};
+use evidence::verdict::{self, Finding, Given, Section, Verdict};
+use journal::note::{Note, NoteKey};
 use model::{EventHash, Fingerprint, TenantId};
 use serde_json::{Value, json};
 
+pub(crate) use self::lines::Lines;
+
 use crate::command::certificate;
 use crate::error::{Error, Exit};
-use crate::layout::{BOLD, DIM, Fields, GREEN, RED, safe, time};
+use crate::folder::Bundle;
+use crate::layout::{BOLD, DIM, Fields, GREEN, RED, YELLOW, safe, time};
 use crate::screen::{Progress, Screen, Show};
 
-/// How many events are checked at a time: signatures are, in parallel.
-const AT_ONCE: usize = 512;
-/// The longest line that is read, in bytes: an event of 60,000 bytes in base64, and what is around it.
-const LINE_BYTES_MAX: u64 = 256 * 1024;
+/// How many findings of a section are shown to people.
+const SHOWN_MAX: usize = 10;
 
-/// What was not checked, and can't be from these bytes alone.
-const NOT_CHECKED: [&str; 4] = [
-    "that this is the whole history: an end that was cut off leaves a good shorter one; compare the head with one that \
-     somebody else has seen (--expect-head)",
-    "that the root's fingerprint is the right one: that you must know from somebody you trust",
-    "what key stores really hold: custody events are the custodian's word",
-    "the other files of the folder, which are for convenience",
-];
+/// What the help says behind everything.
+pub const HELP: &str = "\
+What is checked, each reported apart:
+  integrity     links, places, times, the tree, every checkpoint: nothing added, taken away or moved
+  authenticity  every signature: of services, of people, of the root, of the manifest
+  lawfulness    every decision, decided again under the policy and the packs that were in force
+  completeness  what there is of what; every other file made anew from the events and compared
+  deployment    which instances signed as what: facts to weigh, not faults
+and then what was not checked.
+
+A shorter or older history looks as good as a whole one. Keep a checkpoint of every bundle that you see (the last lines of
+its checkpoints.txt), and give it the next time: then whatever was cut off or changed since shows.
+
+Void events change nothing, but somebody wrote them who should not have: they are findings. One that you have looked into
+and accounted for you name with --accounted HASH; it is shown, and no longer counts.
+
+Exit codes:
+  0  everything that was checked holds, and every void event is one that you named
+  1  something does not hold; the findings say what, and where
+  2  it can't be read: no such file, a damaged archive, no events in it
+
+Examples:
+  keylatch verify evidence-2026-q4 --root SHA256:Lh3dROe7Nd1LdqHkUIaKfHPHm9H6u0lNtGPoa4Cc1+w
+  keylatch verify evidence.tar.gz --root SHA256:… --tenant A… --checkpoint kept-in-july.txt
+  keylatch --json verify events.jsonl --root SHA256:… | jq '.verdict.lawfulness.findings'
+  keylatch verify weights.certificate.json --root SHA256:…";
 
 /// What to check, under which root.
 #[derive(Args, Clone, Debug)]
 pub struct VerifyArgs {
-    /// The folder that `keylatch export` made, its events.jsonl, or a file that `keylatch certificate` made.
+    /// What `keylatch export` made: a folder, a `.tar.gz`, or the events.jsonl in it; or a file that `keylatch certificate`
+    /// made.
     pub path: PathBuf,
     /// The root's fingerprint, `SHA256:…`: from somebody you trust, not from the export.
     #[arg(long, value_name = "FINGERPRINT")]
     pub root: Fingerprint,
-    /// The tenant; left out, the one that the first event names.
+    /// The tenant; left out, the one that the bundle names.
     #[arg(long)]
     pub tenant: Option<TenantId>,
+    /// A file with checkpoints that you kept from before, as they stand in checkpoints.txt: the history must continue them.
+    /// Repeat it for further ones.
+    #[arg(long, value_name = "FILE")]
+    pub checkpoint: Vec<PathBuf>,
     /// The last event's hash, where you know it: it shows that nothing was cut off.
     #[arg(long, value_name = "HASH")]
     pub expect_head: Option<EventHash>,
+    /// A witness whose cosignatures count for you, by its verifier key. Repeat it for further ones.
+    #[arg(long, value_name = "VKEY")]
+    pub witness: Vec<NoteKey>,
+    /// A void event that you have accounted for, by its hash. Repeat it for further ones.
+    #[arg(long, value_name = "HASH")]
+    pub accounted: Vec<EventHash>,
 }
 
 /// What the check came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// What was found.
-    pub report: Report,
-    /// Whether the tenant was given, and not taken from the first event.
-    pub tenant_given: bool,
-    /// The head that was expected, where one was.
-    pub expected_head: Option<EventHash>,
+    pub verdict: Verdict,
+    /// The void events that were accounted for beforehand.
+    pub accounted: Vec<EventHash>,
 }
 
 impl Verified {
-    /// Whether there is nothing to object to.
+    /// Whether nothing is against it but what was accounted for.
     pub fn holds(&self) -> bool {
-        self.report.is_clean() && self.expected_head.is_none_or(|head| head == self.report.head)
+        self.against().next().is_none() && self.verdict.sections().iter().all(|(_, section)| section.more == 0)
     }
 
-    fn not_checked(&self) -> Vec<&'static str> {
-        let whole = usize::from(self.expected_head.is_some());
-        let mut list: Vec<&'static str> = NOT_CHECKED.iter().skip(whole).copied().collect();
-        if !self.tenant_given {
-            list.push("that it is the tenant you mean: it was taken from the first event (--tenant)");
-        }
-        list
+    /// What is against it.
+    fn against(&self) -> impl Iterator<Item = &Finding> {
+        self.verdict.findings().filter(|finding| !self.is_accounted(finding))
     }
 
+    fn is_accounted(&self, finding: &Finding) -> bool {
+        finding.hash.is_some_and(|hash| self.accounted.contains(&hash))
+    }
+
+    /// What is against it, where it begins.
     fn fault(&self) -> Option<String> {
-        let report = &self.report;
-        if let Some(bad) = report.first_bad() {
-            let name = bad.event_type.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
-            return Some(format!("event {}{name} does not stand: {} {}", bad.sequence, bad.reason, bad.hash));
-        }
-        match (&report.stopped, self.expected_head) {
-            (Some(stopped), _) => Some(stopped.clone()),
-            (None, Some(head)) if head != report.head => {
-                Some(format!("the head is {}, and {head} was expected: events are missing or were added", report.head))
-            }
-            _ if report.events == 0 => Some("there are no events".to_owned()),
-            _ => None,
-        }
+        self.against().min_by_key(|finding| finding.sequence.unwrap_or(u64::MAX)).map(said)
     }
+
+    fn section(&self, (name, section): (&str, &Section)) -> String {
+        let against =
+            section.findings.iter().filter(|finding| !self.is_accounted(finding)).count() as u64 + section.more;
+        let mark = match (name, against) {
+            ("deployment", _) => format!("{DIM}to weigh{DIM:#}"),
+            (_, 0) => format!("{GREEN}holds{GREEN:#}"),
+            (_, _) => format!("{RED}does not hold{RED:#}"),
+        };
+        let mut text = format!("{BOLD}{name:<13}{BOLD:#} {mark}\n");
+        for finding in section.findings.iter().take(SHOWN_MAX) {
+            let mark = if self.is_accounted(finding) {
+                format!("{DIM}accounted{DIM:#}")
+            } else {
+                format!("{YELLOW}found{YELLOW:#}")
+            };
+            text.push_str(&format!("  {mark}  {}\n", safe(&said(finding))));
+        }
+        let more = section.findings.len().saturating_sub(SHOWN_MAX) as u64 + section.more;
+        if more > 0 {
+            text.push_str(&format!("  {DIM}and {more} more; --json has the first hundred{DIM:#}\n"));
+        }
+        let mut figures = Fields::default();
+        section.figures.iter().for_each(|figure| figures.text(figure.what, &figure.value));
+        text + &figures.to_people(2)
+    }
+}
+
+/// A finding in a line.
+fn said(finding: &Finding) -> String {
+    let place = match (finding.sequence, &finding.file) {
+        (Some(sequence), _) => format!("event {sequence}: "),
+        (None, Some(file)) => format!("{file}: "),
+        (None, None) => String::new(),
+    };
+    let hash = finding.hash.map(|hash| format!(" {hash}")).unwrap_or_default();
+    format!("{place}{}{hash}", finding.what)
 }
 
 impl Show for Verified {
     fn to_json(&self) -> Value {
         json!({
-            "ok": self.holds(), "report": self.report, "fault": self.fault(), "not_checked": self.not_checked(),
+            "ok": self.holds(), "fault": self.fault(), "verdict": self.verdict,
+            "accounted": self.verdict.findings().filter(|finding| self.is_accounted(finding)).collect::<Vec<_>>(),
         })
     }
 
     fn to_people(&self) -> String {
-        let report = &self.report;
-        let mut fields = Fields::default();
-        fields.text("tenant", report.tenant.to_string());
-        fields.text("root", report.root.to_string());
-        fields.text("events", format!("{} ({} void)", report.events, report.void));
-        fields.text("last event", time(report.time));
-        fields.text("head", report.head.to_string());
-        fields.text("Merkle root", report.merkle_root.to_string());
-        let keys: Vec<String> = report.keys.iter().map(|(state, count)| format!("{count} {state}")).collect();
-        fields.text("keys", if keys.is_empty() { "none".to_owned() } else { keys.join(", ") });
-        let verdict = match self.fault() {
-            None => format!("{GREEN}it holds{GREEN:#}: every signature, every link, every decision\n"),
-            Some(fault) => format!("{RED}it does not hold{RED:#}: {BOLD}{}{BOLD:#}\n", safe(&fault)),
+        let Verdict { tenant, root, events, void, head, tree_root, period, .. } = &self.verdict;
+        let mut text = match self.fault() {
+            None if self.holds() => format!("{GREEN}it holds{GREEN:#}: every signature, every link, every decision\n"),
+            fault => {
+                let fault = fault.unwrap_or_else(|| "there are more findings than were kept".to_owned());
+                format!("{RED}it does not hold{RED:#}: {BOLD}{}{BOLD:#}\n", safe(&fault))
+            }
         };
-        let mut text = format!("{verdict}{}", fields.to_people(2));
-        for void in report.voids.iter().skip(1).take(9) {
-            text.push_str(&format!("  {RED}void{RED:#} event {}: {}\n", void.sequence, safe(&void.reason)));
+        let mut fields = Fields::default();
+        fields.text("tenant", tenant.to_string());
+        fields.text("root", root.to_string());
+        fields.text("events", format!("{events} ({void} void), until {}", time(self.verdict.time)));
+        fields.text("period", format!("events {} to {}", period.from.0, period.to.0));
+        fields.text("head", head.to_string());
+        fields.text("Merkle root", tree_root.to_string());
+        text.push_str(&fields.to_people(2));
+        for section in self.verdict.sections() {
+            text.push_str(&self.section(section));
         }
-        text.push_str(&format!("{DIM}not checked:{DIM:#}\n"));
-        for item in self.not_checked() {
-            text.push_str(&format!("  {DIM}- {item}{DIM:#}\n"));
+        text.push_str(&format!("{BOLD}not checked{BOLD:#}\n"));
+        for item in &self.verdict.not_checked {
+            text.push_str(&format!("  {DIM}- {}{DIM:#}\n", safe(item)));
         }
         text
     }
@@ -126,7 +183,7 @@ impl Show for Verified {
 /// Runs `keylatch verify`.
 pub fn run(args: VerifyArgs, screen: &mut Screen) -> Result<Exit, Error> {
     if let Some(certificate) = certificate_at(&args.path)? {
-        let checked = certificate::verify(&certificate, args.root, &[]);
+        let checked = certificate::verify(&certificate, args.root, &args.witness);
         screen.show(&checked)?;
         return Ok(if checked.0.holds() { Exit::Ok } else { Exit::Refused });
     }
@@ -141,87 +198,45 @@ fn certificate_at(path: &Path) -> Result<Option<Certificate>, Error> {
     if !small {
         return Ok(None);
     }
-    let bytes = std::fs::read(path).map_err(|error| Error::file(path, error, "see that the medium reads"))?;
+    let bytes = fs::read(path).map_err(|error| Error::file(path, error, "see that the medium reads"))?;
     certificate::read(path, &bytes)
 }
 
-/// Checks an export. Memory does not grow with the number of events.
+/// Checks a bundle, or the events alone. Memory does not grow with the size of events.
 ///
 /// # Errors
-/// [`Error::Failed`] where a line is no event of an export.
+/// Where it can't be read.
 pub fn verify(args: &VerifyArgs, screen: &mut Screen) -> Result<Verified, Error> {
-    let path = if args.path.is_dir() { args.path.join("events.jsonl") } else { args.path.clone() };
-    let mut lines = Lines::open(&path)?;
-    let mut batch = lines.next_batch()?;
-    let tenant = match args.tenant {
-        Some(tenant) => tenant,
-        None => first_tenant(&path, &batch)?,
-    };
-    let mut verifier = Verifier::new(tenant, args.root);
-    let mut progress = Progress::default();
-    while !batch.is_empty() && verifier.report().stopped.is_none() {
-        verifier.take(batch);
-        screen.progress("verifying", lines.read, lines.total, &mut progress);
-        batch = lines.next_batch()?;
+    let advice = "name the folder or the file that `keylatch export` made, or its events.jsonl";
+    let mut bundle = Bundle::open(&args.path).map_err(|error| Error::file(&args.path, error, advice))?;
+    let mut kept = Vec::new();
+    for path in &args.checkpoint {
+        kept.extend(checkpoints(path)?);
     }
+    let given =
+        Given { root: args.root, tenant: args.tenant, head: args.expect_head, kept, witnesses: args.witness.clone() };
+    let (total, mut progress) = (bundle.events_bytes(), Progress::default());
+    let told = &mut |read| screen.progress("verifying", read, total, &mut progress);
+    let checked = verdict::check(&mut bundle, &given, told);
     screen.progress_done(&progress);
-    let report = verifier.report();
-    Ok(Verified { report, tenant_given: args.tenant.is_some(), expected_head: args.expect_head })
-}
-
-/// The tenant that the first event names.
-fn first_tenant(path: &Path, batch: &[Record]) -> Result<TenantId, Error> {
-    let first = batch.first().ok_or_else(|| {
-        Error::failed(format!("{}: there are no events", path.display()), "export it anew; an empty history is none")
+    let verdict = checked.map_err(|error| match error {
+        verdict::Error::Tenant(why) => {
+            let advice = "have it exported anew; or give the tenant with --tenant, to check what follows";
+            Error::failed(format!("{}: it does not say whose history it is: {why}", args.path.display()), advice)
+        }
+        error => Error::file(&args.path, error, advice),
     })?;
-    match Body::parse(&first.payload) {
-        Ok(body) => Ok(body.tenant),
-        Err(void) => {
-            let what = format!("{}: event 1 does not stand: {void}", path.display());
-            Err(Error::failed(what, "give the tenant with --tenant to check what follows"))
-        }
-    }
+    Ok(Verified { verdict, accounted: args.accounted.clone() })
 }
 
-/// The lines of a file, some at a time.
-pub(crate) struct Lines {
-    path: PathBuf,
-    file: BufReader<File>,
-    number: u64,
-    /// How many bytes were read.
-    pub(crate) read: u64,
-    /// How many there are.
-    pub(crate) total: u64,
-}
-
-impl Lines {
-    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
-        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (total, file) = opened
-            .map_err(|error| Error::file(path, error, "name the folder that `keylatch export` made, or its events"))?;
-        Ok(Self { path: path.to_owned(), file: BufReader::new(file), number: 0, read: 0, total })
+/// The checkpoints in a file: as many as stand in it, with an empty line between two.
+fn checkpoints(path: &Path) -> Result<Vec<Note>, Error> {
+    let advice = "name a file with checkpoints as they stand in a bundle's checkpoints.txt, signatures and all";
+    let text = fs::read_to_string(path).map_err(|error| Error::file(path, error, advice))?;
+    let notes: Result<Vec<Note>, _> = evidence::bundle::notes(&text).into_iter().collect();
+    let notes = notes.map_err(|error| Error::file(path, error, advice))?;
+    if notes.is_empty() {
+        return Err(Error::file(path, "there is no checkpoint in it", advice));
     }
-
-    pub(crate) fn next_batch(&mut self) -> Result<Vec<Record>, Error> {
-        let mut batch = Vec::with_capacity(AT_ONCE);
-        let mut line = Vec::new();
-        while batch.len() < AT_ONCE {
-            line.clear();
-            let mut limited = std::io::Read::take(&mut self.file, LINE_BYTES_MAX);
-            let count = limited
-                .read_until(b'\n', &mut line)
-                .map_err(|error| Error::file(&self.path, error, "see that the medium reads"))?;
-            if count == 0 {
-                break;
-            }
-            self.number += 1;
-            self.read += count as u64;
-            let record = export::from_line(&line).map_err(|error| {
-                let what = format!("{}: line {}: {error}", self.path.display(), self.number);
-                Error::failed(what, "have it exported anew, and compare")
-            })?;
-            batch.push(record);
-        }
-        Ok(batch)
-    }
+    Ok(notes)
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
+use evidence::verdict::Folder as _;
 use journal::command::SignedCommand;
 use model::{Action, Event, EventType, TenantId, dsse};
 use serde_json::Value;
@@ -14,6 +15,7 @@ use tokio::process::{ChildStdout, Command};
 use super::cast::Cast;
 use crate::context::{Context, Contexts, HOME_VARIABLE};
 use crate::error::Error;
+use crate::folder::Bundle;
 use crate::layout::{BOLD, CYAN, DIM, GREEN, RED, YELLOW};
 use crate::platform::Deployment;
 use crate::screen::{Screen, Shown};
@@ -196,10 +198,8 @@ impl<'a> Stage<'a> {
     pub(super) async fn found_out(&mut self, arguments: &[&str]) -> Result<(), Error> {
         match self.json(None, arguments).await? {
             (Some(1), json, _) => {
-                let place = json.pointer("/report/voids/0/sequence").and_then(Value::as_u64);
-                let reason = text(&json, "/report/voids/0/reason").unwrap_or_default();
-                let found = format!("it is found: event {}: {reason}", place.unwrap_or_default());
-                self.check(&found, place.is_some())
+                let fault = text(&json, "/fault").unwrap_or_default();
+                self.check(&format!("it is found: {fault}"), fault.starts_with("event "))
             }
             (code, json, _) => {
                 Err(Error::failed(format!("a changed byte was not found: {code:?} {json:#}"), "tell the authors"))
@@ -273,7 +273,8 @@ impl<'a> Stage<'a> {
         let armoured = armour(&signature.map(|sig| sig.0).unwrap_or_default());
         std::fs::write(self.path("m"), &message)?;
         std::fs::write(self.path("m.sig"), armoured)?;
-        let signers = format!("{export}/allowed_signers");
+        std::fs::write(self.path("allowed_signers"), trust(&folder)?.allowed_signers())?;
+        let signers = "allowed_signers".to_owned();
         let arguments = ["-Y", "verify", "-f", &signers, "-I", by, "-n", model::command::NAMESPACE, "-s", "m.sig"];
         self.screen.tell(&format!("    {DIM}$ ssh-keygen {} < m{DIM:#}\n", arguments.join(" ")))?;
         let mut command = Command::new("ssh-keygen");
@@ -286,10 +287,9 @@ impl<'a> Stage<'a> {
     /// Copies an export and changes one byte in the middle of it.
     pub(super) fn flip_a_byte(&mut self, export: &str, copy: &str) -> Result<(), Error> {
         let (from, to) = (self.path(export), self.path(copy));
-        std::fs::create_dir(&to)?;
-        for entry in std::fs::read_dir(&from)? {
-            let entry = entry?;
-            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        for name in Bundle::open(&from)?.names()? {
+            to.join(&name).parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            std::fs::copy(from.join(&name), to.join(&name))?;
         }
         let path = to.join("events.jsonl");
         let mut bytes = std::fs::read(&path)?;
@@ -323,10 +323,14 @@ async fn applied(mut lines: Lines<BufReader<ChildStdout>>, state: &str) -> Resul
     Err(Error::failed("`keylatch watch` ended", "tell the authors"))
 }
 
+fn trust(export: &Path) -> Result<evidence::Trust, Error> {
+    let trust = serde_json::from_slice(&std::fs::read(export.join("trust.json"))?);
+    trust.map_err(|error| Error::failed(error, "tell the authors"))
+}
+
 /// The signed command of an approval by this label.
 fn approval(export: &Path, by: &str) -> Result<SignedCommand, Error> {
-    let trust: evidence::Trust = serde_json::from_slice(&std::fs::read(export.join("trust.json"))?)
-        .map_err(|error| Error::failed(error, "tell the authors"))?;
+    let trust = trust(export)?;
     let who = trust.principals.iter().find(|principal| principal.principal.label.as_str() == by);
     let who = who.map(|principal| principal.fingerprint);
     let events = std::fs::read(export.join("events.jsonl"))?;

@@ -5,11 +5,13 @@
 //! root/authority.json  what it said last: an authority statement
 //! registrar/key        signs the beginning of tenants
 //! services/<role>/key  signs the events of a role
+//! services/evidence-exporter/probe-key   signs what the exporter tries, to see it refused
 //! operator/            the NATS operator, its accounts and users
 //! nats/                the server: streams, accounts, configuration, log
 //! state/               replica and archive
 //! keys/                the software key store
 //! port                 where the server listens
+//! exporter.toml        who outside vouches for checkpoints, where anybody does: put there by whoever runs it
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -56,6 +58,7 @@ impl Deployment {
             services
                 .push((role, public(&read_or_make_key(&service_key_path(&dir, role), &format!("keylatch {role}"))?)));
         }
+        read_or_make_key(&probe_key_path(&dir), "keylatch probes")?;
         let authority = authority_of(&dir.join("root/authority.json"), &root, &registrar, &services, clock)?;
         Ok(Self { dir, operator, root: root.public_key().fingerprint(), authority })
     }
@@ -77,6 +80,11 @@ impl Deployment {
             role => service_key_path(&self.dir, role),
         };
         Ok(ServiceKey::new(service::secret::read_key(&path)?, role, &self.instance()?))
+    }
+
+    /// The key that the exporter probes with. Tenants enrol its public half; no statement names it.
+    pub fn probe_key(&self) -> Result<SigningKey, Error> {
+        service::secret::read_key(&probe_key_path(&self.dir))
     }
 
     /// Where a role's key stands.
@@ -104,6 +112,11 @@ fn wrong(path: &Path, error: impl std::fmt::Display) -> Error {
 
 fn service_key_path(dir: &Path, role: ServiceRole) -> PathBuf {
     dir.join("services").join(role.name()).join("key")
+}
+
+/// Where the key stands that the exporter probes with.
+pub(crate) fn probe_key_path(dir: &Path) -> PathBuf {
+    service_key_path(dir, ServiceRole::EvidenceExporter).with_file_name("probe-key")
 }
 
 fn public(key: &SigningKey) -> PublicKey {

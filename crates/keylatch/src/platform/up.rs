@@ -1,6 +1,7 @@
 //! Everything in one process, and the server as its child.
 
-use std::path::{Path, PathBuf};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use journal_nats::connect;
 use journal_nats::permission::PlatformUser;
@@ -8,7 +9,7 @@ use journal_nats::server::{Server, Settings, SyncInterval, find};
 use journal_nats::{NatsJournal, Provisioner};
 use model::ServiceRole;
 use service::process::{self, start};
-use service::{Clock, Error, Ports, Shutdown, Stopper};
+use service::{Clock, Error, Ports, Shutdown, Stopper, config};
 use tracing::{info, warn};
 
 use super::parts::Parts;
@@ -23,6 +24,10 @@ pub struct Options {
     pub cache: Option<PathBuf>,
     /// When the server brings what it has acknowledged to the disk.
     pub sync: SyncInterval,
+    /// How many bundles of evidence of a tenant are kept, the newest; `None` for all.
+    pub keep_exports: Option<NonZeroUsize>,
+    /// The clock that every role goes by.
+    pub clock: Clock,
 }
 
 /// The platform, running.
@@ -38,13 +43,14 @@ pub struct Platform {
 impl Platform {
     /// Starts the server and all roles, where they left off. Returns when every role is ready to answer.
     pub async fn start(options: Options) -> Result<Self, Error> {
-        let clock = Clock::default();
+        let clock = options.clock.clone();
         let deployment = Deployment::open(&options.dir, &clock)?;
         warn!(
             "the root key is a file, {}: for trying out. In production it is a hardware key, kept offline, and signs \
              authority statements only",
             deployment.dir().join("root/key").display()
         );
+        let exporter = exporter(&deployment, options.keep_exports)?;
         let server = start_server(&deployment, &options).await?;
         provision(&deployment, &server).await?;
         let (stopper, shutdown) = Shutdown::new();
@@ -68,7 +74,7 @@ impl Platform {
             0 => {}
             tenants => info!(tenants, "the newest authority statement was recorded in their chains"),
         }
-        let mut parts = start_roles(&ports, deployment.dir(), &shutdown).await?;
+        let mut parts = start_roles(&ports, &deployment, exporter, &shutdown).await?;
         parts.spawn("follower of the log", async {
             following.await.map_err(|error| Error::Internal(error.to_string()))
         });
@@ -145,15 +151,32 @@ async fn provision(deployment: &Deployment, server: &Server) -> Result<(), Error
     Ok(())
 }
 
+/// What the exporter is told.
+fn exporter(deployment: &Deployment, keep_exports: Option<NonZeroUsize>) -> Result<evidence_exporter::Options, Error> {
+    let state = deployment.dir().join("state");
+    Ok(evidence_exporter::Options {
+        exports: state.join("exports"),
+        state,
+        outside: config::Outside::load(&deployment.dir().join("exporter.toml"))?,
+        keep_exports,
+        probe_key: Some(deployment.probe_key()?),
+    })
+}
+
 /// Starts the six roles. The key store is opened first: without it nothing runs.
-async fn start_roles(ports: &Ports<NatsJournal>, dir: &Path, shutdown: &Shutdown) -> Result<Parts, Error> {
-    let folder = dir.join("keys");
+async fn start_roles(
+    ports: &Ports<NatsJournal>,
+    deployment: &Deployment,
+    exporter: evidence_exporter::Options,
+    shutdown: &Shutdown,
+) -> Result<Parts, Error> {
+    let folder = deployment.dir().join("keys");
     let store = custodian::open_software_store(&ports.node, &folder.join("store"), shutdown.clone()).await?;
     let mut parts = Parts::default();
     let (ports_of_custodian, uses, until) = (ports.clone(), folder.join("uses"), shutdown.clone());
     let custodian = async move { custodian::run(ports_of_custodian, store, &uses, until).await };
     parts.spawn(ServiceRole::Custodian.name(), custodian);
-    let exporter = evidence_exporter::run(ports.clone(), shutdown.clone());
+    let exporter = evidence_exporter::run(ports.clone(), exporter, shutdown.clone());
     parts.spawn(ServiceRole::EvidenceExporter.name(), exporter);
     parts.spawn(ServiceRole::Issuer.name(), issuer::run(ports.clone(), shutdown.clone()));
     parts.spawn(ServiceRole::Approver.name(), approver::run(ports.clone(), shutdown.clone()));

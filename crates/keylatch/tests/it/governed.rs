@@ -183,11 +183,8 @@ async fn a_key_that_expired_while_nobody_ran_is_destroyed_with_proof() {
 async fn a_new_service_key_is_brought_into_every_chain() {
     let world = World::start().await;
     let mut tenants = vec![world.tenant("one").await, world.tenant("two").await];
-    let folder = world.dir.path().join("platform");
-    world.platform.stop().await.unwrap();
-    std::fs::remove_file(folder.join("services/approver/key")).unwrap();
-    let platform = keylatch::platform::Platform::start(crate::world::options(&folder)).await.unwrap();
-    let world = World { platform, dir: world.dir };
+    let forget = |folder: &std::path::Path| std::fs::remove_file(folder.join("services/approver/key")).unwrap();
+    let world = world.restart_after(forget).await;
     for tenant in &mut tenants {
         let mut tenant = Member::connect(world.platform.deployment(), tenant.tenant, &world.platform.url()).await;
         let key = tenant.generate(Algorithm::Aes256Gcm).await;

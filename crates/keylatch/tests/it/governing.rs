@@ -597,11 +597,11 @@ async fn a_parent_elsewhere_is_proved_from_its_tenants_export() {
         run(&here, "kim", &attest.replace("k2", "k3")).await.refusal().contains("names no parent in another tenant")
     );
     assert!(run(&here, "kim", &attest).await.refusal().contains("name the folder that `keylatch export` made"));
-    keylatch::command::export::export(&mut there.reader(), &mut Screen::silent(), &export).await.unwrap();
+    keylatch::command::export::plain::export(&mut there.reader(), &mut Screen::silent(), &export).await.unwrap();
     assert!(run(&here, "kim", &attest).await.refusal().contains("no checkpoint covers event"));
     std::fs::remove_dir_all(&export).unwrap();
     there.with(|inside| inside.scenario.perform("checkpoint"));
-    keylatch::command::export::export(&mut there.reader(), &mut Screen::silent(), &export).await.unwrap();
+    keylatch::command::export::plain::export(&mut there.reader(), &mut Screen::silent(), &export).await.unwrap();
     let came = run(&here, "kim", &attest).await;
     shows(&came.err, &["parent.attest", "the parent's activation", "key.activated"]);
     came.said();

@@ -12,6 +12,7 @@
 
 mod applying;
 mod bad_input;
+mod bundles;
 mod certificates;
 mod compliance;
 mod contexts;
@@ -25,8 +26,10 @@ mod life;
 mod many;
 mod memory;
 mod policies;
+mod probes;
 mod processes;
 mod program;
+mod proofs;
 mod quorums;
 mod replaying;
 mod requests;

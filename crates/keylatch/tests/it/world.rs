@@ -27,10 +27,12 @@ use service::clock;
 pub struct World {
     pub dir: tempfile::TempDir,
     pub platform: Platform,
+    options: Options,
 }
 
 pub fn options(dir: &Path) -> Options {
-    Options { dir: dir.to_owned(), cache: cache(), sync: SyncInterval::Always }
+    let (dir, clock) = (dir.to_owned(), service::Clock::default());
+    Options { dir, cache: cache(), sync: SyncInterval::Always, keep_exports: None, clock }
 }
 
 /// Where the test command keeps what it has downloaded.
@@ -41,16 +43,44 @@ pub fn cache() -> Option<std::path::PathBuf> {
 
 impl World {
     pub async fn start() -> Self {
+        Self::start_as(|options| options).await
+    }
+
+    /// With these to vouch for checkpoints.
+    pub async fn start_with(exporter_toml: &str) -> Self {
+        Self::start_as(|options| {
+            service::secret::ensure_folder(&options.dir).unwrap();
+            std::fs::write(options.dir.join("exporter.toml"), exporter_toml).unwrap();
+            options
+        })
+        .await
+    }
+
+    /// With other options.
+    pub async fn start_as(change: impl FnOnce(Options) -> Options) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let platform = Platform::start(options(&dir.path().join("platform"))).await.unwrap();
-        Self { dir, platform }
+        let options = change(options(&dir.path().join("platform")));
+        let platform = Platform::start(options.clone()).await.unwrap();
+        Self { dir, platform, options }
+    }
+
+    /// Stops the platform, changes something, and starts it again on the same folder.
+    pub async fn restart_after(self, change: impl FnOnce(&Path)) -> Self {
+        let Self { dir, platform, options } = self;
+        platform.stop().await.unwrap();
+        change(&options.dir);
+        let platform = Platform::start(options.clone()).await.unwrap();
+        Self { dir, platform, options }
     }
 
     /// Stops the platform and starts it again on the same folder.
     pub async fn restart(self) -> Self {
-        self.platform.stop().await.unwrap();
-        let platform = Platform::start(options(&self.dir.path().join("platform"))).await.unwrap();
-        Self { platform, ..self }
+        self.restart_after(|_| ()).await
+    }
+
+    /// The platform's folder.
+    pub fn path(&self) -> &Path {
+        &self.options.dir
     }
 
     /// A new tenant with the scenario's people and policy, and a connection as one of its members.
@@ -96,7 +126,10 @@ pub fn principal(who: &str, roles: &str) -> Principal {
 }
 
 pub fn signed(tenant: TenantId, action: Action, key_id: Option<KeyId>, who: &str) -> Arc<SignedCommand> {
-    let now = service::Clock::default().now();
+    signed_at(service::Clock::default().now(), tenant, action, key_id, who)
+}
+
+fn signed_at(now: Timestamp, tenant: TenantId, action: Action, key_id: Option<KeyId>, who: &str) -> Arc<SignedCommand> {
     let life = if action.operation().is_some() { command::LIFETIME_MAX_USE } else { command::LIFETIME_MAX };
     let command = Command { id: clock::command_id(), tenant, key_id, issued_at: now, expires_at: now + life, action };
     let hands: Vec<KeyInHand> = who.split(',').map(|who| KeyInHand::new(key_of(who))).collect();
@@ -119,17 +152,24 @@ pub struct Member {
     pub tenant: TenantId,
     pub client: async_nats::Client,
     pub state: Tenant,
+    /// What everybody signs by.
+    pub clock: service::Clock,
     events: async_nats::Subscriber,
 }
 
 impl Member {
     pub async fn connect(deployment: &Deployment, tenant: TenantId, url: &str) -> Self {
+        Self::connect_as(TenantUser::Member, deployment, tenant, url).await
+    }
+
+    pub async fn connect_as(kind: TenantUser, deployment: &Deployment, tenant: TenantId, url: &str) -> Self {
         let user = deployment.operator.tenant(tenant).unwrap();
-        let credentials = user.user(TenantUser::Member, &"tester".parse().unwrap()).unwrap();
+        let credentials = user.user(kind, &"tester".parse().unwrap()).unwrap();
         let client = journal_nats::connect::connect_as(url, &credentials, "tester").await.unwrap();
         let events = client.subscribe("keylatch.evt.>").await.unwrap();
         client.flush().await.unwrap();
-        Self { tenant, client, state: Tenant::new(tenant, deployment.root), events }
+        let clock = service::Clock::default();
+        Self { tenant, client, state: Tenant::new(tenant, deployment.root), clock, events }
     }
 
     /// Sends a message on a subject and reads the answer.
@@ -147,7 +187,7 @@ impl Member {
 
     /// Signs and sends.
     pub async fn command(&self, action: Action, key: Option<KeyId>, who: &str) -> Value {
-        self.send(&signed(self.tenant, action, key, who)).await
+        self.send(&signed_at(self.clock.now(), self.tenant, action, key, who)).await
     }
 
     /// Signs, sends, and expects that it is done.

@@ -73,8 +73,8 @@ pub(super) fn withdraw(
     }))
 }
 
-/// A part of a document, from somebody who may ask for activations or, since epoch 3, an admin: they adopt documents. What
-/// it says is looked at by whoever uses it.
+/// A part of a document, from somebody who may ask for activations or who governs. What it says is looked at by whoever uses
+/// it.
 pub(super) fn store(
     view: &View,
     signed: &SignedCommand,
@@ -86,11 +86,11 @@ pub(super) fn store(
     let (_, principal) = standing::sole(governance, signed)?;
     standing::person(principal)?;
     let policy = &governance.policy()?.policy;
-    let mut may: BTreeSet<Role> = policy.rules.iter().flat_map(|rule| rule.requesters.iter()).cloned().collect();
+    let mut authors: BTreeSet<Role> = policy.rules.iter().flat_map(|rule| rule.requesters.iter()).cloned().collect();
     if governance.authority.rules >= 3 {
-        may.extend(standing::admins(1)?.roles);
+        authors.extend(standing::admins(governance.admin_quorum)?.roles);
     }
-    standing::role(principal, &may)?;
+    standing::role(principal, &authors)?;
     let DocumentStore { document, part, parts, text } = params;
     let fits = (1..=DOCUMENT_PARTS_MAX).contains(parts) && part < parts && text.len() <= DOCUMENT_PART_BYTES_MAX;
     if !fits || text.is_empty() {

@@ -60,7 +60,7 @@ fn columns<'a>() -> Vec<Column<Scope<'a>, &'a KeyLife>> {
         ("first_use", |_, key| cell(key.uses.values().map(|uses| uses.from).min())),
         ("last_use", |_, key| cell(key.uses.values().map(|uses| uses.to).max())),
         ("refused_uses", |_, key| key.refused.values().sum::<u64>().to_string()),
-        ("revocations_of_use", |_, key| {
+        ("times_halted", |_, key| {
             let halts = [EventType::KeySuspended, EventType::KeyDeactivated, EventType::KeyCompromised];
             key.timeline.iter().filter(|entry| halts.contains(&entry.event_type)).count().to_string()
         }),

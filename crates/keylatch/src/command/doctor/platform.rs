@@ -15,7 +15,7 @@ use journal_sled::{Alarm, AlarmKind};
 use model::{ServiceRole, TenantId};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use service::health::{Alarmed, HEALTH, Health, service_name};
+use service::health::{Alarmed, HEALTH, Health, Outsider, service_name};
 
 use super::{Check, Diagnosis};
 use crate::error::{Error, Exit};
@@ -206,6 +206,7 @@ fn examine(stats: &[Stats], diagnosis: &mut Diagnosis) {
             let health = stats.health();
             diagnosis.checks.push(instance(role, stats, health.as_ref()));
             diagnosis.services.push(to_json(role, stats, health.as_ref()));
+            diagnosis.checks.extend(health.iter().flat_map(|health| &health.outside).map(outsider));
             for Alarmed { tenant, alarm } in health.into_iter().flat_map(|health| health.alarms) {
                 let place = (tenant, alarm.kind, alarm.sequence.0);
                 alarms.entry(place).or_insert_with(|| (alarm, Vec::new())).1.push(role.name());
@@ -237,6 +238,20 @@ fn instance(role: ServiceRole, stats: &Stats, health: Option<&Health>) -> Check 
     }
 }
 
+/// How a witness or a time-stamping authority answers. What it has to object to may be the most important thing here.
+fn outsider(outsider: &Outsider) -> Check {
+    let Outsider { name, kept, last, waiting, trouble } = outsider;
+    let last = last.map(|last| format!(", the last at {last}")).unwrap_or_default();
+    let found = format!("{name}: vouched for {kept} checkpoints since the start{last}; {waiting} wait");
+    match trouble {
+        None => Check::good("outside", found),
+        Some(trouble) => {
+            let found = format!("{found}; at {} of tenant {}: {}", trouble.at, trouble.tenant, trouble.what);
+            Check::doubtful("outside", found, "see docs/operating.md, Witnesses; it is asked again by itself")
+        }
+    }
+}
+
 fn alarm_check(tenant: TenantId, alarm: &Alarm, by: &[&str]) -> Check {
     let (meaning, advice) = words(alarm.kind);
     let found = format!(
@@ -263,6 +278,7 @@ fn to_json(role: ServiceRole, stats: &Stats, health: Option<&Health>) -> Value {
         "instance": health.map(|health| &health.instance),
         "tenants": health.and_then(|health| health.tenants),
         "stale_seconds": health.and_then(|health| health.stale_seconds),
+        "outside": health.map(|health| &health.outside),
         "alarms": health.map(|health| health.alarms.iter().map(alarm).collect::<Vec<_>>()),
     })
 }
@@ -355,6 +371,29 @@ mod tests {
         check(Some(stale), "issuer", Verdict::Bad, "stale for 75 s");
         let broken = json!({ "instance": "one", "tenants": null, "alarms": [], "stale_seconds": null });
         check(Some(broken), "issuer", Verdict::Bad, "can't be read");
+    }
+
+    #[test]
+    fn those_outside_are_told_of_with_what_is_wrong() {
+        let mut data = well();
+        let trouble = json!({ "tenant": TenantId::from_bytes([7; 32]), "at": "2026-01-01T00:00:00.000Z", "what": "it answers 500" });
+        data["outside"] = json!([
+            { "name": "witness.example/w1", "kept": 7, "last": "2026-01-01T00:00:00.000Z", "waiting": 0, "trouble": null },
+            { "name": "witness.example/w2", "kept": 0, "last": null, "waiting": 3, "trouble": trouble },
+        ]);
+        let mut diagnosis = Diagnosis::default();
+        examine(
+            &ServiceRole::SERVICES
+                .map(|role| stats(role, if role == ServiceRole::EvidenceExporter { data.clone() } else { well() })),
+            &mut diagnosis,
+        );
+        let outside: Vec<_> = diagnosis.checks.iter().filter(|check| check.name == "outside").collect();
+        assert_eq!(outside.iter().map(|check| check.verdict).collect::<Vec<_>>(), [Verdict::Good, Verdict::Doubtful]);
+        assert!(
+            outside[0].found.contains("vouched for 7") && outside[1].found.contains("it answers 500"),
+            "{outside:?}"
+        );
+        assert_eq!(diagnosis.exit(), Exit::Ok);
     }
 
     #[test]

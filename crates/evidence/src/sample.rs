@@ -17,7 +17,9 @@ use model::{Digest, EventHash, Fingerprint, Sequence, TenantId, Text};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::history::{At, History, RecordedCheckpoint};
+use crate::bundle::checkpoints::last;
+use crate::history::{At, History};
+use crate::replay::Replay;
 
 /// The value of [`Sample::format`], and the first line of what is drawn from.
 pub const FORMAT: &str = "keylatch.dev/sample/v1";
@@ -205,10 +207,34 @@ pub struct Seed {
     pub size: u64,
     /// Its root, in base64.
     pub root: Base64,
-    /// The place of its `checkpoint.signed`.
-    pub sequence: Sequence,
-    /// The hash of its `checkpoint.signed`.
-    pub hash: EventHash,
+}
+
+/// A checkpoint that samples can be drawn from, with its exporter's signature.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// How many events it commits to.
+    pub size: u64,
+    /// Its root.
+    pub root: Hash,
+    /// The signed note.
+    pub note: Note,
+}
+
+impl Signed {
+    fn of(note: Note) -> Option<Self> {
+        let checkpoint = note.checkpoint().ok()?;
+        Some(Self { size: checkpoint.size, root: checkpoint.root, note })
+    }
+}
+
+/// The checkpoints in the log, in order; and the one over all events that were read, where it is among `notes` and an
+/// exporter in force has signed it: its own event comes after them.
+pub fn checkpoints(replay: &Replay, notes: &[Note]) -> Vec<Signed> {
+    let recorded = replay.history().checkpoints.iter().filter_map(|recorded| Note::parse(&recorded.note).ok());
+    let mut all: Vec<Signed> = recorded.filter_map(Signed::of).collect();
+    let last = last(replay, notes).and_then(Signed::of);
+    all.extend(last.filter(|last| all.iter().all(|known| known.size < last.size)));
+    all
 }
 
 /// The population that a sample was drawn from.
@@ -242,7 +268,7 @@ pub struct Asked {
     pub of: Of,
     /// From which event on.
     pub from: Sequence,
-    /// The size of the checkpoint that it is drawn from; left out, the newest in the log.
+    /// The size of the checkpoint that it is drawn from; left out, the newest that is known.
     pub size: Option<u64>,
     /// How many items.
     pub count: u64,
@@ -254,10 +280,10 @@ pub struct Asked {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Nothing to draw from.
-    #[error("no checkpoint is in the log yet")]
+    #[error("no checkpoint is known")]
     NoCheckpoint,
     /// There is none of this size.
-    #[error("no checkpoint in the log is over {0} events")]
+    #[error("no checkpoint that is known here is over {0} events")]
     NoSuchCheckpoint(u64),
     /// There is nothing to draw.
     #[error("there are no {of} among events {from} to {to}")]
@@ -275,27 +301,23 @@ pub enum Error {
 }
 
 impl Sample {
-    /// Draws one from a history, which was verified under `trust_root`; with the population.
+    /// Draws one from a history that was replayed, and one of these checkpoints; with the population.
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn draw(
-        history: &History,
-        tenant: TenantId,
-        trust_root: Fingerprint,
-        asked: &Asked,
-    ) -> Result<(Self, Vec<Item>), Error> {
+    pub fn draw(replay: &Replay, checkpoints: &[Signed], asked: &Asked) -> Result<(Self, Vec<Item>), Error> {
         let Asked { of, from, count, .. } = *asked;
         if count > SAMPLE_MAX {
             return Err(Error::TooMany(count));
         }
-        let (seed, root) = seed(history, asked.size)?;
-        let items = population(history, of, from, Sequence(seed.size));
+        let seed = checkpoint(checkpoints, asked.size)?;
+        let items = population(replay.history(), of, from, Sequence(seed.size));
         if items.is_empty() {
             return Err(Error::Empty { of, from: from.0, to: seed.size });
         }
+        let (tenant, trust_root) = (replay.state().chain.tenant(), replay.state().root);
         let nonce = asked.nonce.clone();
-        let drawing = Drawing { tenant, size: seed.size, root: &root, of, from, nonce: nonce.as_ref() };
+        let drawing = Drawing { tenant, size: seed.size, root: &seed.root, of, from, nonce: nonce.as_ref() };
         let drawn = drawing.draw(items.len() as u64, count).into_iter();
         let drawn = drawn.filter_map(|index| {
             let item = items.get(usize::try_from(index).ok()?)?.clone();
@@ -306,7 +328,7 @@ impl Sample {
             format: FORMAT.to_owned(),
             tenant,
             trust_root,
-            checkpoint: seed,
+            checkpoint: Seed { size: seed.size, root: Base64(seed.root.to_vec()) },
             population: Whole { of, from, count: items.len() as u64, sha256 },
             nonce,
             asked: count,
@@ -322,34 +344,23 @@ impl Sample {
     }
 }
 
-/// The checkpoint in the log of this size, or the newest.
-pub fn checkpoint(history: &History, size: Option<u64>) -> Result<&RecordedCheckpoint, Error> {
+/// The one of this size, or the newest.
+fn checkpoint(checkpoints: &[Signed], size: Option<u64>) -> Result<&Signed, Error> {
     match size {
-        None => history.checkpoints.last().ok_or(Error::NoCheckpoint),
+        None => checkpoints.last().ok_or(Error::NoCheckpoint),
         Some(size) => {
-            let found = history.checkpoints.iter().find(|checkpoint| checkpoint.size == size);
-            found.ok_or(Error::NoSuchCheckpoint(size))
+            checkpoints.iter().find(|checkpoint| checkpoint.size == size).ok_or(Error::NoSuchCheckpoint(size))
         }
     }
-}
-
-fn seed(history: &History, size: Option<u64>) -> Result<(Seed, Hash), Error> {
-    let recorded = checkpoint(history, size)?;
-    // One that does not read is not lawful, and so not among them.
-    let note = Note::parse(&recorded.note).and_then(|note| note.checkpoint()).map_err(|_| Error::NoCheckpoint)?;
-    let At { sequence, hash, .. } = recorded.at;
-    Ok((Seed { size: note.size, root: Base64(note.root.to_vec()), sequence, hash }, note.root))
 }
 
 /// The proofs of a sample's items, in its order, from the hashes of the events that its checkpoint commits to.
 ///
 /// # Errors
-/// Where the checkpoint is not in the log.
-pub fn proofs(history: &History, sample: &Sample, mut leaves: Vec<Hash>) -> Result<Vec<TlogProof>, Error> {
-    let size = sample.checkpoint.size;
-    let recorded = checkpoint(history, Some(size))?;
-    let note = Note::parse(&recorded.note).map_err(|_| Error::NoCheckpoint)?;
-    leaves.truncate(usize::try_from(size).unwrap_or(usize::MAX));
+/// Where the checkpoint is not among these.
+pub fn proofs(sample: &Sample, checkpoints: &[Signed], mut leaves: Vec<Hash>) -> Result<Vec<TlogProof>, Error> {
+    let Signed { size, note, .. } = checkpoint(checkpoints, Some(sample.checkpoint.size))?;
+    leaves.truncate(usize::try_from(*size).unwrap_or(usize::MAX));
     let levels = merkle::levels(leaves);
     let proof = |drawn: &Drawn| {
         let index = drawn.item.sequence.0.saturating_sub(1);
@@ -366,7 +377,7 @@ pub enum Unproved {
     #[error(transparent)]
     Proof(#[from] tlog_proof::Error),
     /// It is another checkpoint's.
-    #[error("its checkpoint is not the one in the log over {0} events")]
+    #[error("its checkpoint is not the exporter's over {0} events")]
     Checkpoint(u64),
     /// It is about another place.
     #[error("it is about event {found}, and event {wanted} was drawn")]
@@ -379,25 +390,23 @@ pub enum Unproved {
 }
 
 impl Sample {
-    /// Whether a proof shows an item to be in the checkpoint that the sample was drawn from, as a verified history has that
-    /// checkpoint. Cosignatures may stand beside the exporter's signature; they are not looked at.
+    /// Whether a proof shows an item to be under the checkpoint that the sample was drawn from, as one of these.
+    /// Cosignatures may stand beside the exporter's signature; they are not looked at.
     ///
     /// # Errors
     /// See [`Unproved`].
-    pub fn proves(&self, history: &History, drawn: &Drawn, proof: &str) -> Result<(), Unproved> {
+    pub fn proves(&self, checkpoints: &[Signed], drawn: &Drawn, proof: &str) -> Result<(), Unproved> {
         let (proof, size) = (TlogProof::parse(proof)?, self.checkpoint.size);
-        let recorded = checkpoint(history, Some(size)).ok().and_then(|recorded| Note::parse(&recorded.note).ok());
-        let recorded = recorded.ok_or(Unproved::Checkpoint(size))?;
-        let signed = recorded.signatures().iter().all(|signature| proof.note.signatures().contains(signature));
-        if proof.note.text() != recorded.text() || !signed {
+        let signed = checkpoint(checkpoints, Some(size)).map_err(|_| Unproved::Checkpoint(size))?;
+        let same = signed.note.signatures().iter().all(|signature| proof.note.signatures().contains(signature));
+        if proof.note.text() != signed.note.text() || !same {
             return Err(Unproved::Checkpoint(size));
         }
         let (found, wanted) = (proof.index.saturating_add(1), drawn.item.sequence.0);
         if found != wanted {
             return Err(Unproved::Place { found, wanted });
         }
-        let root = recorded.checkpoint().map_err(tlog_proof::Error::from)?.root;
-        if !merkle::includes(&root, size, proof.index, drawn.item.hash.as_bytes(), &proof.path) {
+        if !merkle::includes(&signed.root, size, proof.index, drawn.item.hash.as_bytes(), &proof.path) {
             return Err(tlog_proof::Error::NotIncluded { index: proof.index, size }.into());
         }
         Ok(())

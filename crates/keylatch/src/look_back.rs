@@ -2,24 +2,28 @@
 //! somebody has: the same events, and the same comes of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use evidence::bundle::{CHECKPOINTS, EVENTS, notes};
 use evidence::history::At;
+use evidence::verdict::Folder as _;
 use evidence::{Point, Replay, Verifier, take_until};
+use journal::note::Note;
 use journal::{Body, Record};
 use model::{EventHash, Fingerprint, Sequence, TenantId};
 
 use crate::command::verify::Lines;
 use crate::error::Error;
-use crate::reader::Pages;
+use crate::folder::Bundle;
 use crate::screen::{Progress, Screen};
 use crate::session::Session;
 
 /// Where the history comes from.
 #[derive(Args, Clone, Debug, Default)]
 pub struct SourceArgs {
-    /// Read this export (the folder, or its events.jsonl) and not the platform: needs no context.
+    /// Read this export (the folder, the `.tar.gz`, or its events.jsonl) and not the platform: needs no context.
     #[arg(long, value_name = "EXPORT", requires = "root", help_heading = "Offline")]
     pub export: Option<PathBuf>,
     /// Of an export: the root's fingerprint, from somebody you trust.
@@ -69,11 +73,13 @@ pub struct LookBack {
     pub replay: Replay,
     /// Every event's hash, in order, where they were to be kept.
     pub leaves: Vec<[u8; 32]>,
+    /// The checkpoints that stand beside the events: nothing vouches for them.
+    pub notes: Vec<Note>,
 }
 
 impl LookBack {
     fn new(tenant: TenantId, root: Fingerprint, from: Sequence) -> Self {
-        Self { replay: Replay::new(tenant, root, from), leaves: Vec::new() }
+        Self { replay: Replay::new(tenant, root, from), leaves: Vec::new(), notes: Vec::new() }
     }
 
     /// Takes the records that follow, none beyond what is wanted. Whether that was reached.
@@ -106,13 +112,11 @@ impl LookBack {
         screen: &mut Screen,
         progress: &mut Progress,
     ) -> Result<(), Error> {
-        let mut pages = Pages::after(session.bus().clone(), self.head());
         loop {
-            let records = pages.next().await?;
-            let end = records.is_empty();
+            let (records, last) = session.reader().records_and_last(self.head().next()).await?;
             let reached = self.take(records, wanted)?;
-            screen.progress(WHAT, self.head().0, pages.last().0, progress);
-            if end || reached || self.head() >= pages.last() {
+            screen.progress(WHAT, self.head().0, last.0, progress);
+            if reached || self.head() >= last {
                 return Ok(());
             }
         }
@@ -194,13 +198,12 @@ impl Source<'_> {
         match self {
             Self::Platform(session) => {
                 for sequence in wanted.keys() {
-                    found.extend(
-                        Pages::after(session.bus().clone(), Sequence(sequence.0.saturating_sub(1))).one().await?,
-                    );
+                    found.extend(session.reader().record(*sequence).await?);
                 }
             }
             Self::Export { path, .. } => {
-                let (mut lines, mut sequence) = (Lines::open(&events_of(path))?, Sequence::NONE);
+                let mut bundle = opened(path)?;
+                let (mut lines, mut sequence) = (lines_of(path, &mut bundle)?, Sequence::NONE);
                 loop {
                     let batch = lines.next_batch()?;
                     if batch.is_empty() {
@@ -239,8 +242,12 @@ fn of_export(
     screen: &mut Screen,
     progress: &mut Progress,
 ) -> Result<LookBack, Error> {
-    let (mut lines, mut batch, tenant) = opened(path)?;
-    let mut back = LookBack::new(tenant, root, wanted.from);
+    let mut bundle = opened(path)?;
+    let notes = notes_of(path, &mut bundle)?;
+    let mut lines = lines_of(path, &mut bundle)?;
+    let mut batch = lines.next_batch()?;
+    let mut back = LookBack::new(tenant_of(path, &batch)?, root, wanted.from);
+    back.notes = notes;
     while !batch.is_empty() && !back.take(batch, wanted)? {
         screen.progress(WHAT, lines.read, lines.total, progress);
         batch = lines.next_batch()?;
@@ -249,26 +256,44 @@ fn of_export(
 }
 
 fn head_at(path: &Path, root: Fingerprint, point: Point) -> Result<Sequence, Error> {
-    let (mut lines, mut batch, tenant) = opened(path)?;
-    let mut verifier = Verifier::new(tenant, root);
+    let mut bundle = opened(path)?;
+    let mut lines = lines_of(path, &mut bundle)?;
+    let mut batch = lines.next_batch()?;
+    let mut verifier = Verifier::new(tenant_of(path, &batch)?, root);
     while !batch.is_empty() && !take_until(&mut verifier, batch, point).1 {
         batch = lines.next_batch()?;
     }
     Ok(verifier.state().chain.head().sequence)
 }
 
-/// The first records of an export, and the tenant that the first of them names.
-fn opened(path: &Path) -> Result<(Lines, Vec<Record>, TenantId), Error> {
-    let mut lines = Lines::open(&events_of(path))?;
-    let batch = lines.next_batch()?;
-    let first = batch.first().and_then(|first| Body::parse(&first.payload).ok());
-    let tenant = first.map(|body| body.tenant).ok_or_else(|| {
-        let what = format!("{}: its first event does not stand", path.display());
-        Error::failed(what, "see what `keylatch verify` says of it")
-    })?;
-    Ok((lines, batch, tenant))
+const ADVICE: &str = "name what `keylatch export` made: a folder, a `.tar.gz`, or the events in it";
+
+fn opened(path: &Path) -> Result<Bundle, Error> {
+    Bundle::open(path).map_err(|error| Error::file(path, error, ADVICE))
 }
 
-fn events_of(path: &Path) -> PathBuf {
-    if path.is_dir() { path.join("events.jsonl") } else { path.to_owned() }
+fn lines_of<'a>(path: &Path, bundle: &'a mut Bundle) -> Result<Lines<Box<dyn Read + 'a>>, Error> {
+    let total = bundle.events_bytes();
+    let events = bundle.open(EVENTS).map_err(|error| Error::file(path, error, ADVICE))?;
+    Ok(Lines::of(path, events, total))
+}
+
+/// The checkpoints that a bundle has beside its events.
+fn notes_of(path: &Path, bundle: &mut Bundle) -> Result<Vec<Note>, Error> {
+    let wrong = |error: io::Error| Error::file(path, error, ADVICE);
+    if !bundle.names().map_err(wrong)?.iter().any(|name| name == CHECKPOINTS) {
+        return Ok(Vec::new());
+    }
+    let mut text = String::new();
+    bundle.open(CHECKPOINTS).map_err(wrong)?.read_to_string(&mut text).map_err(wrong)?;
+    Ok(notes(&text).into_iter().flatten().collect())
+}
+
+/// The tenant that the first event names.
+fn tenant_of(path: &Path, batch: &[Record]) -> Result<TenantId, Error> {
+    let first = batch.first().and_then(|first| Body::parse(&first.payload).ok());
+    first.map(|body| body.tenant).ok_or_else(|| {
+        let what = format!("{}: its first event does not stand", path.display());
+        Error::failed(what, "see what `keylatch verify` says of it")
+    })
 }

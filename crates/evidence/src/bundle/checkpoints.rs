@@ -41,7 +41,7 @@ fn joined(mut note: Note, others: &[&Note]) -> Result<Note, Error> {
 }
 
 /// The checkpoint over all events, with its exporter's signature alone.
-fn last(replay: &Replay, notes: &[Note]) -> Option<Note> {
+pub(crate) fn last(replay: &Replay, notes: &[Note]) -> Option<Note> {
     let keys = exporters(replay);
     let origin = note::origin(replay.state().chain.tenant());
     let alone = notes.iter().filter_map(|note| {

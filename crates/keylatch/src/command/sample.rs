@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use evidence::sample::{self, Asked, Error as NoSample, Item, Of, SAMPLE_MAX, Sample};
+use evidence::sample::{self, Asked, Error as NoSample, Item, Of, SAMPLE_MAX, Sample, Signed};
 use model::{Sequence, Text};
 use serde_json::json;
 
@@ -124,13 +124,12 @@ async fn draw(args: &DrawArgs, mut source: Source<'_>, screen: &mut Screen) -> R
     back.warn_of_voids(screen);
     let from = Sequence(args.from.max(1));
     let asked = Asked { of: args.of, from, size: args.size, count: args.n, nonce: args.nonce.clone() };
-    let (tenant, root) = (back.replay.state().chain.tenant(), back.replay.state().root);
-    let drawn = Sample::draw(back.replay.history(), tenant, root, &asked);
-    let (sample, population) = drawn.map_err(|error| no_sample(&back, &error))?;
+    let known = sample::checkpoints(&back.replay, &back.notes);
+    let drawn = Sample::draw(&back.replay, &known, &asked);
+    let (sample, population) = drawn.map_err(|error| no_sample(&known, &error))?;
     if let Some(out) = &args.out {
         let leaves = std::mem::take(&mut back.leaves);
-        let proofs = sample::proofs(back.replay.history(), &sample, leaves);
-        let proofs = proofs.map_err(|error| no_sample(&back, &error))?;
+        let proofs = sample::proofs(&sample, &known, leaves).map_err(|error| no_sample(&known, &error))?;
         let places: BTreeMap<_, _> = sample.items.iter().map(|drawn| (drawn.item.sequence, drawn.item.hash)).collect();
         let records = source.records(&places).await?;
         folder::write(out, &sample, &population, &proofs, &records)?;
@@ -138,9 +137,8 @@ async fn draw(args: &DrawArgs, mut source: Source<'_>, screen: &mut Screen) -> R
     screen.show(&shown(&back, &sample, args.out.as_ref()))
 }
 
-fn no_sample(back: &LookBack, error: &NoSample) -> Error {
-    let sizes = back.replay.history().checkpoints.iter().rev().take(5);
-    let sizes: Vec<String> = sizes.map(|checkpoint| checkpoint.size.to_string()).collect();
+fn no_sample(known: &[Signed], error: &NoSample) -> Error {
+    let sizes: Vec<String> = known.iter().rev().take(5).map(|checkpoint| checkpoint.size.to_string()).collect();
     let advice = match error {
         NoSample::NoCheckpoint => "wait for the exporter: it signs one within seconds of an event".to_owned(),
         NoSample::NoSuchCheckpoint(_) => format!("the newest are over {} events", sizes.join(", ")),
@@ -165,7 +163,7 @@ fn shown(back: &LookBack, sample: &Sample, out: Option<&PathBuf>) -> Shown {
     let (population, seed) = (&sample.population, &sample.checkpoint);
     let period = format!("events {} to {}", population.from.0, seed.size);
     fields.text("drawn from", format!("{} {} of {period}", population.count, population.of));
-    fields.text("checkpoint", format!("over {} events, event {}", seed.size, seed.sequence.0));
+    fields.text("checkpoint", format!("over {} events", seed.size));
     fields.text("root", seed.root.to_string());
     if let Some(nonce) = &sample.nonce {
         fields.text("nonce", nonce.as_str());

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use evidence::Bundle;
+use evidence_exporter::testing::Witness;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use journal::command::{KeyInHand, SignedCommand};
-use journal::note::Note;
+use journal::note::{Note, NoteKey};
 use journal::port::News;
 use journal::{Body, Record};
 use journal_nats::permission::TenantUser;
@@ -41,11 +42,12 @@ pub(crate) async fn adopt(tenant: &mut Member, evidence: EvidenceRules) {
     let against = tenant.governance().await;
     let mut policy = model::Policy { schema: 3, evidence: Box::new(evidence), ..lifecycle::scenario::policy() };
     policy.keys.pre_active_for = "30d".parse().unwrap();
+    policy.rules[0].request_valid_for = "30d".parse().unwrap();
     policy.rules[0].when.responsibility = [model::key::Responsibility::Application].into();
     tenant.done(Action::PolicyAdopt(command::PolicyAdopt { against, policy }), None, "ann,bob").await;
 }
 
-fn exports(every: Option<&str>) -> EvidenceRules {
+pub(crate) fn exports(every: Option<&str>) -> EvidenceRules {
     let rule =
         ExportRule { roles: ["auditor".parse().unwrap()].into(), every: every.map(|every| every.parse().unwrap()) };
     EvidenceRules { export: Some(rule), ..EvidenceRules::default() }
@@ -70,7 +72,7 @@ pub(crate) async fn generate(tenant: &mut Member, algorithm: Algorithm) -> KeyId
     key
 }
 
-fn asked(tenant: TenantId, from: u64) -> Arc<SignedCommand> {
+pub(crate) fn asked(tenant: TenantId, from: u64) -> Arc<SignedCommand> {
     signed(tenant, Action::EvidenceExport(EvidenceExport { from }), None, "aud")
 }
 
@@ -97,7 +99,7 @@ async fn ask(tenant: &Member, request: BundleRequest) -> Value {
     tenant.ask("keylatch.hist.bundle", serde_json::to_vec(&request).unwrap()).await
 }
 
-async fn list(tenant: &Member) -> Vec<RecordedBundle> {
+pub(crate) async fn list(tenant: &Member) -> Vec<RecordedBundle> {
     serde_json::from_value::<BundlesAnswer>(ask(tenant, BundleRequest::default()).await).unwrap().bundles
 }
 
@@ -106,7 +108,7 @@ async fn files(tenant: &Member, manifest: Digest) -> Vec<BundleFile> {
     serde_json::from_value::<BundleFilesAnswer>(ask(tenant, request).await).unwrap().files
 }
 
-async fn download(tenant: &Member, manifest: Digest) -> BTreeMap<String, Vec<u8>> {
+pub(crate) async fn download(tenant: &Member, manifest: Digest) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
     for BundleFile { name, bytes, sha256 } in files(tenant, manifest).await {
         let mut content = Vec::new();
@@ -283,7 +285,7 @@ fn folder(platform: &Path, tenant: TenantId) -> PathBuf {
     platform.join("state/exports").join(tenant.to_string())
 }
 
-fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
@@ -358,6 +360,32 @@ async fn a_disk_that_refuses_is_an_answer_and_the_command_can_be_sent_again() {
     let (sequence, event) = exported(&mut tenant, &command).await;
     assert_eq!(list(&tenant).await.iter().map(|bundle| bundle.sequence).collect::<Vec<_>>(), [sequence]);
     assert_eq!(names(&folder), [event.manifest.to_string(), "lock".to_owned()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_witnesses_have_said_is_in_the_bundle_and_counts_for_who_names_them() {
+    let witness = Witness::start("witness.example/w1");
+    let vkey = witness.vkey().to_string();
+    let toml = format!("[[witness]]\nurl = \"{}\"\nvkey = \"{vkey}\"\nevery = \"10ms\"\n", witness.url);
+    let world = World::start_with(&toml).await;
+    let mut tenant = tenant(&world, "acme").await;
+    let exporter = world.platform.deployment().service_key(ServiceRole::EvidenceExporter).unwrap();
+    witness.know(NoteKey::of_log(tenant.tenant, exporter.signing_key().verifying_key()));
+    let cosigned =
+        async { while tenant.ask("keylatch.hist.checkpoint", b"{}".to_vec()).await["cosigned"].is_null() {} };
+    tokio::time::timeout(Duration::from_secs(60), cosigned).await.expect("nobody cosigned");
+    let command = asked(tenant.tenant, 1);
+    let (_, event) = exported(&mut tenant, &command).await;
+    let folder = tempfile::tempdir().unwrap();
+    for (name, bytes) in download(&tenant, event.manifest).await {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    }
+    let (code, verified) = verify(&world, &[folder.path().to_str().unwrap(), "--witness", &vkey]);
+    let figures = verified["verdict"]["integrity"]["figures"].as_array().unwrap().clone();
+    let counted = figures.iter().find(|figure| figure["what"].as_str().unwrap().contains("your witnesses")).unwrap();
+    assert!(code == Some(0) && counted["value"].as_str().unwrap().parse::<u32>().unwrap() > 0, "{verified:#}");
 }
 
 // === The command line ===

@@ -221,13 +221,16 @@ fn bundled(platform: &Platform, from: u64) -> String {
     platform.with(|inside| {
         let scenario = &inside.scenario;
         let chain = &scenario.tenant.chain;
-        let exporter = scenario.service(ServiceRole::EvidenceExporter);
-        let note = Note::parse(&Checkpoint::of(chain.tenant(), chain.tree()).sign(exporter.signing_key())).unwrap();
+        let exporter = scenario.service(ServiceRole::EvidenceExporter).signing_key();
+        let note = Note::parse(&Checkpoint::of(chain.tenant(), chain.tree()).sign(exporter)).unwrap();
         let mut bundle = Bundle::new(chain.tenant(), scenario.tenant.root, Sequence(from));
         bundle.take(scenario.records.clone(), &mut io::sink(), &mut io::sink()).unwrap();
         let (controls, rest) = (File::default(), File::default());
         let made = bundle.finish(&[note]).unwrap();
-        made.write(exporter, |name| Ok(if name == "controls.json" { controls.clone() } else { rest.clone() })).unwrap();
+        made.write(scenario.service(ServiceRole::EvidenceExporter), |name| {
+            Ok(if name == "controls.json" { controls.clone() } else { rest.clone() })
+        })
+        .unwrap();
         assert!(bundle::FILES.iter().any(|file| file.name == "controls.json"));
         String::from_utf8(controls.0.take()).unwrap()
     })
@@ -428,7 +431,7 @@ async fn exported(platform: &Arc<Platform>, folder: &Path) -> String {
 #[tokio::test]
 async fn a_sample_is_drawn_and_checked_offline() {
     let (platform, folder) = (Platform::new(), tempfile::tempdir().unwrap());
-    shows(&run(&platform, "sam", "sample").await.refusal(), &["no checkpoint is in the log yet"]);
+    shows(&run(&platform, "sam", "sample").await.refusal(), &["no checkpoint is known"]);
     keys(&platform);
     let out = folder.path().join("sample");
     let line = format!("sample --n 5 --of keys --out {}", out.display());
@@ -446,7 +449,7 @@ async fn a_sample_is_drawn_and_checked_offline() {
     let nonce = ids(&run(&platform, "sam", "--json sample --n 5 --nonce 'audit 7'").await.json());
     assert_ne!(nonce, five);
     let sizes = run(&platform, "sam", "sample --size 3").await.refusal();
-    shows(&sizes, &["no checkpoint in the log is over 3 events", "the newest are over"]);
+    shows(&sizes, &["no checkpoint that is known here is over 3 events", "the newest are over"]);
     let older = platform.with(|inside| *inside.scenario.tenant.checkpoints.keys().next().unwrap());
     let older = run(&platform, "sam", &format!("--json sample --n 25 --size {older}")).await.json();
     assert_eq!((&older["sample"]["population"]["count"], ids(&older).len()), (&json!(30), 25));
@@ -533,7 +536,7 @@ async fn a_sample_that_was_touched_does_not_hold_and_python_says_so_too() {
     let (good, said, _) =
         touched("items/0004.tlog-proof", &|text| text.replacen("\n\nkeylatch.dev/", "\n\nother.dev/", 1)).await;
     assert!(!good);
-    shows(&said, &["item 4: its proof: its checkpoint is not the one in the log"]);
+    shows(&said, &["item 4: its proof: its checkpoint is not the exporter's"]);
 }
 
 // === Never active ===
@@ -561,6 +564,13 @@ async fn that_a_key_was_never_active_is_a_statement_with_the_events_that_bound_i
     shows(&open, &["it can't be said yet: the history ends", "so far nothing is against it"]);
 
     let export = exported(&platform, folder.path()).await;
+    let packed = export.replace("evidence", "evidence.tar.gz");
+    let dir = keylatch::folder::Dir::open(&folder.path().join("evidence")).unwrap();
+    let mut file = fs::File::create(folder.path().join("evidence.tar.gz")).unwrap();
+    keylatch::folder::pack(&dir, &mut file, &mut |_| ()).unwrap();
+    for export in [&export, &packed] {
+        shows(&run(&platform, "nobody", &format!("{} {export}", ask("01", "10"))).await.said(), &["it holds"]);
+    }
     let json = run(&platform, "nobody", &format!("--json {} {export}", ask("21", "29"))).await.json();
     assert_eq!(json, run(&platform, "nobody", &format!("--json {}", ask("21", "29"))).await.json());
     assert_eq!((&json["ok"], &json["verdict"], &json["label"]), (&json!(true), &json!("holds"), &json!("k1")));

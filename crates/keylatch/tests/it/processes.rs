@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use journal::command::SignedCommand;
 use journal_nats::permission::PlatformUser;
 use journal_nats::server::{Server, Settings, SyncInterval, find};
 use keylatch::platform::Deployment;
@@ -16,6 +17,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 
+use crate::bundles;
 use crate::world::{self, Member, founded, reason, signed, spec, use_wrap};
 
 /// The folder with the roles' binaries, built once.
@@ -236,21 +238,74 @@ async fn storm(tenant: model::TenantId, client: async_nats::Client) -> Vec<(Vec<
     for _ in 0..60 {
         let action = Action::KeyGenerate(command::KeyGenerate { spec: spec(Algorithm::Aes256Gcm) });
         let command = signed(tenant, action, Some(clock::key_id()), "rae");
-        let payload: bytes::Bytes = serde_json::to_vec(&command.envelope).unwrap().into();
-        let answer = loop {
-            let asked = client.request("keylatch.cmd.key.generate", payload.clone());
-            if let Ok(Ok(answer)) = tokio::time::timeout(Duration::from_secs(5), asked).await {
-                let answer: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
-                if answer["ok"] == true {
-                    break answer;
-                }
-                assert_eq!(answer["status"], 503, "{answer:#}");
-            }
-            tokio::task::yield_now().await;
-        };
+        let answer = until_answered(&client, &command).await;
         answers.push((command.envelope.payload.0.clone(), answer));
     }
     answers
+}
+
+/// Two exporters on one folder of bundles, killed at any moment: each command is answered with one event, whose bundle is
+/// there, whoever made it, and nothing else is.
+#[tokio::test(flavor = "multi_thread")]
+async fn exporters_killed_at_any_moment_have_every_bundle_that_is_recorded() {
+    let (mut cluster, role) = (Cluster::start(&["1"]).await, ServiceRole::EvidenceExporter);
+    for instance in ["1", "2"] {
+        if let Some(process) = cluster.processes.remove(&(role, instance)) {
+            process.stop().await;
+        }
+        let config = cluster.configure(role, instance, "exports = \"exports\"\n");
+        cluster.processes.insert((role, instance), Process::start(role, config).await);
+    }
+    let mut tenant = cluster.tenant("one").await;
+    bundles::adopt(&mut tenant, bundles::exports(None)).await;
+    let mut recorded = Vec::new();
+    // How often it was said that the bundle is being made before both are killed.
+    for (from, told) in (1..).zip([0, 1, 4, 16, 64, 256]) {
+        let command = bundles::asked(tenant.tenant, from);
+        for _ in 0..told {
+            let answer = asked_once(&tenant.client, &command).await;
+            if answer.is_some_and(|answer| answer["ok"] == true) {
+                break;
+            }
+        }
+        cluster.restart(role, "1").await;
+        cluster.restart(role, "2").await;
+        recorded.push(until_answered(&tenant.client, &command).await["sequence"].as_u64().unwrap());
+    }
+    let mut listed = bundles::list(&tenant).await;
+    // Whoever did not make it answers from the log, perhaps before it is listed.
+    while listed.len() < recorded.len() {
+        listed = bundles::list(&tenant).await;
+    }
+    let mut sequences: Vec<u64> = listed.iter().map(|bundle| bundle.sequence).collect();
+    sequences.reverse();
+    assert_eq!(sequences, recorded);
+    for bundle in &listed {
+        assert!(!bundles::download(&tenant, bundle.manifest).await.is_empty());
+    }
+    let folder = cluster.dir.path().join("exports").join(tenant.tenant.to_string());
+    assert_eq!(bundles::names(&folder).len(), listed.len() + 1, "a folder a bundle, and the lock");
+}
+
+/// Sends a command until it is answered with its record.
+async fn until_answered(client: &async_nats::Client, command: &SignedCommand) -> serde_json::Value {
+    loop {
+        if let Some(answer) = asked_once(client, command).await {
+            if answer["ok"] == true {
+                return answer;
+            }
+            assert_eq!(answer["status"], 503, "{answer:#}");
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Sends a command once; the answer, where one comes.
+async fn asked_once(client: &async_nats::Client, command: &SignedCommand) -> Option<serde_json::Value> {
+    let payload: bytes::Bytes = serde_json::to_vec(&command.envelope).unwrap().into();
+    let asked = client.request(model::subject::tenant::command(command.command.action.name()), payload);
+    let answer = tokio::time::timeout(Duration::from_secs(5), asked).await.ok()?.ok()?;
+    Some(serde_json::from_slice(&answer.payload).unwrap())
 }
 
 /// A service whose store is gone rebuilds it; one whose store will not open sets it aside and rebuilds it.

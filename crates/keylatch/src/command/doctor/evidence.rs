@@ -3,7 +3,6 @@
 use lifecycle::Governance;
 use lifecycle::state::TenantDeadline;
 use model::event::Deadline;
-use model::people::PrincipalKind;
 use model::{Name, Policy, Timestamp};
 
 use super::Check;
@@ -29,13 +28,8 @@ pub(super) fn checks(session: &Session) -> Vec<Check> {
     }
     let Some(policy) = governance.policy.as_ref().map(|held| &held.policy) else { return Vec::new() };
     let now = session.now();
-    vec![
-        procedures(governance, now),
-        stores(session),
-        evaluation(governance, policy, now),
-        probes(session, governance, policy),
-        bundles(policy),
-    ]
+    let checks = [procedures(governance, now), stores(session), evaluation(governance, policy, now), bundles(policy)];
+    checks.into_iter().chain(probes(policy)).collect()
 }
 
 fn procedures(governance: &Governance, now: Timestamp) -> Check {
@@ -91,27 +85,10 @@ fn evaluation(governance: &Governance, policy: &Policy, now: Timestamp) -> Check
     }
 }
 
-fn probes(session: &Session, governance: &Governance, policy: &Policy) -> Check {
-    const NAME: &str = "probes";
-    let now = session.now();
-    let Some(rule) = &policy.evidence.probes else {
-        let advice = "add [evidence] probes = { every = \"1d\" } to the policy, and enrol the exporter's probe key";
-        return Check::doubtful(NAME, "the policy asks for none", advice);
-    };
-    let advice = "enrol the exporter's probe key as a workload (`keylatch principal enroll --kind workload`), and name it \
-                  in the exporter's configuration";
-    if !governance.members().any(|principal| principal.kind == PrincipalKind::Workload) {
-        return Check::doubtful(NAME, "no workload is enrolled that could make them", advice);
-    }
-    let waits = session.state().progress.waiting > 0;
-    match governance.next_probe() {
-        Some((due, probe)) if waits && due + rule.every <= now => {
-            let found = format!("`{probe}` was due {}, and keys wait that it could be tried on", relative(due, now));
-            Check::doubtful(NAME, found, advice)
-        }
-        Some((due, probe)) if waits => Check::good(NAME, format!("`{probe}` is due {}", relative(due, now))),
-        _ => Check::good(NAME, "no key waits that one could be tried on"),
-    }
+/// Whether any are asked for; whether they can be made is looked at where they are.
+fn probes(policy: &Policy) -> Option<Check> {
+    let advice = "add [evidence] probes = { every = \"1d\" } to the policy";
+    policy.evidence.probes.is_none().then(|| Check::doubtful("probes", "the policy asks for none", advice))
 }
 
 fn bundles(policy: &Policy) -> Check {

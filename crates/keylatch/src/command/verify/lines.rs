@@ -1,7 +1,7 @@
 //! The lines of a file of events, for who needs more of them than a verdict.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use evidence::export;
@@ -15,9 +15,9 @@ const AT_ONCE: usize = 512;
 const LINE_BYTES_MAX: u64 = 256 * 1024;
 
 /// The lines of a file, some at a time.
-pub(crate) struct Lines {
+pub(crate) struct Lines<R = File> {
     path: PathBuf,
-    file: BufReader<File>,
+    file: BufReader<R>,
     number: u64,
     /// How many bytes were read.
     pub(crate) read: u64,
@@ -30,7 +30,14 @@ impl Lines {
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
         let (total, file) = opened
             .map_err(|error| Error::file(path, error, "name the folder that `keylatch export` made, or its events"))?;
-        Ok(Self { path: path.to_owned(), file: BufReader::new(file), number: 0, read: 0, total })
+        Ok(Self::of(path, file, total))
+    }
+}
+
+impl<R: Read> Lines<R> {
+    /// The lines of something of this many bytes that stands at a path.
+    pub(crate) fn of(path: &Path, file: R, total: u64) -> Self {
+        Self { path: path.to_owned(), file: BufReader::new(file), number: 0, read: 0, total }
     }
 
     pub(crate) fn next_batch(&mut self) -> Result<Vec<Record>, Error> {
@@ -38,7 +45,7 @@ impl Lines {
         let mut line = Vec::new();
         while batch.len() < AT_ONCE {
             line.clear();
-            let mut limited = std::io::Read::take(&mut self.file, LINE_BYTES_MAX);
+            let mut limited = Read::take(&mut self.file, LINE_BYTES_MAX);
             let count = limited
                 .read_until(b'\n', &mut line)
                 .map_err(|error| Error::file(&self.path, error, "see that the medium reads"))?;

@@ -206,7 +206,7 @@
     }[state]];
     byId('verdict-headline').textContent = headline;
     contentsEntry.textContent = state === 'running' ? 'Check result' : `Check result: ${headline.toLowerCase()}`;
-    byId('verdict-text').replaceChildren(sentence);
+    byId('verdict-text').textContent = `${sentence} `;
     const progress = byId('check-progress');
     progress.hidden = state !== 'running';
     progress.max = Math.max(report.events, 1);
@@ -296,8 +296,8 @@
   function foundRow([state, name, text]) {
     const row = element('tr', '', { 'data-found': state });
     const cell = element('td', '', { class: 'found-word' });
-    cell.append(glyph(state), element('span', WORDS[state]));
-    row.append(element('th', name, { scope: 'row' }), cell, element('td', text));
+    cell.replaceChildren(glyph(state), element('span', WORDS[state]));
+    row.replaceChildren(element('th', name, { scope: 'row' }), cell, element('td', text));
     return row;
   }
 
@@ -308,7 +308,7 @@
     svg.setAttribute('class', 'glyph');
     svg.setAttribute('aria-hidden', 'true');
     use.setAttribute('href', `#g-${GLYPHS[state]}`);
-    svg.append(use);
+    svg.replaceChildren(use);
     return svg;
   }
 
@@ -319,17 +319,18 @@
     const more = checker.problemCount - items.length;
     byId('problem-more').textContent = more > 0 ? `And ${more.toLocaleString('en')} more.` : '';
     const first = items[0];
-    if (first) byId('verdict-text').append(' ', placeLink(first, 'Go to it'));
+    if (first) byId('verdict-text').insertAdjacentElement('beforeend', placeLink(first, 'Go to it'));
   }
 
   function problemItem(problem, place) {
     const item = element('li', '', { 'data-problem': problem.code, id: `problem-${place + 1}` });
-    item.append(element('strong', `Event ${problem.sequence}`));
     const about = [typeName(problem.type), problem.time].filter(Boolean).join(', ');
-    item.append(about ? ` (${about})` : '', ': ', element('code', problem.code), ` ${problem.text}. `);
-    if (problem.hash) item.append(element('code', problem.hash.slice(0, 16), { title: problem.hash }), ' ');
     const places = cites.get(problem.sequence) || [];
-    if (places.length > 0) item.append(placeLink(problem, `Where this report speaks of it (${places.length})`));
+    item.replaceChildren(
+      element('strong', `Event ${problem.sequence}`), about ? ` (${about})` : '', ': ', element('code', problem.code),
+      ` ${problem.text}. `, problem.hash ? element('code', problem.hash.slice(0, 16), { title: problem.hash }) : '', ' ',
+      places.length > 0 ? placeLink(problem, `Where this report speaks of it (${places.length})`) : '',
+    );
     return item;
   }
 
@@ -355,8 +356,8 @@
       for (const place of cites.get(sequence) || []) {
         place.dataset.bad = as;
         const made = element('strong', '', { class: 'mark' });
-        made.append(glyph(as), element('span', ` does not stand: ${code}`));
-        place.append(made);
+        made.replaceChildren(glyph(as), element('span', ` does not stand: ${code}`));
+        place.insertAdjacentElement('beforeend', made);
       }
     }
   }
@@ -440,7 +441,7 @@
     const value = (row) => row.cells[column].dataset.sort ?? row.cells[column].textContent;
     const compare = (a, b) => value(a).localeCompare(value(b), 'en', { numeric: true });
     const sorted = [...rows].sort((a, b) => (downwards ? compare(b, a) : compare(a, b)));
-    table.tBodies[0].append(...sorted);
+    table.tBodies[0].replaceChildren(...sorted);
   }
 
   function filterRows(rows) {

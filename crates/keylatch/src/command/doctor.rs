@@ -186,8 +186,8 @@ pub async fn examine(session: &mut Session, screen: &mut Screen, diagnosis: &mut
             diagnosis.checks.push(head(session));
             diagnosis.checks.push(freshness(session));
             diagnosis.checks.push(policy(session));
-            diagnosis.checks.extend(evidence::checks(session));
             diagnosis.checks.extend(probes(session).await);
+            diagnosis.checks.extend(evidence::checks(session));
         }
     }
     diagnosis.checks.push(identity(session));

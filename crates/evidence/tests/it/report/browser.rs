@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 pub(crate) const VARIABLE: &str = "KEYLATCH_CHROMIUM";
 
 /// How long the browser may be silent while something is awaited of it, before a test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A browser. It is ended when this is dropped.
 pub(crate) struct Browser {

@@ -5,7 +5,7 @@
 //! keys only. Uses and refused uses are API Activity (6003), deadlines and probes Compliance Findings (2003), and an event that does
 //! not stand is a Detection Finding (2004). `docs/views.md` says why each.
 //!
-//! A line is made as the history is read, with the state right after the event ([`line`] takes what
+//! A line is made as the history is read, with the state right after the event ([`line()`] takes what
 //! [`History::take`](crate::history::History::take) does), and holds nothing that only a later event can say.
 
 mod entity;

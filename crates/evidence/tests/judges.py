@@ -5,8 +5,10 @@
 A judge that is not there is an ImportError. What comes out right is also shown to come out wrong when it is spoilt.
 """
 
+import base64
 import contextlib
 import copy
+import hashlib
 import importlib.resources
 import io
 import json
@@ -19,6 +21,9 @@ import check_jsonschema.cli
 import jsonschema
 import ocsf_json_schema
 import trestle.cli
+from securesystemslib.dsse import Envelope
+from securesystemslib.exceptions import VerificationError
+from securesystemslib.signer import SSlibKey
 from trestle.core.profile_resolver import ProfileResolver
 
 DOCUMENTS = {
@@ -123,6 +128,47 @@ def judge_signatures(bundle, work):
     return objections
 
 
+def service_keys(bundle):
+    """The keys that the root's statements name, by fingerprint."""
+    keys = {}
+    for envelope in json.loads((bundle / "trust.json").read_bytes())["authority"]:
+        statement = json.loads(base64.b64decode(envelope["payload"]))
+        texts = statement["registrars"] + [service["public_key"] for service in statement["services"]]
+        for blob in (base64.b64decode(text.split()[1]) for text in texts):
+            fingerprint = "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")
+            keys[fingerprint] = SSlibKey(fingerprint, "ed25519", "ed25519", {"public": blob[-32:].hex()})
+    return keys
+
+
+def envelope_objection(document, keys):
+    """securesystemslib's own DSSE: what it objects to, or nothing."""
+    try:
+        Envelope.from_dict(copy.deepcopy(document)).verify(keys, 1)
+    except (VerificationError, ValueError, KeyError) as error:
+        return repr(error)
+
+
+def judge_envelopes(bundle):
+    """The manifest and every event as DSSE envelopes: each is taken, and refused with another byte or another type."""
+    keys = list(service_keys(bundle).values())
+    envelopes = {"manifest": json.loads((bundle / "manifest.json").read_bytes())}
+    with open(bundle / "events.jsonl", encoding="utf-8") as lines:
+        for number, line in enumerate(map(json.loads, lines), 1):
+            # An event whose signature header was in no canonical form carries it as it was, and no signature.
+            if line["signatures"]:
+                envelopes[f"event {number}"] = line
+    objections = {}
+    for name, envelope in envelopes.items():
+        objections[name] = envelope_objection(envelope, keys)
+        payload = bytearray(base64.b64decode(envelope["payload"]))
+        payload[len(payload) // 2] ^= 1
+        spoilt = [dict(envelope, payload=base64.b64encode(payload).decode()), dict(envelope, payloadType="text/plain")]
+        if not all(envelope_objection(one, keys) for one in spoilt):
+            objections[name] = "taken though it was changed"
+    voids = [name for name, objection in objections.items() if objection]
+    return {"count": len(envelopes), "objections": {name: objections[name] for name in voids}}
+
+
 class Ocsf:
     """The schemas of OCSF, class by class."""
 
@@ -176,6 +222,7 @@ def judge(bundle, ocsf):
             (pathlib.Path(work) / name).mkdir()
         said["schemas"] = judge_schemas(bundle, pathlib.Path(work) / "schemas")
         said["workspace"], said["resolved"] = judge_workspace(bundle, pathlib.Path(work) / "workspaces")
+        said["envelopes"] = judge_envelopes(bundle)
         said["signatures"] = judge_signatures(bundle, pathlib.Path(work) / "signatures")
     return said
 

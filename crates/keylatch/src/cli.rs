@@ -230,7 +230,8 @@ fn init_log(command: &Command) {
         _ => None,
     };
     if let Some(filter) = tracing_subscriber::EnvFilter::try_from_env("KEYLATCH_LOG").ok().or(otherwise) {
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
+        let ansi = service::process::on_colour();
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(io::stderr).init();
     }
 }
 

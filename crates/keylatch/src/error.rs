@@ -165,8 +165,8 @@ impl Error {
             true => text.push_str(&format!("  {DIM}→{DIM:#} {}\n", layout::safe(&self.advice()))),
             false => text.push_str(&blocks),
         }
-        if let Self::Refused(problem) = self {
-            for (name, value) in problem.members.iter().filter(|(name, _)| *name != "blocks") {
+        if let (Self::Refused(problem), true) = (self, blocks.is_empty()) {
+            for (name, value) in &problem.members {
                 text.push_str(&format!("  {DIM}{}:{DIM:#} {}\n", layout::safe(name), layout::safe(&member(value))));
             }
         }

@@ -54,11 +54,16 @@ impl Block {
 }
 
 fn line(title: &str, detail: &str, who: &[String], how: &str) -> String {
-    let who = if who.is_empty() { String::new() } else { format!("{BOLD}{}{BOLD:#}: ", safe(&who.join(" or "))) };
     let title = title.trim_end_matches('.');
     // A gate's own words may end in a full stop.
     let detail = detail.replace(".: ", ": ");
-    format!("{RED}✗{RED:#} {}: {}  {DIM}→{DIM:#} {who}{}", safe(title), safe(&detail), safe(how))
+    format!("{RED}✗{RED:#} {}: {}  {}", safe(title), safe(&detail), help(who, how))
+}
+
+/// Who could help, and what they would do.
+fn help(who: &[String], how: &str) -> String {
+    let who = if who.is_empty() { String::new() } else { format!("{BOLD}{}{BOLD:#}: ", safe(&who.join(" or "))) };
+    format!("{DIM}→{DIM:#} {who}{}", safe(how))
 }
 
 /// What kind of thing it is, in a few words: a line has to hold the rest too.
@@ -89,7 +94,8 @@ fn helpers(state: &Tenant, kind: ProblemType, members: &Map<String, Value>) -> V
             let roles = facts.filter_map(|fact| Some(policy?.fact(&fact)?.roles.clone())).flatten().collect();
             holders(state, &roles)
         }
-        ProblemType::RoleMissing => {
+        // Of the people who sign a command together, where it is not approvals that are missing.
+        ProblemType::RoleMissing | ProblemType::QuorumNotMet => {
             holders(state, &named("roles").iter().filter_map(|role| role.parse().ok()).collect())
         }
         ProblemType::Held => {
@@ -130,12 +136,24 @@ fn how(state: &Tenant, kind: ProblemType, members: &Map<String, Value>, about: O
             if facts.is_empty() { "see `keylatch pack show`".to_owned() } else { facts.join("; ") }
         }
         ProblemType::PackUndeclared => format!("keylatch pack declare {} …", text("pack")),
-        ProblemType::QuorumNotMet => format!("keylatch approve {key}"),
+        ProblemType::QuorumNotMet if is_of_approvals(members) => format!("keylatch approve {key}"),
+        ProblemType::QuorumNotMet => {
+            "sign it along: --cosign KEYFILE, or --out FILE and `keylatch sign FILE`".to_owned()
+        }
+        ProblemType::RoleMissing => "can do it".to_owned(),
         ProblemType::Held => format!("keylatch hold lift {} …", text("hold").chars().take(12).collect::<String>()),
         ProblemType::ConsumersMissing => format!("keylatch key acknowledge {key} --key-identity …"),
-        ProblemType::ParentNotActive => format!("keylatch simulate {}", text("parent")),
+        ProblemType::ParentNotActive => match about.and_then(|key| key.spec.wrapped_by) {
+            Some(parent) if parent.tenant.is_some() => format!("keylatch key attest-parent {key} --export FOLDER"),
+            _ => format!("keylatch simulate {}", text("parent")),
+        },
         other => other.advice().to_owned(),
     }
+}
+
+/// Whether a quorum that is not met is one of approvals, and not of the people who sign a command together.
+fn is_of_approvals(members: &Map<String, Value>) -> bool {
+    members.contains_key("missing")
 }
 
 /// What to do for want of a fact.
@@ -156,7 +174,8 @@ pub fn refusal(mut problem: Problem, state: &Tenant, key: Option<KeyId>, now: Ti
         "type": problem.problem_type, "detail": problem.detail, "members": problem.members,
     })]);
     let is_block = problem.kind().is_some_and(|kind| {
-        kind == ProblemType::QuorumNotMet && about.is_some() || !helpers(state, kind, &problem.members).is_empty()
+        let approvals = kind == ProblemType::QuorumNotMet && is_of_approvals(&problem.members);
+        approvals && about.is_some() || !helpers(state, kind, &problem.members).is_empty()
     });
     let Some(Value::Array(blocks)) = problem.members.remove("blocks").or(is_block.then_some(alone)) else {
         return problem;
@@ -174,7 +193,7 @@ fn helped(mut block: Value, state: &Tenant, about: Option<&Key>, now: Timestamp)
     let members = block.get("members").and_then(Value::as_object).cloned().unwrap_or_default();
     let Some(kind) = kind else { return block };
     let who = match (kind, about) {
-        (ProblemType::QuorumNotMet, Some(key)) => {
+        (ProblemType::QuorumNotMet, Some(key)) if is_of_approvals(&members) => {
             let simulated = lifecycle::simulate::of_key(state, key.id, key.created_by, now);
             simulated
                 .ok()
@@ -191,19 +210,23 @@ fn helped(mut block: Value, state: &Tenant, about: Option<&Key>, now: Timestamp)
     block
 }
 
-/// The blocks that a refusal names, each on a line.
+/// The blocks that a refusal names, each on a line. Of one that is the refusal itself, who could help is left to be said.
 pub fn blocks_of(problem: &Problem) -> String {
-    let blocks = problem.members.get("blocks").and_then(Value::as_array);
+    let blocks = problem.members.get("blocks").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let text = |block: &Value, member: &str| block.get(member).and_then(Value::as_str).unwrap_or_default().to_owned();
     let line_of = |block: &Value| {
-        let text = |member: &str| block.get(member).and_then(Value::as_str).unwrap_or_default();
-        let kind = ProblemType::from_urn(text("type"));
+        let kind = ProblemType::from_urn(&text(block, "type"));
         let who = block.get("who").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         let who: Vec<String> = who.map(str::to_owned).collect();
         let how = block.get("how").and_then(Value::as_str).or(kind.map(ProblemType::advice)).unwrap_or_default();
         let title = kind.map_or("It is not cleared.", title_of);
-        format!("  {}\n", line(title, text("detail"), &who, how))
+        let detail = text(block, "detail");
+        match blocks.len() == 1 && detail == problem.detail {
+            true => format!("  {}\n", help(&who, how)),
+            false => format!("  {}\n", line(title, &detail, &who, how)),
+        }
     };
-    blocks.into_iter().flatten().map(line_of).collect()
+    blocks.iter().map(line_of).collect()
 }
 
 // === Simulations ===

@@ -17,7 +17,6 @@ use model::{EventHash, Fingerprint, Sequence, TenantId};
 use crate::command::verify::Lines;
 use crate::error::Error;
 use crate::folder::Bundle;
-use crate::reader::Pages;
 use crate::screen::{Progress, Screen};
 use crate::session::Session;
 
@@ -113,12 +112,11 @@ impl LookBack {
         screen: &mut Screen,
         progress: &mut Progress,
     ) -> Result<(), Error> {
-        let mut pages = Pages::after(session.bus().clone(), self.head());
         loop {
-            let records = pages.next().await?;
+            let (records, last) = session.reader().records_and_last(self.head().next()).await?;
             let reached = self.take(records, wanted)?;
-            screen.progress(WHAT, self.head().0, pages.last().0, progress);
-            if reached || self.head() >= pages.last() {
+            screen.progress(WHAT, self.head().0, last.0, progress);
+            if reached || self.head() >= last {
                 return Ok(());
             }
         }
@@ -200,8 +198,7 @@ impl Source<'_> {
         match self {
             Self::Platform(session) => {
                 for sequence in wanted.keys() {
-                    let before = Sequence(sequence.0.saturating_sub(1));
-                    found.extend(Pages::after(session.bus().clone(), before).one().await?);
+                    found.extend(session.reader().record(*sequence).await?);
                 }
             }
             Self::Export { path, .. } => {

@@ -251,7 +251,7 @@ impl Reader {
     /// Reads at least as far as `wanted`, where there is as much, and no page further.
     pub async fn read_to(&mut self, wanted: u64, on_page: OnPage<'_>) -> Result<(), Error> {
         loop {
-            let page = page(&*self.bus, self.head(), PAGE).await?;
+            let page = self.page(self.head().next(), PAGE).await?;
             let last = page.last;
             let seen = self.take_page(page)?;
             on_page(&self.known, &seen, last)?;
@@ -264,7 +264,7 @@ impl Reader {
     /// Reads up to a point in the history and no further: what is known then is how things stood there.
     pub async fn read_until(&mut self, until: Point, on_page: OnPage<'_>) -> Result<(), Error> {
         loop {
-            let page = page(&*self.bus, self.head(), PAGE).await?;
+            let page = self.page(self.head().next(), PAGE).await?;
             let last = page.last;
             let records = self.records_of(page)?;
             let (seen, reached) = self.known.take_until(records, until)?;
@@ -273,6 +273,24 @@ impl Reader {
                 return Ok(());
             }
         }
+    }
+
+    /// The events from one on, as many as fit an answer, as the service gives them: nothing is known of them, and nothing
+    /// becomes known by it.
+    pub async fn records(&self, from: Sequence) -> Result<Vec<Record>, Error> {
+        Ok(self.records_and_last(from).await?.0)
+    }
+
+    /// The same, with the newest sequence that the service has.
+    pub async fn records_and_last(&self, from: Sequence) -> Result<(Vec<Record>, Sequence), Error> {
+        let page = self.page(from, PAGE).await?;
+        let last = Sequence(page.last);
+        Ok((records_of(page, from)?, last))
+    }
+
+    /// The event at a place, as the service gives it; none where there is none.
+    pub async fn record(&self, sequence: Sequence) -> Result<Option<Record>, Error> {
+        Ok(records_of(self.page(sequence, 1).await?, sequence)?.into_iter().next())
     }
 
     /// Listens from now on. To miss nothing, call it before the last [`Reader::catch_up`].
@@ -306,7 +324,7 @@ impl Reader {
                 }
                 Ok(Some(News::Reconnected)) | Err(_) => {}
             }
-            match ask_page(&*self.bus, self.head(), PAGE).await {
+            match self.ask_page(self.head().next(), PAGE).await {
                 Ok(page) => {
                     let seen = self.take_page(page?)?;
                     if !seen.is_empty() {
@@ -325,6 +343,38 @@ impl Reader {
         self.state().chain.check(opened.as_ref()).is_ok()
     }
 
+    /// A page, asked for again where no answer comes.
+    async fn page(&self, from: Sequence, max: u32) -> Result<HistoryAnswer, Error> {
+        let mut waits = AGAIN_AFTER.iter();
+        loop {
+            match (self.ask_page(from, max).await, waits.next()) {
+                (Ok(page), _) => return page,
+                (Err(_), Some(wait)) => tokio::time::sleep(*wait).await,
+                (Err(no_answer), None) => {
+                    let what = format!("the history service (evidence-exporter) does not answer: {no_answer}");
+                    return Err(Error::unreachable(what, "see that the platform runs; `keylatch doctor` says more"));
+                }
+            }
+        }
+    }
+
+    async fn ask_page(&self, from: Sequence, max: u32) -> Result<Result<HistoryAnswer, Error>, NoAnswer> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Answer {
+            History(HistoryAnswer),
+            Problem(Problem),
+        }
+        let request = HistoryRequest { from: from.0, max };
+        let payload = serde_json::to_vec(&request).unwrap_or_default();
+        let answer = self.bus.request(subject::tenant::HISTORY_GET.to_owned(), payload.into(), PATIENCE).await?;
+        Ok(match serde_json::from_slice(&answer) {
+            Ok(Answer::History(page)) => Ok(page),
+            Ok(Answer::Problem(problem)) => Err(problem.into()),
+            Err(error) => Err(contradiction(format!("it does not read: {error}"))),
+        })
+    }
+
     fn take_page(&mut self, page: HistoryAnswer) -> Result<Vec<Seen>, Error> {
         let records = self.records_of(page)?;
         self.known.take(records)
@@ -333,93 +383,22 @@ impl Reader {
     /// The records of a page, which must be those that follow.
     fn records_of(&mut self, page: HistoryAnswer) -> Result<Vec<Record>, Error> {
         self.heard_of = self.heard_of.max(Sequence(page.last));
-        records_of(page, self.head())
+        records_of(page, self.head().next())
     }
 }
 
-/// The history from a place on, page by page, for who judges the records by himself.
-pub struct Pages {
-    bus: Arc<dyn Bus>,
-    head: Sequence,
-    last: Sequence,
-}
-
-impl Pages {
-    /// Behind this place.
-    pub fn after(bus: Arc<dyn Bus>, head: Sequence) -> Self {
-        Self { bus, head, last: head }
-    }
-
-    /// The newest sequence that the service has spoken of.
-    pub fn last(&self) -> Sequence {
-        self.last
-    }
-
-    /// The records that follow; none where there are no more.
-    pub async fn next(&mut self) -> Result<Vec<Record>, Error> {
-        self.at_most(PAGE).await
-    }
-
-    /// The record that follows.
-    pub async fn one(&mut self) -> Result<Option<Record>, Error> {
-        Ok(self.at_most(1).await?.into_iter().next())
-    }
-
-    async fn at_most(&mut self, max: u32) -> Result<Vec<Record>, Error> {
-        let page = page(&*self.bus, self.head, max).await?;
-        self.last = self.last.max(Sequence(page.last));
-        let records = records_of(page, self.head)?;
-        self.head = Sequence(self.head.0 + records.len() as u64);
-        Ok(records)
-    }
-}
-
-/// The page behind a place, asked for again where no answer comes.
-async fn page(bus: &dyn Bus, head: Sequence, max: u32) -> Result<HistoryAnswer, Error> {
-    let mut waits = AGAIN_AFTER.iter();
-    loop {
-        match (ask_page(bus, head, max).await, waits.next()) {
-            (Ok(page), _) => return page,
-            (Err(_), Some(wait)) => tokio::time::sleep(*wait).await,
-            (Err(no_answer), None) => {
-                let what = format!("the history service (evidence-exporter) does not answer: {no_answer}");
-                return Err(Error::unreachable(what, "see that the platform runs; `keylatch doctor` says more"));
-            }
-        }
-    }
-}
-
-async fn ask_page(bus: &dyn Bus, head: Sequence, max: u32) -> Result<Result<HistoryAnswer, Error>, NoAnswer> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Answer {
-        History(HistoryAnswer),
-        Problem(Problem),
-    }
-    let request = HistoryRequest { from: head.next().0, max };
-    let payload = serde_json::to_vec(&request).unwrap_or_default();
-    let answer = bus.request(subject::tenant::HISTORY_GET.to_owned(), payload.into(), PATIENCE).await?;
-    Ok(match serde_json::from_slice(&answer) {
-        Ok(Answer::History(page)) => Ok(page),
-        Ok(Answer::Problem(problem)) => Err(problem.into()),
-        Err(error) => Err(contradiction(format!("it does not read: {error}"))),
-    })
-}
-
-/// The records of a page, which must be those behind this place.
-fn records_of(page: HistoryAnswer, head: Sequence) -> Result<Vec<Record>, Error> {
-    let mut wanted = head;
+/// The records of a page, which must be those from here on.
+fn records_of(page: HistoryAnswer, from: Sequence) -> Result<Vec<Record>, Error> {
     let mut records = Vec::with_capacity(page.events.len());
-    for event in page.events {
-        wanted = wanted.next();
+    for (wanted, event) in (from.0..).zip(page.events) {
         let record = Record { signature: event.signature, payload: Bytes::from(event.payload.0) };
-        if event.sequence != wanted.0 || record.hash() != event.hash {
+        if event.sequence != wanted || record.hash() != event.hash {
             return Err(contradiction(format!("event {} is not what it says", event.sequence)));
         }
         records.push(record);
     }
-    if records.is_empty() && head.0 < page.last {
-        return Err(contradiction(format!("it has {} events, and gives none after {}", page.last, head.0)));
+    if records.is_empty() && from.0 <= page.last {
+        return Err(contradiction(format!("it has {} events, and gives none from {} on", page.last, from.0)));
     }
     Ok(records)
 }

@@ -6,10 +6,13 @@
 mod meant;
 
 use journal::sshsig::Signed;
+use lifecycle::quorum::Missing;
 use lifecycle::state::Request;
 use lifecycle::{Key, Tenant};
+use model::event::Assurance;
 use model::evidence::{ControlResult, Disposition};
 use model::key::Template;
+use model::policy::{Need, Rule, Stage};
 use model::{Action, Command, Digest, EventHash, Timestamp};
 use serde_json::Value;
 
@@ -186,7 +189,8 @@ fn list_of(request: &Request, known: &Known, count: u32) -> String {
     }
     lines.extend(list.keys().take(FIRST_KEYS).map(|key| safe(&label(key))));
     if list.len() > FIRST_KEYS {
-        lines.push(format!("and {} more", list.len() - FIRST_KEYS));
+        let more = list.len() - FIRST_KEYS;
+        lines.push(format!("and {more} more: keylatch inbox show {} --list FILE", lookup::short(request.hash)));
     }
     lines.join("\n")
 }
@@ -210,18 +214,31 @@ pub fn request_fields(request: &Request, asked: Option<&Asked>, state: &Tenant, 
     fields.add("active from", start);
     let end = request.deactivate_at.map(|end| time_from(end, now));
     fields.add("active until", end.unwrap_or_else(|| "the end of the crypto period".to_owned()));
+    if let Some(attestation) = request.said.attestation {
+        fields.text("attestation", format!("the custodian's statement {attestation}, of where the key is kept"));
+    }
     if request.authorized.is_none() {
         fields.add("lapses", time_from(request.expires_at, now));
     }
     if let Some((governance, rule)) = lookup::rule_of(state, request) {
         let version = governance.policy.as_ref().map_or(0, |policy| policy.version);
         fields.text("policy", format!("version {version}, rule {}", rule.name));
-        let stage = |stage: &model::policy::Stage| format!("{} of `{}`", stage.quorum, stage.role);
-        fields.text("takes", rule.stages.iter().map(stage).collect::<Vec<_>>().join(", "));
+        fields.text("takes", takes(rule));
     }
     fields.add("approved by", approvals(request, asked, state, now));
     fields.add("missing", missing(request, state, now));
     fields
+}
+
+/// The stages of a rule and how they go together, in the words in which what is missing is said.
+fn takes(rule: &Rule) -> String {
+    let stage = |stage: &Stage| Missing { stage: stage.clone(), count: stage.quorum.into() }.to_string();
+    let stages: Vec<String> = rule.stages.iter().map(stage).collect();
+    match (rule.need, rule.in_order) {
+        (Need::Any, _) => stages.join("; or "),
+        (Need::All, true) => stages.join(", then "),
+        (Need::All, false) => stages.join(", "),
+    }
 }
 
 fn lines(texts: &[model::Text]) -> String {
@@ -243,8 +260,14 @@ fn approvals(request: &Request, asked: Option<&Asked>, state: &Tenant, now: Time
         let at = said.map_or(String::new(), |said| format!(" {}", relative(said.at, now)));
         let note =
             said.and_then(|said| said.note.as_ref()).map_or(String::new(), |note| format!(": {}", note.as_str()));
+        let assurance = match approval.assurance {
+            Some(Assurance::Verified) => ", with a hardware key that verified who it was",
+            Some(Assurance::Touched) => ", with a hardware key",
+            None => "",
+        };
+        let whose = approval.on_behalf_of.map_or(String::new(), |whose| format!(" for {}", lookup::name(state, whose)));
         safe(&format!(
-            "{}{roles}{at}, good for {}{note}",
+            "{}{whose}{roles}{at}{assurance}, good for {}{note}",
             lookup::name(state, approval.by),
             relative(approval.expires_at, now).trim_start_matches("in ")
         ))
@@ -350,5 +373,5 @@ fn bound(command: &Command, state: Option<&Tenant>) -> String {
             styled(RED, &since)
         }
     };
-    format!("  {DIM}bound to the {what}'s last event{DIM:#} {} {verdict}\n", lookup::short(against))
+    format!("  {DIM}bound to the {what}'s last event{DIM:#} {}: {verdict}\n", lookup::short(against))
 }

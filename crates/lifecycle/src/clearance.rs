@@ -114,7 +114,7 @@ pub fn clear(view: &View, way: Way<'_>, now: Timestamp) -> Result<Clearance, Blo
     let deactivate_at = blocks.take(ends(&policy.policy, rule, key.spec.algorithm, &operations, wanted, now));
     blocks.take(says(&rule.requires, request));
     blocks.take(bounded(rule, request, now));
-    blocks.take(not_held(governance, request));
+    blocks.0.extend(holds(governance, request));
     blocks.take(attributes(&policy.policy, &key.spec));
     let parent = blocks.take(parent(view, policy, key, now));
     let acknowledgements = blocks.take(consumers(governance, request, key));
@@ -318,11 +318,17 @@ pub(crate) fn listed<T: std::fmt::Display>(all: &BTreeSet<T>) -> String {
 
 /// Whether nothing freezes the request.
 pub(crate) fn not_held(governance: &Governance, request: &Request) -> Result<(), Rejection> {
+    holds(governance, request).next().map_or(Ok(()), Rejection::err)
+}
+
+/// Each hold that freezes the request, as a refusal: one that is lifted leaves the others.
+fn holds<'a>(governance: &'a Governance, request: &'a Request) -> impl Iterator<Item = Rejection> + 'a {
     let of_request = request.holds.iter().map(|(hash, hold)| (hash, hold, "the request"));
     let of_tenant = governance.holds.iter().map(|(hash, hold)| (hash, hold, "every activation of the tenant"));
-    let Some((hash, hold, what)) = of_request.chain(of_tenant).next() else { return Ok(()) };
-    let detail = format!("{what} is held since {}: {}, {}", hold.at, hold.kind, hold.reference);
-    Rejection::new(ProblemType::Held, detail).with("hold", hash.to_string()).err()
+    of_request.chain(of_tenant).map(|(hash, hold, what)| {
+        let detail = format!("{what} is held since {}: {}, {}", hold.at, hold.kind, hold.reference);
+        Rejection::new(ProblemType::Held, detail).with("hold", hash.to_string())
+    })
 }
 
 /// Whether the policy allows a key like this.

@@ -265,7 +265,7 @@ impl Input {
                 key: signed.command.key_id,
                 request: request_of(&signed.command.action),
                 command: Some(signed.command.id),
-                activation: matches!(signed.command.action, Action::ActivationReview(_)),
+                activation: of_activation(&signed.command.action),
                 others: others_of(&signed.command.action),
                 document: document_of(&signed.command.action),
                 checkpoint: None,
@@ -297,6 +297,11 @@ fn request_of(action: &Action) -> Option<EventHash> {
         Action::KeyActivate(activate) => activate.standing,
         _ => None,
     }
+}
+
+/// Whether an action is about what a key was activated under: who may use it is that rule's to say.
+fn of_activation(action: &Action) -> bool {
+    matches!(action, Action::ActivationReview(_)) || action.operation().is_some()
 }
 
 /// The keys that an action names beside its own.

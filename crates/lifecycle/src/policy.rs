@@ -71,6 +71,8 @@ pub fn check(policy: &Policy) -> Vec<Fault> {
 pub fn holes(policy: &Policy, governance: &Governance) -> Vec<Fault> {
     let mut faults = Faults::default();
     let people: Vec<&Principal> = governance.members().collect();
+    let admins = distinct(&people, |principal| principal.roles.iter().any(Role::is_admin));
+    faults.able("admin_quorum", admins, usize::from(policy.admin_quorum), "`admin`");
     for (at, permission) in permissions(policy) {
         let able = distinct(&people, |principal| !principal.roles.is_disjoint(&permission.roles));
         faults.able(&at, able, usize::from(permission.quorum), &names(&permission.roles));
@@ -116,6 +118,41 @@ fn may_ask(rule: &Rule, asker: &Principal) -> bool {
 fn can_pass(rule: &Rule, asker: &Principal, voters: &[&Principal]) -> bool {
     let others: Vec<&Principal> = voters.iter().copied().filter(|voter| voter.person != asker.person).collect();
     quorum::smallest(rule, &[], &others).is_some()
+}
+
+/// What nobody here could do that a policy leaves to somebody: say a fact, look at the keys that wait, draw on a standing
+/// authorisation; and the facts that packs in force need and the policy lists for nobody. Such a policy is taken, and what
+/// hangs on it never comes to be; so it is shown.
+pub fn idle(policy: &Policy, governance: &Governance) -> Vec<Fault> {
+    let mut faults = Faults::default();
+    let people: Vec<&Principal> = governance.members().collect();
+    let mut held = |at: String, roles: &BTreeSet<Role>, by_people: bool| {
+        let may = |principal: &&&Principal| {
+            (!by_people || principal.kind == PrincipalKind::Person) && !principal.roles.is_disjoint(roles)
+        };
+        faults.able(&at, people.iter().filter(may).count(), 1, &names(roles));
+    };
+    for fact in &policy.facts {
+        held(format!("fact.{}.roles", fact.name), &fact.roles, true);
+    }
+    if let Some(revalidation) = &policy.keys.revalidation {
+        held("keys.revalidation.roles".to_owned(), &revalidation.roles, true);
+    }
+    for rule in &policy.rules {
+        if let Some(standing) = &rule.standing {
+            held(format!("rule.{}.standing.users", rule.name), &standing.users, false);
+        }
+    }
+    for declared in governance.packs.values().filter(|declared| declared.is_applied()) {
+        for fact in declared.pack.facts.iter().filter(|fact| policy.fact(&fact.name).is_none()) {
+            let what = format!(
+                "`{}` is applied and needs the fact `{}`, which nobody may assert",
+                declared.pack.name, fact.name
+            );
+            faults.add("fact", what, "add a [[fact]] with its name, roles and valid_max");
+        }
+    }
+    faults.0
 }
 
 /// The keys that no rule is for, layer by layer: nobody can have them made. That is safe, and may be meant; so it is shown,

@@ -210,7 +210,8 @@ pub fn of_active(tenant: &Tenant, key: KeyId, now: Timestamp) -> Result<Standing
         Some(rule) => ends(rule),
         None => policy.rule_for(&key.spec.traits()).and_then(ends),
     };
-    let may_use = |principal: &&Principal| rule.is_some_and(|rule| standing::role(principal, &rule.users).is_ok());
+    let in_use = policy.rule_in_use(&key, view.request.as_ref()).ok();
+    let may_use = |principal: &&Principal| in_use.is_some_and(|rule| standing::role(principal, &rule.users).is_ok());
     Ok(Standing {
         key: key.id,
         rule: rule.map(|rule| rule.name.clone()),

@@ -266,6 +266,15 @@ impl InForce {
         self.policy.rule_for(traits).ok_or_else(|| no_rule(traits))
     }
 
+    /// The rule for a key in use: that for emergencies where it was activated in one and the policy still has such a rule,
+    /// else the everyday one.
+    pub fn rule_in_use(&self, key: &Key, request: Option<&Request>) -> Result<&Rule, Rejection> {
+        let activated =
+            |request: &&Request| key.activation.is_some_and(|activation| activation.request == request.hash);
+        let rule = request.filter(activated).and_then(|request| request.rule(&self.policy, Some(key)));
+        rule.map_or_else(|| self.rule_for(&key.spec.traits()), Ok)
+    }
+
     /// The rule that a request is under.
     pub fn rule_of(&self, request: &Request, key: Option<&Key>) -> Result<&Rule, Rejection> {
         let rule = request.rule(&self.policy, key);

@@ -211,12 +211,18 @@ where
 pub fn init_tracing() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("KEYLATCH_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(on_colour()).with_writer(std::io::stderr);
     if std::env::var("KEYLATCH_LOG_FORMAT").is_ok_and(|format| format == "json") {
         lines.json().init();
     } else {
         lines.init();
     }
+}
+
+/// Whether what is logged may be coloured: a terminal reads it, and nobody said no (`NO_COLOR`).
+pub fn on_colour() -> bool {
+    let said_no = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    !said_no && std::io::IsTerminal::is_terminal(&std::io::stderr())
 }
 
 async fn serve<F, Fut>(role: ServiceRole, keeps_archive: bool, config: Config, run: F) -> Result<(), Error>

@@ -112,6 +112,20 @@ fn the_documents_are_valid_under_the_json_schemas_of_nist() {
     nobody_objects("schemas", 5);
 }
 
+/// The manifest and the events are DSSE to a library that knows nothing of us.
+#[test]
+fn securesystemslib_takes_every_envelope_and_no_changed_one() {
+    for (bundle, scenario) in [("rich", lives::rich()), ("smallest", Scenario::bare())] {
+        let said = &judged(bundle)["envelopes"];
+        assert_eq!(said["objections"], serde_json::json!({}), "{bundle}");
+        assert_eq!(
+            said["count"].as_u64().unwrap(),
+            scenario.records.len() as u64 + 1,
+            "{bundle}: every event, and the manifest"
+        );
+    }
+}
+
 #[test]
 fn compliance_trestle_imports_and_validates_the_documents() {
     nobody_objects("workspace", 11);

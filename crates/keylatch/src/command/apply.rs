@@ -187,7 +187,7 @@ impl Done {
     }
 
     fn shown(&self, plan: &Plan) -> Shown {
-        let mut people = format!("{GREEN}done:{GREEN:#} {} keys generated", self.created);
+        let mut people = format!("{GREEN}done:{GREEN:#} {} generated", counted(self.created, "key"));
         if self.there > 0 {
             people.push_str(&format!(", {} were there by now", self.there));
         }
@@ -234,10 +234,14 @@ pub fn plan_shown(plan: &Plan) -> Shown {
     let same = labels(|step| matches!(step, Step::Unchanged { .. }));
     let mut people = String::new();
     if !create.is_empty() {
-        people.push_str(&format!("  {GREEN}+{GREEN:#} generate {} keys: {}\n", create.len(), first(&create)));
+        people.push_str(&format!(
+            "  {GREEN}+{GREEN:#} generate {}: {}\n",
+            counted(create.len(), "key"),
+            first(&create)
+        ));
     }
     if !same.is_empty() {
-        people.push_str(&format!("  {DIM}={DIM:#} {} keys are there: {}\n", same.len(), first(&same)));
+        people.push_str(&format!("  {DIM}={DIM:#} there: {}: {}\n", counted(same.len(), "key"), first(&same)));
     }
     for (request, step) in &plan.requests {
         let reason = safe(request.said.reason.text.as_str());

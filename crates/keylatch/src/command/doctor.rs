@@ -4,20 +4,23 @@
 mod evidence;
 mod platform;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use clap::Args;
-use model::{Sequence, Span};
+use lifecycle::state::TenantDeadline;
+use model::{Role, Sequence, Span};
 use serde_json::{Value, json};
 
 use crate::cli::Global;
 use crate::command::probe;
 use crate::context::Contexts;
 use crate::error::{Error, Exit};
-use crate::layout::{BOLD, DIM, GREEN, RED, YELLOW, relative, safe};
+use crate::layout::{BOLD, DIM, GREEN, RED, YELLOW, relative, safe, time};
 use crate::lookup;
 use crate::screen::{Screen, Show};
 use crate::session::Session;
+use crate::words::{counted, name_of};
 
 /// How far the log may be ahead of the clock here.
 const AHEAD_MAX: Span = Span::from_secs(5);
@@ -188,6 +191,8 @@ pub async fn examine(session: &mut Session, screen: &mut Screen, diagnosis: &mut
             diagnosis.checks.push(policy(session));
             diagnosis.checks.extend(probes(session).await);
             diagnosis.checks.extend(evidence::checks(session));
+            diagnosis.checks.extend(admins(session));
+            diagnosis.checks.extend(missed(session));
         }
     }
     diagnosis.checks.push(identity(session));
@@ -255,6 +260,36 @@ async fn probes(session: &Session) -> Option<Check> {
             }
         },
     })
+}
+
+/// Whether the tenant could still be governed if an admin lost their key.
+fn admins(session: &Session) -> Option<Check> {
+    let governance = session.state().governance.as_ref()?;
+    let admins = governance.members().filter(|principal| principal.roles.iter().any(Role::is_admin));
+    let people = admins.map(|principal| &principal.person).collect::<BTreeSet<_>>().len();
+    let found = format!("{}, of whom {} govern together", counted(people, "admin"), governance.admin_quorum);
+    Some(match people > usize::from(governance.admin_quorum) {
+        true => Check::good("admins", found),
+        false => {
+            let advice =
+                "enrol one more: where one of them loses their key, nobody can enrol, revoke or adopt any more";
+            Check::doubtful("admins", found, advice)
+        }
+    })
+}
+
+/// What was to be done by the tenant and was not.
+fn missed(session: &Session) -> Option<Check> {
+    let governance = session.state().governance.as_ref()?;
+    let missed = governance.deadlines.iter().filter(|deadline| deadline.missed && deadline.algorithm.is_none());
+    let named = |deadline: &TenantDeadline| {
+        let about = deadline.pack.as_ref().or(deadline.document.as_ref());
+        let about = about.map_or_else(String::new, |name| format!(" of {name}"));
+        format!("{}{about}, by {}", name_of(&deadline.deadline), time(deadline.at))
+    };
+    let missed: Vec<String> = missed.map(named).collect();
+    let advice = "`keylatch inbox` of whoever is to do it says what to type";
+    (!missed.is_empty()).then(|| Check::doubtful("deadlines", format!("missed: {}", missed.join("; ")), advice))
 }
 
 /// Whether whoever signs here is enrolled.

@@ -10,7 +10,7 @@ use crate::layout::{BOLD, CYAN, DIM, GREEN, RED, YELLOW, safe, styled, time};
 use crate::lookup;
 use crate::reader::{Known, Seen};
 use crate::screen::Shown;
-use crate::words::name_of;
+use crate::words::{counted, name_of};
 
 /// The line of an event, with the names that the state has for what it is about.
 pub fn event_line(seen: &Seen, known: &Known) -> Shown {
@@ -120,20 +120,35 @@ fn detail(event: &Event, state: &Tenant) -> String {
             format!("{}, pre-active {}", data.spec.algorithm, until(data.pre_active_until))
         }
         Event::KeyActivated(data) => {
-            let mode = if data.mode == ActivationMode::Manual { "on command" } else { "by itself" };
-            format!("{mode}, {} approvals, {}", data.approvals.len(), until(data.deactivate_at))
+            let mode = match data.mode {
+                ActivationMode::Manual => "on command",
+                ActivationMode::Scheduled => "by itself",
+                ActivationMode::Standing => "under a standing authorisation",
+            };
+            format!("{mode}, {}, {}", counted(data.approvals.len(), "approval"), until(data.deactivate_at))
         }
-        Event::KeySuspended(data) => reason(data.reason.as_ref(), "by itself"),
+        Event::KeySuspended(data) => {
+            let own = is_own_activation(data.key_id, data.cause, state);
+            let otherwise =
+                if own { "its emergency was not reviewed in time" } else { "the key that wraps it was halted" };
+            reason(data.reason.as_ref(), otherwise)
+        }
         Event::KeyResumed(data) => data.reason.text.to_string(),
         Event::KeyCompromised(data) => format!("was {}: {}", data.was, data.reason.text),
-        Event::KeyDeactivated(data) => reason(data.reason.as_ref(), "its time was over"),
+        Event::KeyDeactivated(data) => {
+            let own = is_own_activation(data.key_id, data.cause, state);
+            reason(data.reason.as_ref(), if own { "its time was over" } else { "its algorithm has ended" })
+        }
         Event::KeyDestroyed(data) => reason(data.reason.as_ref(), "it had expired"),
-        Event::KeyExpired(_) => "never activated in time".to_owned(),
+        Event::KeyExpired(data) => match data.revalidate_by {
+            Some(_) => "nobody said in time that it is still wanted".to_owned(),
+            None => "never activated in time".to_owned(),
+        },
         Event::ActivationRequested(data) => format!("{} ({})", data.reason.text, name_of(&data.reason.kind)),
         Event::ActivationApproved(data) => format!("good {}", until(data.expires_at)),
         Event::ActivationRejected(data) => data.reason.text.to_string(),
         Event::ActivationCancelled(data) => data.reason.text.to_string(),
-        Event::ActivationAuthorized(data) => format!("{} approvals", data.approvals.len()),
+        Event::ActivationAuthorized(data) => counted(data.approvals.len(), "approval"),
         Event::ActivationLapsed(data) => {
             if data.approval.is_some() { "an approval ran out" } else { "the request ran out" }.to_owned()
         }
@@ -164,7 +179,7 @@ fn detail(event: &Event, state: &Tenant) -> String {
             let about = of(data.pack.as_ref().or(data.document.as_ref()));
             format!("{}{about} {}", name_of(&data.deadline), by(data.at))
         }
-        Event::KeyRevalidated(data) => format!("{} keys, the next {}", data.keys.len(), by(data.next_by)),
+        Event::KeyRevalidated(data) => format!("{}, the next {}", counted(data.keys.len(), "key"), by(data.next_by)),
         Event::ActivationHeld(data) => {
             let what = if data.request.is_some() { "a request" } else { "every activation" };
             format!("{what}: {}, {}", name_of(&data.kind), data.reference)
@@ -199,6 +214,12 @@ fn detail(event: &Event, state: &Tenant) -> String {
         }
         Event::ControlEvaluated(data) => format!("over {} events, the next {}", data.size, by(data.next_by)),
     }
+}
+
+/// Whether what came by itself followed from the key's own activation.
+fn is_own_activation(key: model::KeyId, cause: Option<model::EventHash>, state: &Tenant) -> bool {
+    let activation = state.keys.get(&key).and_then(|key| key.activation);
+    activation.is_some_and(|activation| Some(activation.hash) == cause)
 }
 
 fn of(name: Option<&model::Name>) -> String {

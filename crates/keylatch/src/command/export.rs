@@ -18,13 +18,12 @@ use lifecycle::Judgement;
 use model::command::EvidenceExport;
 use model::event::EvidenceExported;
 use model::history::RecordedBundle;
-use model::{Action, Digest, Event, EventHash, ProblemType, Sequence, Span, Timestamp};
+use model::{Action, Digest, Event, EventHash, ProblemType, Span, Timestamp};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Exit};
 use crate::folder::{self, Bundle, Dir};
 use crate::layout::{BOLD, Fields, GREEN, YELLOW, safe, time};
-use crate::reader::Pages;
 use crate::screen::{Progress, Screen, Show};
 use crate::session::Session;
 use crate::submit::{Recorded, Retry, not_signed, open, recorded};
@@ -246,9 +245,9 @@ async fn newest(session: &Session) -> Result<RecordedBundle, Error> {
 
 /// The bundle that the event names which the command was answered with. The event is verified behind the bundle.
 async fn named_by(session: &Session, made: &Recorded) -> Result<Digest, Error> {
-    let before = Sequence(made.sequence.0.saturating_sub(1));
-    let record = Pages::after(session.bus().clone(), before).one().await?;
-    let body = record.filter(|record| record.hash() == made.hash).and_then(|record| Body::parse(&record.payload).ok());
+    let records = session.reader().records(made.sequence).await?;
+    let record = records.first().filter(|record| record.hash() == made.hash);
+    let body = record.and_then(|record| Body::parse(&record.payload).ok());
     let event = body.and_then(|body| serde_json::from_str::<EvidenceExported>(&body.data).ok());
     event.map(|event| event.manifest).ok_or_else(|| not_named(made.sequence.0))
 }
@@ -284,9 +283,9 @@ async fn is_named(
     (sequence, hash): (u64, EventHash),
 ) -> Result<(), Error> {
     let mut stands = false;
-    let mut pages = Pages::after(session.bus().clone(), replay.state().chain.head().sequence);
     while replay.state().chain.head().sequence.0 < sequence {
-        let records = pages.next().await?;
+        let next = replay.state().chain.head().sequence.next();
+        let records = session.reader().records(next).await?;
         if records.is_empty() {
             return Err(not_named(sequence));
         }

@@ -9,7 +9,7 @@ use lifecycle::{Governance, Key, Tenant, simulate};
 use model::command::LIFETIME_MAX;
 use model::event::Deadline;
 use model::policy::Policy;
-use model::{Digest, EventHash, Fingerprint, KeyId, KeyState, Principal, Span, Timestamp, dsse};
+use model::{Digest, EventHash, Fingerprint, KeyId, Principal, Span, Timestamp, dsse};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -53,6 +53,9 @@ pub struct ShowArgs {
     /// Write the very command that is shown to this file, to be signed with `keylatch sign` and sent with `keylatch submit`.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Of a request for many keys: write the whole list to this file, as the log has it and the signature is over its root.
+    #[arg(long, value_name = "FILE")]
+    pub list: Option<PathBuf>,
 }
 
 /// Runs `keylatch inbox`.
@@ -101,6 +104,8 @@ pub enum Task {
     ControlEvaluation,
     /// Look at a document that one answers for, and have it adopted anew.
     DocumentReview,
+    /// Declare a legal pack, or look at its declaration again.
+    DeclarePack,
     /// A hold that could be lifted.
     LiftHold,
 }
@@ -129,6 +134,7 @@ pub fn items(known: &Known, me: Fingerprint, now: Timestamp) -> Vec<Item> {
         looks.access_review(),
         looks.evaluation(),
         looks.documents(),
+        looks.packs(),
         looks.holds(),
     ]
     .into_iter()
@@ -180,13 +186,18 @@ impl Looks<'_> {
         items
     }
 
-    /// Keys of open requests that name this identity as a consumer.
+    /// Keys of open requests that name this identity as a consumer; those of a list as one task.
     fn acknowledgements(&self) -> Vec<Item> {
         let mut items = Vec::new();
         for request in self.open().filter(|request| request.consumers.contains(&self.me)) {
-            let listed = self.known.list(request).into_iter().flat_map(|list| list.keys().collect::<Vec<KeyId>>());
-            let keys = request.key_id.into_iter().chain(listed).filter_map(|key| self.state.keys.get(&key));
-            for key in keys.filter(|key| key.is_waiting() && !key.acknowledged.contains_key(&self.me)) {
+            let waits = |key: &Key| key.is_waiting() && !key.acknowledged.contains_key(&self.me);
+            if let Some(list) = self.known.list(request) {
+                let left = list.keys().filter_map(|key| self.state.keys.get(&key)).filter(|key| waits(key)).count();
+                let about = format!("{left} keys of {}", lookup::what(self.state, request));
+                let command = "keylatch key acknowledge --list FILE".to_owned();
+                let item = Item::new(Task::Acknowledge, about, request.ends_at(), command).of(Some(request), None);
+                items.extend((left > 0).then_some(item));
+            } else if let Some(key) = lookup::key_of(self.state, request).filter(|key| waits(key)) {
                 let command = format!("keylatch key acknowledge {} --key-identity …", key.spec.label);
                 let about = format!("{} {}", key.spec.label, key.identity);
                 let item = Item::new(Task::Acknowledge, about, request.ends_at(), command);
@@ -198,13 +209,16 @@ impl Looks<'_> {
 
     /// Emergency activations that this identity may review: nobody who asked or approved.
     fn reviews(&self) -> Vec<Item> {
-        let waiting = self.state.keys.values().filter(|key| key.state == KeyState::Active && key.review_by.is_some());
+        // Also of a key that is suspended for want of its review, or whose short life is over.
+        let waiting = self.state.keys.values().filter(|key| key.activation.is_some() && key.review_by.is_some());
         let mine = waiting.filter_map(|key| {
             let request = self.state.requests.get(&key.activation?.request)?;
             let rule = request.rule(self.policy, Some(key))?;
             let may = self.holds_one_of(&rule.break_glass.as_ref()?.reviewers.roles) && !self.was_involved(request);
             let command = format!("keylatch key review {} --findings …", key.spec.label);
-            let item = Item::new(Task::ReviewActivation, key.spec.label.to_string(), key.review_by, command);
+            let late = if key.review_by.is_some_and(|by| by <= self.now) { ", missed" } else { "" };
+            let about = format!("{}, {}{late}", key.spec.label, key.state);
+            let item = Item::new(Task::ReviewActivation, about, key.review_by, command);
             may.then(|| item.of(Some(request), Some(key)))
         });
         mine.collect()
@@ -289,6 +303,28 @@ impl Looks<'_> {
         .collect()
     }
 
+    /// For admins: packs that the policy wants declared, and those to be looked at again, from when that is warned of.
+    fn packs(&self) -> Vec<Item> {
+        if !self.principal.roles.iter().any(model::Role::is_admin) {
+            return Vec::new();
+        }
+        let item = |pack: &model::Name, what: &str, by| {
+            let command = format!("keylatch pack declare {pack} … --out FILE");
+            Item::new(Task::DeclarePack, format!("{pack}: {what}"), by, command)
+        };
+        let undeclared = lifecycle::conditions::undeclared(self.governance).into_iter();
+        let undeclared = undeclared.map(|pack| item(&pack, "undeclared, no key can be activated", None));
+        let of_pack = |one: &&TenantDeadline| matches!(one.deadline, Deadline::PackReview | Deadline::PackSource);
+        // What was warned of has no warning ahead any more.
+        let is_due = |one: &&TenantDeadline| one.missed || one.warn_at.is_none_or(|warn_at| warn_at <= self.now);
+        let due = self.governance.deadlines.iter().filter(of_pack).filter(is_due).filter_map(|one| {
+            let what = if one.deadline == Deadline::PackReview { "the declaration" } else { "a newer version" };
+            let late = if one.missed { ", missed" } else { "" };
+            Some(item(one.pack.as_ref()?, &format!("{what} is due{late}"), Some(one.at)))
+        });
+        undeclared.chain(due).collect()
+    }
+
     fn holds(&self) -> Vec<Item> {
         if !self.policy.holds.as_ref().is_some_and(|rules| self.holds_one_of(&rules.lift.roles)) {
             return Vec::new();
@@ -361,10 +397,28 @@ pub fn show(session: &Session, args: &ShowArgs) -> Result<Shown, Error> {
             mine.unwrap_or(item.of(Some(request), key))
         }
     };
+    if let Some(path) = &args.list {
+        write_list(session, &item, path)?;
+    }
     match item.request.filter(|_| item.task == Task::Vote) {
         Some(request) => vote(session, &item, request, args.out.as_deref()),
         None => Ok(other(session, &item)),
     }
+}
+
+/// The whole list of a request for many keys: what the signature is over is its root.
+fn write_list(session: &Session, item: &Item, path: &std::path::Path) -> Result<(), Error> {
+    let request = item.request.and_then(|request| session.state().requests.get(&request));
+    let Some(request) = request.filter(|request| request.manifest.is_some()) else {
+        return Err(Error::usage("this is no request for a list of keys", "leave out --list"));
+    };
+    let list = session.known().list(request).ok_or_else(|| {
+        Error::failed("the log has no list with the digest, count and root of this request", "do not approve it")
+    })?;
+    if path.exists() {
+        return Err(Error::file(path, "there is such a file", "take another name for --list"));
+    }
+    crate::context::write_whole(path, &list.text())
 }
 
 fn other(session: &Session, item: &Item) -> Shown {

@@ -77,7 +77,7 @@ pub enum KeyCommand {
     /// A request can name consumers who must have said so before the key is activated. Give the identity as you have it
     /// from elsewhere: it is compared with the key's, and a wrong one is not signed.
     #[command(
-        after_long_help = "Examples:\n  keylatch key acknowledge weights-2026 --key-identity kcv:1f2e3d\n  keylatch key acknowledge signer --key-identity signer.pem --adopted"
+        after_long_help = "Examples:\n  keylatch key acknowledge weights-2026 --key-identity kcv:1f2e3d\n  keylatch key acknowledge signer --key-identity signer.pem --adopted\n  keylatch key acknowledge --list keys.txt        (weights-1 kcv:1f2e3d, a line for each)"
     )]
     Acknowledge(acknowledge::AcknowledgeArgs),
     /// Bring the proof that the key which wraps this one, in another tenant, was activated.
@@ -123,10 +123,7 @@ pub async fn run(command: KeyCommand, session: &mut Session, screen: &mut Screen
             let outcome = review::review(args, session, screen).await?;
             screen.show(&outcome)
         }
-        KeyCommand::Acknowledge(args) => {
-            let outcome = acknowledge::acknowledge(args, session, screen).await?;
-            screen.show(&outcome)
-        }
+        KeyCommand::Acknowledge(args) => acknowledge::acknowledge(args, session, screen).await,
         KeyCommand::AttestParent(args) => {
             let outcome = attest_parent::attest(args, session, screen).await?;
             screen.show(&outcome)

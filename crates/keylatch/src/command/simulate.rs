@@ -19,6 +19,7 @@ use crate::lookup;
 use crate::reader::Known;
 use crate::screen::{Screen, Shown};
 use crate::session::Session;
+use crate::words::counted;
 
 /// What is simulated.
 #[derive(Args, Clone, Debug, Default)]
@@ -207,7 +208,7 @@ fn alike(state: &Tenant, members: &[Simulation]) -> String {
         let first: Vec<&str> = labels.iter().take(SHOWN_MAX).copied().collect();
         let more = labels.len().saturating_sub(first.len());
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        text.push_str(&format!("  {} keys ({}{more}): ", labels.len(), safe(&first.join(", "))));
+        text.push_str(&format!("  {} ({}{more}): ", counted(labels.len(), "key"), safe(&first.join(", "))));
         match blocks.as_slice() {
             [] => text.push_str(&format!("{GREEN}nothing beside the signatures{GREEN:#}\n")),
             blocks => text.push_str(&format!("\n    {}\n", blocks.join("\n    "))),
@@ -394,7 +395,8 @@ fn pending_people(state: &Tenant, drafted: &Tenant, waiting: &[Changed<'_>]) -> 
         fields.add("after", after);
         groups.add(fields.to_people(4), changed.key.spec.label.as_str());
     }
-    format!("  {YELLOW}pending:{YELLOW:#} {} keys, {same} as before\n{}", waiting.len(), groups.to_people())
+    let keys = counted(waiting.len(), "key");
+    format!("  {YELLOW}pending:{YELLOW:#} {keys}, {same} as before\n{}", groups.to_people())
 }
 
 fn standing_people(drafted: &Tenant, standing: &[Standing], now: Timestamp) -> String {
@@ -411,8 +413,8 @@ fn standing_people(drafted: &Tenant, standing: &[Standing], now: Timestamp) -> S
     }
     let groups = groups.to_people();
     format!(
-        "  {YELLOW}active:{YELLOW:#} {} keys, {same} could be activated again as they are\n{groups}",
-        standing.len()
+        "  {YELLOW}active:{YELLOW:#} {}, {same} could be activated again as they are\n{groups}",
+        counted(standing.len(), "key")
     )
 }
 

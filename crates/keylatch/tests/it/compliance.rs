@@ -221,13 +221,16 @@ fn bundled(platform: &Platform, from: u64) -> String {
     platform.with(|inside| {
         let scenario = &inside.scenario;
         let chain = &scenario.tenant.chain;
-        let exporter = scenario.service(ServiceRole::EvidenceExporter);
-        let note = Note::parse(&Checkpoint::of(chain.tenant(), chain.tree()).sign(exporter.signing_key())).unwrap();
+        let exporter = scenario.service(ServiceRole::EvidenceExporter).signing_key();
+        let note = Note::parse(&Checkpoint::of(chain.tenant(), chain.tree()).sign(exporter)).unwrap();
         let mut bundle = Bundle::new(chain.tenant(), scenario.tenant.root, Sequence(from));
         bundle.take(scenario.records.clone(), &mut io::sink(), &mut io::sink()).unwrap();
         let (controls, rest) = (File::default(), File::default());
         let made = bundle.finish(&[note]).unwrap();
-        made.write(exporter, |name| Ok(if name == "controls.json" { controls.clone() } else { rest.clone() })).unwrap();
+        made.write(scenario.service(ServiceRole::EvidenceExporter), |name| {
+            Ok(if name == "controls.json" { controls.clone() } else { rest.clone() })
+        })
+        .unwrap();
         assert!(bundle::FILES.iter().any(|file| file.name == "controls.json"));
         String::from_utf8(controls.0.take()).unwrap()
     })

@@ -192,6 +192,31 @@ async fn a_policy_is_held_against_the_tenants_people_and_keys() {
     );
 }
 
+/// What nobody here could do, and which keys nobody could have: the one is to be mended, the other may be meant.
+#[tokio::test]
+async fn a_policy_that_leaves_something_to_nobody_says_so() {
+    let (platform, folder) = (Platform::new(), tempfile::tempdir().unwrap());
+    let change = json!({
+        "admin_quorum": 4,
+        "keys": { "revalidation": { "roles": ["counsel"], "every": "20m" } },
+        "fact": [{ "name": "residency", "roles": ["counsel"], "valid_max": "1d" }],
+    });
+    let came = run(&platform, "ann", &format!("policy check {}", policy_file(folder.path(), change))).await;
+    assert!(matches!(came.done, Ok(Exit::Refused)));
+    shows(
+        &came.out,
+        &[
+            "admin_quorum: 4 people are asked for, and 3 could be among them (`admin`)",
+            "keys.revalidation.roles: nobody here for `counsel`",
+            "fact.residency.roles: nobody here for `counsel`; enrol somebody with that role first (it can be adopted",
+            "note: there are `model` keys that no rule is for",
+        ],
+    );
+    let good = run(&platform, "ann", &format!("--json policy check {}", policy_file(folder.path(), json!({})))).await;
+    assert!(matches!(good.done, Ok(Exit::Ok)), "a note is nothing to mend: {}", good.out);
+    assert_eq!(good.json()["notes"].as_array().unwrap().len(), 3);
+}
+
 #[tokio::test]
 async fn every_policy_that_was_adopted_is_listed_shown_and_compared() {
     let (platform, folder) = (Platform::new(), tempfile::tempdir().unwrap());
@@ -572,6 +597,35 @@ async fn a_consumer_acknowledges_the_key_that_it_knows() {
     run(&platform, "app", &line).await.said();
     let shown = run(&platform, "rae", "--json key show k1").await.json();
     assert_eq!(shown["key"]["consumers"][0]["readiness"], "adopted");
+}
+
+/// Many keys from a file: looked at first, all of them, and what was said is not said again.
+#[tokio::test]
+async fn a_consumer_acknowledges_the_keys_of_a_file() {
+    let (platform, folder) = (Platform::new(), tempfile::tempdir().unwrap());
+    born(&platform, "k1");
+    born(&platform, "k2");
+    let file = folder.path().join("keys.txt");
+    let line = format!("key acknowledge --list {}", file.display());
+    let events = |platform: &Platform| platform.with(|inside| inside.scenario.records.len());
+    let before = events(&platform);
+    for (text, says) in [
+        ("k1 kcv:010203\nk2 kcv:ffffff\n", "you know kcv:ffffff, and key `k2` is kcv:010203"),
+        ("k1\n", "keys.txt:1: no identity"),
+        ("# none\n", "it names no key"),
+        ("k1 kcv:zz\n", "keys.txt:1: `kcv:zz` is no identity"),
+    ] {
+        std::fs::write(&file, text).unwrap();
+        let refusal = run(&platform, "app", &line).await.refusal();
+        assert!(refusal.contains(says), "{refusal}");
+    }
+    assert_eq!(events(&platform), before, "nothing was signed");
+    std::fs::write(&file, "# ours\nk1 kcv:010203\n\nk2  kcv:010203\n").unwrap();
+    shows(&run(&platform, "app", &line).await.said(), &["acknowledged: 2 keys"]);
+    assert_eq!(events(&platform), before + 2);
+    shows(&run(&platform, "app", &line).await.said(), &["acknowledged: 0 keys"]);
+    assert_eq!(events(&platform), before + 2);
+    assert_eq!(run(&platform, "app", &format!("--json {line} --adopted")).await.json()["keys"], 2);
 }
 
 #[tokio::test]

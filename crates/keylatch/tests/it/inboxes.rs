@@ -85,7 +85,9 @@ async fn consumers_holders_of_holds_and_lookers_find_their_tasks() {
     let many = RequestArgs { said, ..matching("w-*") };
     request(&mut platform.ready("rae").await, &mut Screen::silent(), many).await.unwrap();
     let tasks = |items: &[Item]| items.iter().map(|item| item.task).collect::<Vec<Task>>();
-    assert_eq!(tasks(&inbox(&platform, "app").await), [Task::Acknowledge, Task::Acknowledge]);
+    let listed = inbox(&platform, "app").await.remove(0);
+    assert_eq!(listed.command, "keylatch key acknowledge --list FILE", "one task, however many keys");
+    assert!(listed.about.starts_with("2 keys of "), "{}", listed.about);
     perform(&platform, r#"do activation.hold {"kind": "incident", "reference": "INC-1"} by sue"#, "activation.held");
     // While all is held nobody votes.
     assert_eq!(tasks(&inbox(&platform, "lou").await), [Task::LiftHold]);
@@ -130,6 +132,36 @@ async fn an_emergency_waits_for_a_reviewer_who_had_no_part_in_it() {
         let tasks: Vec<Task> = inbox(&platform, who).await.iter().map(|item| item.task).collect();
         assert_eq!(tasks == [Task::ReviewActivation], waits, "{who}: {tasks:?}");
     }
+    // Missed, and the key suspended for it: it waits all the more.
+    platform.wait("31m");
+    let item = inbox(&platform, "sue").await.remove(0);
+    assert_eq!((item.task, item.about.as_str()), (Task::ReviewActivation, "weights, suspended, missed"));
+}
+
+#[tokio::test]
+async fn packs_to_be_declared_wait_for_the_admins() {
+    let platform = wide();
+    perform(
+        &platform,
+        r#"adopt {"packs": ["nis2-2024-2690"], "rule": {"when": {"responsibility": ["application"]}}} by ann,bob"#,
+        "policy.adopted",
+    );
+    let items = inbox(&platform, "ann").await;
+    assert_eq!(items.iter().map(|item| item.task).collect::<Vec<_>>(), [Task::DeclarePack]);
+    assert_eq!(items[0].about, "nis2-2024-2690: undeclared, no key can be activated");
+    assert_eq!(inbox(&platform, "sam").await, []);
+    let pack: model::pack::Pack = toml::from_str(include_str!("../../../../deploy/packs/nis2-2024-2690.toml")).unwrap();
+    let pack = serde_json::to_string(&pack).unwrap();
+    let declare = format!(
+        r#"do pack.declare {{"against": "$head", "pack": {pack}, "applicability": {{"applied": "so it is"}}, "review_by": "$now+60d"}} by ann,bob"#
+    );
+    perform(&platform, &declare, "pack.declared");
+    assert_eq!(inbox(&platform, "ann").await, []);
+    platform.wait("31d");
+    let about = |items: Vec<Item>| items.into_iter().map(|item| item.about).collect::<Vec<_>>();
+    assert_eq!(about(inbox(&platform, "ann").await), ["nis2-2024-2690: the declaration is due"]);
+    platform.wait("30d");
+    assert_eq!(about(inbox(&platform, "ann").await), ["nis2-2024-2690: the declaration is due, missed"]);
 }
 
 /// From the list to the signature: shown in full, checked by hand, signed by an agent, sent.
@@ -151,7 +183,7 @@ async fn a_vote_is_shown_in_full_checked_by_hand_and_given_from_an_agent() {
     assert!(listed.people.contains("keylatch approve weights"), "{}", listed.people);
 
     let out = folder.path().join("approve.json");
-    let shown = inbox::show(&sam, &ShowArgs { which: "1".to_owned(), out: Some(out.clone()) }).unwrap();
+    let shown = inbox::show(&sam, &ShowArgs { which: "1".to_owned(), out: Some(out.clone()), list: None }).unwrap();
     let text = anstream::adapter::strip_str(&shown.people).to_string();
     for wanted in ["GDPR art. 32(1)(a)", "inference endpoint", "kcv:", "still to sign", "lapses", "xxd -r -p"] {
         assert!(text.contains(wanted), "{wanted} is not in\n{text}");

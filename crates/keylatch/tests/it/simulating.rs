@@ -204,7 +204,7 @@ async fn a_draft_of_a_policy_says_what_it_changes_for_every_key() {
     };
     let only = json!({"when": {"responsibility": ["application"]}});
     let (text, _, clear) = draft(json!({ "rule": only }));
-    says(&text, &["pending: 1 keys, 1 as before", "active: 1 keys, 1 could be activated again"]);
+    says(&text, &["pending: 1 key, 1 as before", "active: 1 key, 1 could be activated again"]);
     assert!(clear, "{text}");
 
     let mut two = only.clone();
@@ -255,7 +255,7 @@ async fn the_shipped_packs_can_be_simulated() {
         if path.extension().is_some_and(|end| end == "toml") {
             let args = SimulateArgs { pack: Some(path.clone()), ..SimulateArgs::default() };
             let (text, ..) = run(&sam, &args);
-            assert!(text.contains("pending: 1 keys"), "{path:?}: {text}");
+            assert!(text.contains("pending: 1 key, "), "{path:?}: {text}");
         }
     }
 }

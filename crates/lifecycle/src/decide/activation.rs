@@ -239,7 +239,12 @@ fn vote(governance: &Governance, rule: &Rule, approval: &Approval, now: Timestam
         return Ok(vote);
     }
     if rule.stages.iter().any(|stage| stage.roles().any(|role| vote.roles.contains(role)) && !vote.assures(stage)) {
-        let detail = format!("`{}` signed with a key that shows neither touch nor verification", signer.label);
+        let lacks = if vote.assurance.is_some() {
+            "was touched, and did not verify who they are"
+        } else {
+            "is no hardware key"
+        };
+        let detail = format!("`{}` signed with a key that {lacks}", signer.label);
         return Rejection::new(ProblemType::AssuranceMissing, detail).err();
     }
     let wanted: Vec<String> = rule.stages.iter().flat_map(|stage| stage.roles()).map(Role::to_string).collect();

@@ -12,10 +12,10 @@ use model::event::{
     PrincipalEnrolled, PrincipalRevoked, PrincipalRotated,
 };
 use model::people::{PrincipalKind, PublicKey};
-use model::{Event, EventHash, Fingerprint, Name, Principal, ProblemType, Role, Timestamp};
+use model::{Event, EventHash, Fingerprint, Name, Principal, ProblemType, Role, Span, Timestamp};
 
 use super::unchanged;
-use crate::state::{Governance, View};
+use crate::state::{Delegation, Governance, View};
 use crate::{Rejection, policy, standing};
 
 /// The governance, where an admin quorum signed against it as it stands.
@@ -112,6 +112,7 @@ pub(super) fn rotate(
             return Rejection::new(ProblemType::QuorumNotMet, "the old key and the new one sign, and nobody else")
                 .err();
         }
+        not_too_many_keys(governance, params.principal)?;
     } else {
         standing::times(signed, now, standing::lifetime(governance.admin_quorum))?;
         standing::quorum(governance, &others, &standing::admins(governance.admin_quorum)?)?;
@@ -127,11 +128,27 @@ pub(super) fn rotate(
     }))
 }
 
+/// The most keys that one human has had when one of them can still vouch for another.
+const KEYS_MAX: usize = 64;
+
+/// Refuses a key that vouches once more where a human has had many. Each stays part of what every decision sees, and each
+/// new one is in the way of what admins are about to sign: nobody who is enrolled is to keep them from governing.
+fn not_too_many_keys(governance: &Governance, whose: Fingerprint) -> Result<(), Rejection> {
+    let person = &governance.member(whose)?.person;
+    let had = governance.people.values().filter(|member| member.principal.person == *person).count();
+    if governance.authority.rules < 3 || had < KEYS_MAX {
+        return Ok(());
+    }
+    let detail = format!("`{person}` has had {had} keys: an admin quorum vouches for another");
+    Rejection::new(ProblemType::QuorumNotMet, detail).with("quorum", governance.admin_quorum).err()
+}
+
 /// A key that nobody here has or had, nor the platform.
 fn new_key(governance: &Governance, key: &PublicKey) -> Result<(), Rejection> {
     let fingerprint = key.fingerprint();
-    if governance.people.contains_key(&fingerprint) {
-        return Rejection::new(ProblemType::PrincipalExists, format!("{fingerprint} is or was enrolled")).err();
+    if let Some(known) = governance.people.get(&fingerprint) {
+        let detail = format!("{fingerprint}, as `{}`", known.principal.label);
+        return Rejection::new(ProblemType::PrincipalExists, detail).err();
     }
     standing::own_key(key, &governance.authority.ring, governance.authority.root)?;
     match governance.people.values().find(|member| member.principal.key.point() == key.point()) {
@@ -145,6 +162,8 @@ fn new_key(governance: &Governance, key: &PublicKey) -> Result<(), Rejection> {
 
 /// The most delegations of one key that have not run out, ended or not: they are part of what every decision sees.
 const DELEGATIONS_MAX: usize = 32;
+/// How long one counts as not run out, however short it was: else there would be as many as somebody likes.
+const DELEGATION_COUNTS_FOR: Span = Span::from_secs(3600);
 
 /// One's own vote for another to give, for a while. INVARIANT (delegation adds no vote) is [`crate::quorum::votes`]'s.
 pub(super) fn delegate(
@@ -173,7 +192,9 @@ pub(super) fn delegate(
     if params.not_after <= begins || params.not_after > begins + max {
         return invalid(format!("from {begins} to {}: it may last for {max}", params.not_after));
     }
-    let standing = governance.delegations.values().filter(|held| held.from == from && now < held.not_after).count();
+    let least = if governance.authority.rules >= 3 { DELEGATION_COUNTS_FOR } else { Span::ZERO };
+    let counts = |held: &&Delegation| held.from == from && now < held.not_after.max(held.not_before + least);
+    let standing = governance.delegations.values().filter(counts).count();
     if standing >= DELEGATIONS_MAX {
         return invalid(format!("`{}` has granted {standing} that have not run out", principal.label));
     }

@@ -45,7 +45,7 @@ pub fn may_use<'a>(
     let (by, principal) = standing::sole(governance, signed)?;
     let key = view.key()?;
     let policy = governance.policy()?;
-    let rule = policy.rule_for(&key.spec.traits())?;
+    let rule = policy.rule_in_use(key, view.request.as_ref())?;
     does(key, operation)?;
     // The state comes before who asks: a program that may use nothing shows that a key which waits is used by nobody.
     let deactivated = usable(key, operation, rule.process_when_deactivated, now)?;

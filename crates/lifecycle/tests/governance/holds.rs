@@ -1,6 +1,6 @@
 //! Holds and emergencies.
 
-use lifecycle::scenario::key_id;
+use lifecycle::scenario::{Scenario, key_id};
 use model::KeyState;
 
 use super::check;
@@ -165,6 +165,23 @@ fn an_emergency_is_no_way_around() {
     s.run("approve k1 by sue => activation.approved");
     s.run(&format!("adopt {everyday} by ann,bob => policy.adopted\ndue => refused no-rule"));
     check("{}", &format!("{ALARM} by opa => refused no-rule"));
+}
+
+/// Whoever the rule for emergencies names uses what was activated under it, and the rule of every day says nothing to that.
+#[test]
+fn an_emergencys_rule_says_who_uses_its_key() {
+    let glass = GLASS.replace('\n', " ").replacen(r#""users":["app"],"#, r#""users":["operator"],"#, 1);
+    let mut s =
+        check(&glass, &format!("{ALARM} by opa => activation.requested\napprove k1 by sam => activation.approved"));
+    s.run("due => activation.authorized, key.activated\napply k1 => custody.applied");
+    s.run("use k1 encrypt by app => refused role-missing\nuse k1 encrypt by oto => allowed");
+    let users = |s: &Scenario| lifecycle::simulate::of_active(&s.tenant, key_id("k1"), s.now).unwrap().users;
+    assert_eq!(users(&s).len(), 2, "simulation says the same");
+    // The emergency's rule is gone: the key goes on under that of every day.
+    let everyday = r#"{"rule":{"stage":[{"role":"security","quorum":1}]}}"#;
+    s.run(&format!("adopt {everyday} by ann,bob => policy.adopted"));
+    s.run("use k1 encrypt by app => allowed\nuse k1 encrypt by oto => refused role-missing");
+    assert_eq!(users(&s).len(), 1);
 }
 
 /// The people who approve an emergency are not let vote by what was approved before, nor the other way round.

@@ -355,3 +355,42 @@ fn one_key_grants_so_many_delegations_and_no_more() {
     s.run(&format!("{} => delegation.granted", grant("sue", "opa", "security", "0s..1h")));
     s.run(&format!("wait 1h\n{one} => delegation.granted"));
 }
+
+/// Nor by many that are short: under epoch 3 each counts for an hour. Under epoch 2 it stays as it was.
+#[test]
+fn short_delegations_are_not_without_number() {
+    let grants = |rules: u32| {
+        let mut s = lifecycle::scenario::Scenario::under(rules);
+        s.run(&format!("adopt {ONE} by ann,bob => policy.adopted"));
+        let one = grant("sam", "opa", "security", "0s..1s");
+        for _ in 0..32 {
+            s.run(&format!("{one} => delegation.granted\nwait 1s"));
+        }
+        let more = s.perform(&one);
+        s.run(&format!("wait 1h\n{one} => delegation.granted"));
+        more
+    };
+    assert_eq!([grants(2), grants(3)], ["delegation.granted", "refused delegation-invalid"]);
+}
+
+/// A new key moves what admins sign against, and stays in the state for good: a key vouches for so many, and then admins do.
+#[test]
+fn a_key_vouches_for_so_many_others_and_no_more() {
+    let rotate = |from: usize, to: usize, by: &str| {
+        let name = |at: usize| if at == 0 { "app".to_owned() } else { format!("app{at}") };
+        let (old, new) = (name(from), name(to));
+        let by = if by.is_empty() { old.clone() } else { by.to_owned() };
+        format!(
+            r#"do principal.rotate {{"against":"$head","principal":"$who:{old}","key":"$pub:{new}","reason":$why}} by {by},{new}"#
+        )
+    };
+    for (rules, outcome) in [(2, "principal.rotated"), (3, "refused quorum-not-met")] {
+        let mut s = lifecycle::scenario::Scenario::under(rules);
+        for key in 0..63 {
+            s.run(&format!("{} => principal.rotated", rotate(key, key + 1, "")));
+        }
+        assert_eq!(s.perform(&rotate(63, 64, "")), outcome, "rules epoch {rules}");
+        let at = if rules == 2 { 64 } else { 63 };
+        s.run(&format!("{} => principal.rotated", rotate(at, 65, "ann,bob")));
+    }
+}

@@ -81,6 +81,35 @@ fn a_policy_that_the_people_cannot_fill_is_not_adopted() {
     s.run(r#"adopt {"rule":{"stage":[{"role":"security","quorum":4}]}} by ann,bob => policy.adopted"#);
 }
 
+/// What the policy leaves to nobody, and holds up no adoption: it is shown where the policy is looked at.
+#[test]
+fn what_nobody_here_could_do_is_found() {
+    let found = |s: &Scenario, policy: &str| {
+        let policy = patched_policy(&serde_json::from_str(policy).unwrap());
+        let governance = s.tenant.governance.as_ref().unwrap();
+        let faults = lifecycle::policy::holes(&policy, governance).into_iter();
+        faults.chain(lifecycle::policy::idle(&policy, governance)).map(|fault| fault.at).collect::<Vec<_>>().join(" ")
+    };
+    let s = Scenario::new();
+    for (policy, places) in [
+        ("{}", ""),
+        (r#"{"admin_quorum":4}"#, "admin_quorum"),
+        (r#"{"fact":[{"name":"residency","roles":["counsel"],"valid_max":"1d"}]}"#, "fact.residency.roles"),
+        (r#"{"fact":[{"name":"residency","roles":["app"],"valid_max":"1d"}]}"#, "fact.residency.roles"),
+        (r#"{"keys":{"revalidation":{"roles":["counsel"],"every":"20m"}}}"#, "keys.revalidation.roles"),
+        (
+            r#"{"rule":{"standing":{"count_max":1,"window_max":"1d","users":["counsel"]}}}"#,
+            "rule.every-key.standing.users",
+        ),
+        (r#"{"rule":{"standing":{"count_max":1,"window_max":"1d","users":["app"]}}}"#, ""),
+    ] {
+        assert_eq!(found(&s, policy), places, "{policy}");
+    }
+    let applied = super::law::with_pack();
+    assert_eq!(found(&applied, "{}"), "fact", "a pack in force needs a fact that the policy lists for nobody");
+    assert_eq!(found(&applied, r#"{"fact":[{"name":"residency","roles":["privacy"],"valid_max":"1d"}]}"#), "");
+}
+
 #[test]
 fn the_first_rule_that_matches_is_the_one() {
     let policy = r#"{"rule":[
@@ -197,4 +226,13 @@ fn a_refusal_names_everything_in_the_way() {
     assert_eq!(types, wanted.map(|name| format!("urn:keylatch:problem:{name}")));
     let quorum = &refused.members["blocks"][1];
     assert_eq!(quorum["members"]["missing"][0], "1 of `security`");
+    // Nor does a command to activate what nobody has authorised, whoever gives it.
+    let mut s = check(r#"{"packs":["gdpr","nis2"]}"#, "request k1 by kim => activation.requested");
+    for who in ["opa", "app"] {
+        let (role, key, action) = s.action("activate", &["k1"]);
+        let signed = s.signed(action, key, who, model::command::LIFETIME_MAX);
+        let refused = s.submit(role, Input::Command(signed)).unwrap_err();
+        assert_eq!(refused.problem, model::ProblemType::NotAuthorized);
+        assert_eq!(refused.members["blocks"].as_array().unwrap().len(), 4, "{refused:?}");
+    }
 }

@@ -594,3 +594,33 @@ async fn a_refused_duty_is_tried_again_although_the_clock_was_set_back() {
     running.await.unwrap().unwrap();
     assert!(tries.load(Ordering::SeqCst) > 1, "it waits for the clock to come back to where it was");
 }
+
+/// A clock that is set forward while everybody sleeps: what it makes due is done soon, and not when the old time would
+/// have come.
+#[tokio::test(start_paused = true)]
+async fn what_a_clock_that_was_set_forward_makes_due_is_done_soon() {
+    let scenario = scenario();
+    let journal = log(&scenario);
+    let world = World::new(scenario, journal).await;
+    assert!(world.node.replica().due(ServiceRole::Expirer, world.clock.now(), 1).unwrap().is_empty());
+    let (node, tenant) = (world.node.clone(), world.tenant);
+    let perform = move |_, duty: Duty| {
+        let node = node.clone();
+        async move { node.record(tenant, ServiceRole::Expirer, Input::Due(duty)).await }
+    };
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(service::duty::run(world.node.clone(), ServiceRole::Expirer, perform, async {
+        let _ = stopped.await;
+    }));
+    // It has looked, and sleeps until the key expires, in an hour.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.clock.turn(world.scenario.now + Span::from_secs(2 * 3600));
+    let set_forward = tokio::time::Instant::now();
+    let expired = || world.node.replica().key(tenant, key_id("k1")).unwrap().is_some_and(|key| key.expired.is_some());
+    while !expired() {
+        assert!(set_forward.elapsed() < Duration::from_secs(10), "it sleeps until the old time comes");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let _ = stop.send(());
+    running.await.unwrap().unwrap();
+}

@@ -69,7 +69,10 @@ fn next(known: &Known, key: &Key, now: Timestamp) -> String {
         (KeyState::PreActive, Some(request), _) => {
             let missing = lookup::missing(state, request, now);
             match (request.authorized, missing.is_empty()) {
-                (Some(_), true) => format!("activates {}", relative(request.not_before, now)),
+                (Some(_), true) if request.not_before > now => {
+                    format!("activates {}", relative(request.not_before, now))
+                }
+                (Some(_), true) => format!("authorised, and waits: keylatch simulate {}", key.spec.label),
                 (None, true) => "authorisation".to_owned(),
                 _ => format!("missing {}", missing.join(", ")),
             }

@@ -50,6 +50,8 @@ pub struct Checked {
     pub policy: Option<Policy>,
     /// What there is to mend.
     pub findings: Vec<Finding>,
+    /// What may be meant, and is to be known: the keys that no rule is for.
+    pub notes: Vec<Finding>,
     /// What was not looked at, and why.
     pub not_checked: Option<String>,
 }
@@ -63,7 +65,10 @@ impl Show for Checked {
             })
         };
         let findings: Vec<Value> = self.findings.iter().map(finding).collect();
-        json!({ "ok": findings.is_empty(), "file": self.file, "findings": findings, "not_checked": self.not_checked })
+        json!({
+            "ok": findings.is_empty(), "file": self.file, "findings": findings,
+            "notes": self.notes.iter().map(finding).collect::<Vec<Value>>(), "not_checked": self.not_checked,
+        })
     }
 
     fn to_people(&self) -> String {
@@ -71,6 +76,9 @@ impl Show for Checked {
         if self.findings.is_empty() {
             let name = self.policy.as_ref().map_or(String::new(), |policy| format!(" (`{}`)", policy.name));
             text = format!("{GREEN}good:{GREEN:#} {}{name} holds together\n", self.file.display());
+        }
+        for Finding { what, advice, .. } in &self.notes {
+            text.push_str(&format!("{YELLOW}note:{YELLOW:#} {}; {}\n", safe(what), safe(advice)));
         }
         if let Some(not_checked) = &self.not_checked {
             text.push_str(&format!("{DIM}not checked:{DIM:#} {}\n", safe(not_checked)));
@@ -130,14 +138,18 @@ pub(super) fn report(checked: Checked, screen: &mut Screen) -> Result<Exit, Erro
 /// Looks a policy file through, by itself.
 pub fn check(file: &Path) -> Result<Checked, Error> {
     let text = read(file)?;
-    let (policy, findings) = match toml::from_str::<Policy>(&text) {
+    let file = file.to_owned();
+    Ok(match toml::from_str::<Policy>(&text) {
         Ok(policy) => {
             let findings = rules::check(&policy).into_iter().map(|fault| found(&text, fault)).collect();
-            (Some(policy), findings)
+            let notes = rules::gaps(&policy).into_iter().map(|fault| passing(&text, fault)).collect();
+            Checked { file, policy: Some(policy), findings, notes, not_checked: None }
         }
-        Err(error) => (None, vec![unreadable(&text, &error)]),
-    };
-    Ok(Checked { file: file.to_owned(), policy, findings, not_checked: None })
+        Err(error) => {
+            let findings = vec![unreadable(&text, &error)];
+            Checked { file, policy: None, findings, notes: Vec::new(), not_checked: None }
+        }
+    })
 }
 
 /// Looks a policy file through, and holds it against a tenant's people and keys.
@@ -146,6 +158,7 @@ pub fn check_for(file: &Path, state: &Tenant) -> Result<Checked, Error> {
     if let (Some(policy), Some(governance)) = (&checked.policy, &state.governance) {
         let text = read(file)?;
         checked.findings.extend(rules::holes(policy, governance).into_iter().map(|fault| found(&text, fault)));
+        checked.findings.extend(rules::idle(policy, governance).into_iter().map(|fault| passing(&text, fault)));
         checked.findings.extend(of_keys(policy, state, &text));
         checked.findings.sort_by_key(|finding| (!finding.blocks, finding.line));
     }
@@ -160,6 +173,11 @@ fn read(file: &Path) -> Result<String, Error> {
 fn found(text: &str, fault: rules::Fault) -> Finding {
     let line = line_of(text, &fault.at);
     Finding { line, at: Some(fault.at), what: fault.what, advice: fault.advice.to_owned(), blocks: true }
+}
+
+/// What keeps nobody from adopting the policy.
+fn passing(text: &str, fault: rules::Fault) -> Finding {
+    Finding { blocks: false, ..found(text, fault) }
 }
 
 /// Why a file is no policy, with its line.
@@ -231,9 +249,12 @@ pub fn load(file: &Path) -> Result<Policy, Error> {
     match (checked.policy, checked.findings.first()) {
         (Some(policy), None) => Ok(policy),
         (_, Some(first)) => {
-            let more = checked.findings.len() - 1;
+            let more = match checked.findings.len() - 1 {
+                0 => String::new(),
+                more => format!(" (and {more} more)"),
+            };
             let line = first.line.map(|line| format!(":{line}")).unwrap_or_default();
-            let what = format!("{}{line}: {} (and {more} more)", file.display(), first.what);
+            let what = format!("{}{line}: {}{more}", file.display(), first.what);
             Err(Error::failed(what, "mend what `keylatch policy check` names"))
         }
         (None, None) => Err(Error::file(file, "it does not read", "see `keylatch policy check`")),

@@ -292,7 +292,8 @@ fn parameters(command: &Command, payload: &[u8]) -> Fields {
 
 fn result_line(result: &ControlResult) -> String {
     let ControlResult { id, outcome, population, exceptions } = result;
-    format!("{id}: {}, {population} looked at, {exceptions} exceptions", name_of(outcome))
+    let s = if *exceptions == 1 { "" } else { "s" };
+    format!("{id}: {}, {population} looked at, {exceptions} exception{s}", name_of(outcome))
 }
 
 fn disposition_line(disposed: &Disposition) -> String {
@@ -351,4 +352,73 @@ fn bound(command: &Command, state: Option<&Tenant>) -> String {
         }
     };
     format!("  {DIM}bound to the {what}'s last event{DIM:#} {} {verdict}\n", lookup::short(against))
+}
+
+#[cfg(test)]
+mod tests {
+    use lifecycle::scenario::Scenario;
+
+    use super::*;
+
+    /// What is shown of a command that ann and bob are to sign, without what is the same of every command.
+    fn shown(s: &mut Scenario, action: &str, params: &str) -> String {
+        let signed = s.command_of(action, None, params, "ann,bob");
+        let (command, payload) = (&signed.command, &signed.envelope.payload.0);
+        let meant = meant::meant(command, &s.tenant, s.now).unwrap().to_people(0);
+        let text = meant + &parameters(command, payload).to_people(0) + &bound(command, Some(&s.tenant));
+        anstream::adapter::strip_str(&text).to_string()
+    }
+
+    #[track_caller]
+    fn shows(text: &str, wanted: &[&str]) {
+        let unaligned = text.split_whitespace().collect::<Vec<&str>>().join(" ");
+        for wanted in wanted {
+            assert!(unaligned.contains(wanted), "no `{wanted}` in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_document_is_shown_beside_what_was_adopted_under_its_name() {
+        let params = r#"{"against":"$head","name":"activating","kind":"procedure","title":"How keys are activated",
+            "document":"$hash:text","covers":[3,4],"owner":"$who:lou","review_by":"$now+60d"}"#;
+        let mut s = Scenario::new();
+        let text = shown(&mut s, "document.adopt", params);
+        shows(&text, &["so far not adopted", "who answers for it lou (privacy)", "not in the log", "title How keys"]);
+        shows(&text, &["covers [3,4]", "bound to the governance's last event", "things still stand so"]);
+        s.run(&format!("do document.adopt {} by ann,bob => document.adopted", params.replace('\n', " ")));
+        shows(&shown(&mut s, "document.adopt", params), &["so far version 1, the same text"]);
+        let other = params.replace("$hash:text", "$hash:other").replace("$who:lou", "$who:zoe");
+        shows(&shown(&mut s, "document.adopt", &other), &["so far version 1, How keys", "nobody here is SHA256:"]);
+    }
+
+    #[test]
+    fn a_store_is_shown_with_how_many_keys_are_in_it() {
+        let params = r#"{"against":"$head","store":{"name":"software","kind":"software","server":"kms-1",
+            "database":"files on kms-1","privileged_accounts":["root on kms-1"]}}"#;
+        let mut s = Scenario::new();
+        s.run("generate k1 by kim => key.generated");
+        let text = shown(&mut s, "store.register", params);
+        shows(&text, &["so far not registered", "keys generated there 1", "store.server kms-1", "root on kms-1"]);
+    }
+
+    #[test]
+    fn a_bundle_is_shown_with_its_period() {
+        let mut s = Scenario::new();
+        s.run("checkpoint => checkpoint.signed");
+        let covered = format!("the period from event 3 on; the newest checkpoint commits to {}", s.records.len() - 1);
+        shows(&shown(&mut s, "evidence.export", r#"{"from":3}"#), &[&covered, "from 3"]);
+    }
+
+    #[test]
+    fn an_evaluation_is_shown_result_by_result() {
+        let params = r#"{"controls":"$hash:controls","size":5,
+            "results":[{"id":"CEK-15.03","outcome":"exceptions","population":3,"exceptions":1}],
+            "dispositions":[{"exception":"cek-15-03-1","disposition":"not-an-exception","owner":"$who:kim",
+            "due":"$now+30d","note":"a test key"}]}"#;
+        let mut s = Scenario::new();
+        let text = shown(&mut s, "control.evaluate", params);
+        shows(&text, &[&format!("replayed 5 of {} events", s.records.len()), "answers for 1 exception kim (owner)"]);
+        shows(&text, &["CEK-15.03: exceptions, 3 looked at, 1 exception"]);
+        shows(&text, &["cek-15-03-1: not-an-exception, by 2026-01-31T00:00:00.000Z, SHA256:", ": a test key"]);
+    }
 }

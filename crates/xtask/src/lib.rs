@@ -1,5 +1,6 @@
 //! What developing Keylatch takes besides cargo.
 
+pub mod chromium;
 pub mod debian;
 pub mod nats_server;
 pub mod python;

@@ -4,6 +4,10 @@ import base64, hashlib, json, os, subprocess, sys, tempfile
 root, wrong, folder = sys.argv[1], [], tempfile.mkdtemp()
 
 
+def against(what):
+    wrong.extend([what])
+
+
 def pae(kind, body):
     kind = kind.encode()
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(body), body)
@@ -102,12 +106,12 @@ for number, line in enumerate(open("events.jsonl"), 1):
     if header is None:
         header = envelope["signatures"][0]["keyid"] + " " + envelope["signatures"][0]["sig"]
     leaf = hashlib.sha256(b"\0" + header.encode() + b"\n" + payload).digest()
-    leaves.append(leaf)
+    leaves += [leaf]
     try:
         event = json.loads(payload)
         data = event["data"]
         if (event["previous"], int(event["sequence"])) != (previous, number):
-            wrong.append("event %d does not follow the one before it" % number)
+            against("event %d does not follow the one before it" % number)
         if event["type"] in ("dev.keylatch.tenant.created.v1", "dev.keylatch.authority.changed.v1"):
             holds, named, _, body = signers(data["authority"], b"keylatch-authority")
             statement = json.loads(body)
@@ -117,19 +121,19 @@ for number, line in enumerate(open("events.jsonl"), 1):
                 keys.update((fingerprint(key_of(key)), key_of(key)) for key, _ in services)
                 exporters = {fingerprint(key_of(key)) for key, role in services if role == "evidence-exporter"}
             else:
-                wrong.append("event %d: its authority is not signed by the root you named" % number)
+                against("event %d: its authority is not signed by the root you named" % number)
         signer, signature = header.split(" ")
         if signer != event["signer"] or signer not in keys:
-            wrong.append("event %d: nobody whom the root has named signed it" % number)
+            against("event %d: nobody whom the root has named signed it" % number)
         elif not openssl(spki(keys[signer])[0], pae(envelope["payloadType"], payload), base64.b64decode(signature)):
-            wrong.append("event %d: its signature does not hold" % number)
+            against("event %d: its signature does not hold" % number)
         if "command" in data:
             holds, named, tokens, _ = signers(data["command"], b"keylatch-command")
             people, passkeys = people + len(named), passkeys + tokens
             if not holds:
-                wrong.append("event %d: a signature on its command does not hold" % number)
+                against("event %d: a signature on its command does not hold" % number)
     except Exception as error:
-        wrong.append("event %d does not read: %r" % (number, error))
+        against("event %d does not read: %r" % (number, error))
     previous = leaf.hex()
 top = tree(leaves)
 print(len(leaves), "events, head", previous)
@@ -139,11 +143,11 @@ print(people, "signatures of people and programs on their commands;", passkeys, 
 origin, size, top64 = open("checkpoints.txt").read().rstrip("\n").split("\n\n")[-2].split("\n")
 note = "\n".join([origin, size, top64, ""]).encode()
 if (int(size), base64.b64decode(top64)) != (len(leaves), top):
-    wrong.append("the last checkpoint is not over these events")
+    against("the last checkpoint is not over these events")
 lines = open("checkpoints.txt").read().rstrip("\n").split("\n\n")[-1].split("\n")
 raw = [base64.b64decode(line.split(" ")[2])[4:] for line in lines]
 if not any(openssl(spki(keys[key])[0], note, one) for key in exporters for one in raw if len(one) == 64):
-    wrong.append("the last checkpoint is not signed by an exporter")
+    against("the last checkpoint is not signed by an exporter")
 
 manifest = json.load(open("manifest.json"))
 body = base64.b64decode(manifest["payload"])
@@ -151,9 +155,9 @@ statement = json.loads(body)
 signature = manifest["signatures"][0]
 signed = pae("application/vnd.in-toto+json", body)
 if signature["keyid"] not in exporters:
-    wrong.append("manifest.json is not signed by an exporter")
+    against("manifest.json is not signed by an exporter")
 elif not openssl(spki(keys[signature["keyid"]])[0], signed, base64.b64decode(signature["sig"])):
-    wrong.append("manifest.json: its signature does not hold")
+    against("manifest.json: its signature does not hold")
 for subject in statement["subject"]:
     digest = hashlib.sha256()
     try:
@@ -161,16 +165,16 @@ for subject in statement["subject"]:
             for part in iter(lambda: file.read(1 << 20), b""):
                 digest.update(part)
     except OSError as error:
-        wrong.append("%s does not open: %s" % (subject["name"], error))
+        against("%s does not open: %s" % (subject["name"], error))
         continue
     if digest.hexdigest() != subject["digest"]["sha256"]:
-        wrong.append("%s is not what the manifest says" % subject["name"])
+        against("%s is not what the manifest says" % subject["name"])
 named = {subject["name"] for subject in statement["subject"]} | {"manifest.json"}
 found = [os.path.join(at, name)[2:] for at, _, names in os.walk(".") for name in names]
 wrong += ["%s is not in the manifest" % name for name in found if name.replace(os.sep, "/") not in named]
 predicate = statement["predicate"]
 if (predicate["root"], predicate["head"], predicate["tree_root"]) != (root, previous, top.hex()):
-    wrong.append("manifest.json is of other events, or of another root")
+    against("manifest.json is of other events, or of another root")
 
 for each in wrong:
     print("WRONG:", each)

@@ -232,6 +232,6 @@ fn not_checked(given: &Given, verdict: &mut Verdict) {
     add("that facts asserted by people are true, and that their evidence says so");
     add("who holds the keys of the people enrolled, and who runs the instances");
     add("keys that were never in Keylatch");
-    list.append(&mut verdict.not_checked);
+    list.extend(std::mem::take(&mut verdict.not_checked));
     verdict.not_checked = list;
 }

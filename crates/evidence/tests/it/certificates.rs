@@ -166,7 +166,7 @@ fn a_member_of_a_list_has_a_certificate_of_its_own() {
         (certificate(&scenario, "k1", None).unwrap(), certificate(&scenario, "k2", None).unwrap());
     let of_second = event(&mut second.clone(), "key.generated").clone();
     *event(&mut first, "key.generated") = of_second;
-    (first.key_id, first.label) = (key_id("k2"), second.label.clone());
+    (first.key_id, first.label) = (key_id("k2"), second.label);
     first.events.sort_by_key(|proved| proved.index);
     let report = check(&first, scenario.tenant.root, &[]);
     assert!(!report.holds(), "the first key's place is not the second's");

@@ -146,12 +146,15 @@ async fn each_user_hears_the_commands_of_its_roles_and_no_others() {
     let bus = Bus::start().await;
     let hears = |role, action: &str| match role {
         ServiceRole::Issuer => ["key.generate", "key.revalidate"].contains(&action),
-        ServiceRole::Approver => !["key", "use", "tenant"].contains(&action.split_once('.').unwrap().0),
+        ServiceRole::Approver => {
+            !["key", "use", "tenant", "evidence", "control"].contains(&action.split_once('.').unwrap().0)
+        }
         ServiceRole::Activator => {
             action.starts_with("key.") && !["key.generate", "key.revalidate", "key.prove"].contains(&action)
         }
         ServiceRole::Custodian => action.starts_with("use.") || action == "key.prove",
-        ServiceRole::Expirer | ServiceRole::EvidenceExporter | ServiceRole::Registrar => false,
+        ServiceRole::EvidenceExporter => action.starts_with("evidence.") || action.starts_with("control."),
+        ServiceRole::Expirer | ServiceRole::Registrar => false,
     };
     for user in PlatformUser::ALL {
         let mut client = bus.platform(user).await;
@@ -218,7 +221,13 @@ async fn services_ask_each_other_and_answer_once() {
         let asks = |role| roles(user).contains(&role);
         assert_eq!(client.may_publish(&generate).await, asks(ServiceRole::Issuer), "{}", user.name());
         assert_eq!(client.may_publish(&subject::lease(tenant)).await, asks(ServiceRole::Custodian), "{}", user.name());
-        assert!(!client.may_publish(&format!("kl.{tenant}.cmd.key.activate")).await, "{}", user.name());
+        // No service gives commands, but the exporter those that it probes with.
+        let probes = ["key.activate", "use.encrypt", "use.sign", "use.wrap"].map(|action| (action, true));
+        let others = ["activation.approve", "key.resume", "use.decrypt", "use.unwrap"].map(|action| (action, false));
+        for (action, probe) in probes.into_iter().chain(others) {
+            let wanted = probe && asks(ServiceRole::EvidenceExporter);
+            assert_eq!(client.may_publish(&format!("kl.{tenant}.cmd.{action}")).await, wanted, "{}", user.name());
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use lifecycle::{Duty, Footprint, Receipt, View};
 use model::{CommandId, Digest, Sequence, ServiceRole, Timestamp};
 use proptest::prelude::*;
 
-use crate::support::{History, assert_same, dues, dues_of, full, reopen, tenant_id};
+use crate::support::{History, assert_same, dues, dues_of, evidenced, full, reopen, tenant_id};
 
 fn new(dir: &tempfile::TempDir, history: &History) -> Replica {
     let Opened { replica, start } = Replica::open(dir.path(), history.root()).unwrap();
@@ -28,6 +28,27 @@ fn it_is_the_state_of_the_rules_event_by_event() {
     replica.sync().unwrap();
     drop(replica);
     assert_same(&reopen(dir.path(), history.root()), history.last());
+}
+
+#[test]
+fn evidence_is_the_state_of_the_rules_event_by_event() {
+    let (dir, history) = (tempfile::tempdir().unwrap(), History::of(&evidenced()));
+    let replica = new(&dir, &history);
+    let mut due = std::collections::BTreeSet::new();
+    for (change, state) in history.changes.iter().zip(&history.states[1..]) {
+        replica.apply(std::slice::from_ref(change)).unwrap();
+        assert_same(&replica, state);
+        due.extend(dues(&replica, history.id()).into_iter().map(|due| due.duty));
+    }
+    assert!([Duty::Checkpoint, Duty::Probe, Duty::Export, Duty::Deadlines].iter().all(|duty| due.contains(duty)));
+    replica.sync().unwrap();
+    drop(replica);
+    let replica = reopen(dir.path(), history.root());
+    assert_same(&replica, history.last());
+    replica.forget(history.id()).unwrap();
+    assert_same(&replica, &history.states[0]);
+    let size = *history.last().checkpoints.keys().next().unwrap();
+    assert_eq!(replica.checkpoint(history.id(), size).unwrap(), None);
 }
 
 #[test]

@@ -107,6 +107,28 @@ pub(crate) fn full() -> Scenario {
     scenario
 }
 
+/// Documents, stores, bundles, probes, an evaluation, and a heartbeat.
+pub(crate) fn evidenced() -> Scenario {
+    let mut scenario = Scenario::new();
+    scenario.run(
+        r#"adopt {"schema":3,"evidence":{"heartbeat":"2h","export":{"roles":["privacy"],"every":"30d"},"probes":{"every":"1d"},"evaluation":{"by":{"roles":["security"]},"every":"90d"}}} by ann,bob => policy.adopted
+         generate k1 {"asset":"weights"} by kim => key.generated
+         do document.adopt {"against":"$head","name":"a","kind":"process","title":"a","document":"$hash:a","covers":[1],"owner":"$who:kim","review_by":"$now+60d"} by ann,bob => document.adopted
+         do store.register {"against":"$head","store":{"name":"software","kind":"software","server":"a","database":"b"}} by ann,bob => store.registered
+         checkpoint => checkpoint.signed
+         export by lou => evidence.exported
+         probe k1 use by bot => probe.recorded
+         checkpoint => checkpoint.signed
+         wait 2h
+         checkpoint => checkpoint.signed
+         do control.evaluate {"controls":"$hash:a","size":9,"results":[{"id":"a","outcome":"not-applicable","population":0,"exceptions":0}]} by sam => control.evaluated
+         wait 30d
+         checkpoint => checkpoint.signed
+         export => evidence.exported"#,
+    );
+    scenario
+}
+
 /// Opens a replica that must be as it was left.
 #[track_caller]
 pub(crate) fn reopen(dir: &Path, root: Fingerprint) -> Replica {
@@ -134,6 +156,12 @@ pub(crate) fn assert_same(replica: &Replica, state: &Tenant) {
         let footprint = Footprint { command: Some(*command), ..Footprint::default() };
         assert_eq!(replica.view(id, footprint.clone()).unwrap(), state.view(footprint));
         assert_eq!(replica.receipt(id, *command).unwrap(), Some(*receipt));
+    }
+    for (size, checkpoint) in &state.checkpoints {
+        let footprint = Footprint { checkpoint: Some(*size), ..Footprint::default() };
+        assert_eq!(replica.view(id, footprint.clone()).unwrap(), state.view(footprint));
+        assert_eq!(replica.checkpoint(id, *size).unwrap().as_ref(), Some(checkpoint));
+        assert_eq!(replica.checkpoint(id, size + 1).unwrap().as_ref(), state.checkpoints.get(&(size + 1)));
     }
     let keys = replica.keys(id, None, usize::MAX).unwrap();
     assert_eq!(keys, state.keys.values().cloned().collect::<Vec<_>>());

@@ -46,6 +46,29 @@ fn faults_are_named_with_their_line() {
 }
 
 #[test]
+fn faults_of_the_evidence_section_are_named_with_their_line() {
+    let section = "
+[evidence]
+heartbeat = \"10s\"
+export = { roles = [], every = \"30d\" }
+probes = { every = \"1m\" }
+
+[evidence.evaluation]
+by = { roles = [\"owner\"], quorum = 0 }
+every = \"1h\"
+warn_before = \"1h\"
+";
+    let policy = good().replace("schema = 1", "schema = 3") + section;
+    finds(&policy, "heartbeat", "evidence.heartbeat: 10s is too short; allow at least 1m");
+    finds(&policy, "export = ", "evidence.export.roles: no role is named");
+    finds(&policy, "probes = ", "evidence.probes.every: 1m is too short; allow at least 1h");
+    finds(&policy, "by = ", "evidence.evaluation.by.quorum: a quorum of nobody");
+    finds(&policy, "every = \"1h\"", "evidence.evaluation.every: 1h is too short; allow at least 1d");
+    finds(&policy, "warn_before", "evidence.evaluation.warn_before: 1h is no shorter than 1h; warn later");
+    finds(&policy.replace("schema = 3", "schema = 2"), "schema", "it says what version 2 does not know");
+}
+
+#[test]
 fn a_file_that_does_not_read_is_named_with_the_line() {
     finds(&good().replace("schema = 1", "schema = 1\nschemas = 1"), "schemas", "unknown field `schemas`");
     finds(&good().replace("admin_quorum = 2", "admin_quorum = two"), "admin_quorum", "");

@@ -95,29 +95,46 @@ async fn the_subscriber_in_python_follows_verifies_and_acts() {
     assert!(numbered.iter().copied().eq(1..=numbered.len() as u64), "a gap in {numbered:?}");
 }
 
-/// Takes lines of `[signature, payload]` as the events of a chain, and says of each whether it passes form.
+/// Takes lines of `[tenant, root, null]`, which begin a chain, and of `[signature, payload]`, its events in order; says of
+/// each event whether it passes form.
 const JUDGE: &str = r#"
 import json, sys, subscribe
-chain = subscribe.Chain(sys.argv[1], sys.argv[2])
 for line in sys.stdin:
-    header, payload = json.loads(line)
-    try: verdict = bool(chain.take(header, payload.encode()))
+    one, two, *begins = json.loads(line)
+    if begins:
+        chain = subscribe.Chain(one, two)
+        continue
+    try: verdict = bool(chain.take(one, two.encode()))
     except subscribe.Void: verdict = False
     print(json.dumps([verdict, chain.head, chain.time if chain.time > "0" else None]))
 "#;
+
+/// A chain by its name.
+struct Judged {
+    name: String,
+    tenant: TenantId,
+    root: Fingerprint,
+    records: Vec<journal::Record>,
+}
 
 /// The subscriber's form is ours, also where somebody breaks the rules: every case of the law's vectors, and events by
 /// keys that have no authority at the time.
 #[test]
 fn the_subscriber_in_python_judges_form_as_we_do() {
-    let law = concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/vectors/law-v1.json");
-    let file: lifecycle::vectors::File = serde_json::from_str(&std::fs::read_to_string(law).unwrap()).unwrap();
-    for case in file.cases {
-        let records = case.events.iter().map(|event| journal::Record {
-            signature: event.signature.clone(),
-            payload: event.payload.0.clone().into(),
-        });
-        compare(&case.name, case.tenant, case.root, &records.collect::<Vec<_>>());
+    for law in ["law-v1.json", "law-v2.json", "law-v3.json"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/vectors").join(law);
+        let file: lifecycle::vectors::File = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let record = |event: lifecycle::vectors::EventCase| journal::Record {
+            signature: event.signature,
+            payload: event.payload.0.into(),
+        };
+        let chain = |case: lifecycle::vectors::Case| Judged {
+            name: format!("{law}: {}", case.name),
+            tenant: case.tenant,
+            root: case.root,
+            records: case.events.into_iter().map(record).collect(),
+        };
+        compare(&file.cases.into_iter().map(chain).collect::<Vec<_>>());
     }
     let mut scenario = lifecycle::scenario::Scenario::new();
     let authority = scenario.authority_with(2, |statement| {
@@ -135,37 +152,47 @@ fn the_subscriber_in_python_judges_form_as_we_do() {
     for role in [ServiceRole::Issuer, ServiceRole::Expirer, ServiceRole::Activator] {
         scenario.forge(role, &event);
     }
-    compare("without authority", scenario.tenant.chain.tenant(), scenario.tenant.root, &scenario.records);
+    let (tenant, root) = (scenario.tenant.chain.tenant(), scenario.tenant.root);
+    compare(&[Judged { name: "without authority".to_owned(), tenant, root, records: scenario.records }]);
 }
 
 /// Compares verdict, head and time after every event.
 #[track_caller]
-fn compare(name: &str, tenant: TenantId, root: Fingerprint, records: &[journal::Record]) {
-    let mut state = lifecycle::Tenant::new(tenant, root);
+fn compare(chains: &[Judged]) {
     let mut ours = Vec::new();
     let mut lines = String::new();
-    for record in records {
-        let judged = state.take_record(record.clone()).unwrap();
-        let passes = !matches!(judged, Judgement::Void(lifecycle::Void::Form(_)));
-        // Before the first event of good form there is no time yet.
-        let time = (state.chain.time() > Timestamp::MIN).then(|| state.chain.time());
-        ours.push(json!([passes, state.chain.head().hash, time]));
-        let payload = String::from_utf8(record.payload.to_vec()).unwrap();
-        lines += &format!("{}\n", json!([record.signature, payload]));
+    for Judged { name, tenant, root, records } in chains {
+        let mut state = lifecycle::Tenant::new(*tenant, *root);
+        lines += &format!("{}\n", json!([tenant, root, null]));
+        for record in records {
+            let judged = state.take_record(record.clone()).unwrap();
+            let passes = !matches!(judged, Judgement::Void(lifecycle::Void::Form(_)));
+            // Before the first event of good form there is no time yet.
+            let time = (state.chain.time() > Timestamp::MIN).then(|| state.chain.time());
+            ours.push((name, json!([passes, state.chain.head().hash, time])));
+            let payload = String::from_utf8(record.payload.to_vec()).unwrap();
+            lines += &format!("{}\n", json!([record.signature, payload]));
+        }
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/subscribe");
     let path = std::env::join_paths([packages(), folder]).unwrap();
     let mut child = std::process::Command::new("python3")
-        .args(["-c", JUDGE, &tenant.to_string(), &root.to_string()])
+        .args(["-c", JUDGE])
         .env("PYTHONPATH", path)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    // Written from a thread of its own: it answers while it reads.
+    let mut stdin = child.stdin.take().unwrap();
+    let writing = std::thread::spawn(move || stdin.write_all(lines.as_bytes()).unwrap());
     let output = child.wait_with_output().unwrap();
+    writing.join().unwrap();
     let theirs: Vec<Value> =
         String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(theirs, ours, "{name}");
+    assert_eq!(theirs.len(), ours.len());
+    for (theirs, (name, ours)) in theirs.iter().zip(&ours) {
+        assert_eq!(theirs, ours, "{name}");
+    }
 }

@@ -395,10 +395,13 @@ pub(super) fn activate_on_command(
     now: Timestamp,
 ) -> Result<Event, Rejection> {
     let (governance, key) = (view.governance()?, waiting(view)?);
+    // What the key lacks comes first: it can't be activated, whoever asks. So a program that may activate nothing shows that
+    // an approval is asked for.
+    if params.standing.is_none() && view.open_request()?.authorized.is_none() {
+        clear(view, Way::Own, now)?;
+    }
     let initiated_by = match params.standing {
-        // What the key lacks comes first: it can't be activated, whoever asks. So a program that may activate nothing shows
-        // that an approval is asked for.
-        None => authorized(view.open_request()?).and_then(|_| by_operators(governance, signed, now))?,
+        None => by_operators(governance, signed, now)?,
         Some(_) => by_user_of_standing(governance, view.open_request()?, signed, now)?,
     };
     unchanged(params.against, key.head)?;

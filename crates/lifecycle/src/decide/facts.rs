@@ -8,7 +8,7 @@ use model::command::{
     REVALIDATED_MAX,
 };
 use model::event::{DocumentStored, FactAsserted, FactWithdrawn, KeyRevalidated};
-use model::{Event, Fingerprint, KeyId, Name, ProblemType, Timestamp, command};
+use model::{Event, Fingerprint, KeyId, Name, ProblemType, Role, Timestamp, command};
 
 use crate::state::{HeldFact, View};
 use crate::{Rejection, standing};
@@ -73,7 +73,8 @@ pub(super) fn withdraw(
     }))
 }
 
-/// A part of a document, from somebody who may ask for activations. What it says is looked at by whoever uses it.
+/// A part of a document, from somebody who may ask for activations or who governs. What it says is looked at by whoever uses
+/// it.
 pub(super) fn store(
     view: &View,
     signed: &SignedCommand,
@@ -85,8 +86,11 @@ pub(super) fn store(
     let (_, principal) = standing::sole(governance, signed)?;
     standing::person(principal)?;
     let policy = &governance.policy()?.policy;
-    let askers = policy.rules.iter().flat_map(|rule| rule.requesters.iter()).cloned().collect();
-    standing::role(principal, &askers)?;
+    let mut authors: BTreeSet<Role> = policy.rules.iter().flat_map(|rule| rule.requesters.iter()).cloned().collect();
+    if governance.authority.rules >= 3 {
+        authors.extend(standing::admins(governance.admin_quorum)?.roles);
+    }
+    standing::role(principal, &authors)?;
     let DocumentStore { document, part, parts, text } = params;
     let fits = (1..=DOCUMENT_PARTS_MAX).contains(parts) && part < parts && text.len() <= DOCUMENT_PART_BYTES_MAX;
     if !fits || text.is_empty() {

@@ -95,6 +95,14 @@ fn a_document_that_is_in_the_log_is_known_to_be_there() {
 }
 
 #[test]
+fn admins_put_documents_into_the_log_since_epoch_3() {
+    let store = r#"do document.store {"document":"$hash:text","part":0,"parts":1,"text":"text"}"#;
+    under("{}").run(&format!("{store} by ann => document.stored\n{store} by lou => refused role-missing"));
+    let mut s = super::at_epoch(2, || under("{}"));
+    s.run(&format!("{store} by ann => refused role-missing\n{store} by kim => document.stored"));
+}
+
+#[test]
 fn a_document_is_not_adopted_otherwise() {
     let refused = |member: &str, who: &str, problem: &str| {
         let mut s = under("{}");

@@ -106,6 +106,7 @@ fn there_is_no_sample_without_a_checkpoint_or_of_nothing() {
 #[test]
 fn the_checkpoint_over_all_events_will_do_where_an_exporter_signed_it() {
     let mut scenario = scenario();
+    run(&mut scenario, "generate k5 by kim => key.generated");
     let (one, bundled) = (checkpoint(&scenario), scenario.records.clone());
     run(&mut scenario, "checkpoint => checkpoint.signed");
     let newest = draw(&scenario, &asked(Of::Keys, 2)).unwrap();

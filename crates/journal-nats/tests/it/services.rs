@@ -222,7 +222,9 @@ async fn services_ask_each_other_and_answer_once() {
         assert_eq!(client.may_publish(&generate).await, asks(ServiceRole::Issuer), "{}", user.name());
         assert_eq!(client.may_publish(&subject::lease(tenant)).await, asks(ServiceRole::Custodian), "{}", user.name());
         // No service gives commands, but the exporter those that it probes with.
-        for (action, probe) in [("key.activate", true), ("use.encrypt", true), ("activation.approve", false)] {
+        let probes = ["key.activate", "use.encrypt", "use.sign", "use.wrap"].map(|action| (action, true));
+        let others = ["activation.approve", "key.resume", "use.decrypt", "use.unwrap"].map(|action| (action, false));
+        for (action, probe) in probes.into_iter().chain(others) {
             let wanted = probe && asks(ServiceRole::EvidenceExporter);
             assert_eq!(client.may_publish(&format!("kl.{tenant}.cmd.{action}")).await, wanted, "{}", user.name());
         }

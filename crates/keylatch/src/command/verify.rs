@@ -128,7 +128,10 @@ impl Verified {
             text.push_str(&format!("  {DIM}and {more} more; --json has the first hundred{DIM:#}\n"));
         }
         let mut figures = Fields::default();
-        section.figures.iter().for_each(|figure| figures.text(figure.what, &figure.value));
+        for alike in section.figures.chunk_by(|one, other| one.what == other.what) {
+            let values: Vec<&str> = alike.iter().map(|figure| figure.value.as_str()).collect();
+            figures.text(alike.first().map_or("", |figure| figure.what), values.join(", "));
+        }
         text + &figures.to_people(2)
     }
 }

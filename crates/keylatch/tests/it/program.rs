@@ -38,11 +38,18 @@ impl People<'_> {
     }
 }
 
-/// Two admins adopt a procedure and register the store.
+/// Two admins adopt a policy that asks for evidence and a procedure, and register the store; then the tests are signed.
 fn stands_by(people: &People<'_>, file: &str) {
+    let evidence = serde_json::json!({
+        "export": { "roles": ["privacy"] },
+        "evaluation": { "by": { "roles": ["security"], "quorum": 1 }, "every": "90d" },
+    });
+    let policy = lifecycle::scenario::patched_policy(&serde_json::json!({ "schema": 3, "evidence": evidence }));
+    std::fs::write(format!("{file}.toml"), toml::to_string(&policy).unwrap()).unwrap();
     std::fs::write(file, "Ask, have two people look at it, wait.").unwrap();
     let two = format!("--yes --out {file}.json");
     for command in [
+        format!("policy adopt {file}.toml {two}"),
         format!(
             "procedure adopt {file} --name generating --title Generating --kind procedure --covers 11 --owner lou --review-by +365d {two}"
         ),
@@ -55,12 +62,16 @@ fn stands_by(people: &People<'_>, file: &str) {
     }
     assert_eq!(people.done("sam", "procedure list")["documents"][0]["in_log"], true);
     assert_eq!(people.done("sam", "store list")["not_registered"], serde_json::json!([]));
+    assert_eq!(people.done("sam", "controls evaluate --yes")["action"], "control.evaluate");
+    assert_eq!(people.done("sam", "controls evaluate --yes")["already"], true);
 }
 
-/// What an auditor finds who has no account.
-fn looked_back_at(people: &People<'_>, export: &str, sample: &str) {
+/// What an auditor finds who has a bundle and no account.
+fn looked_back_at(people: &People<'_>, bundle: &str, export: &str, sample: &str) {
     let tests = people.run("nobody", &format!("controls {export}"));
     let controls = json(&tests);
+    let bundled = std::fs::read_to_string(format!("{bundle}/controls.json")).unwrap();
+    assert_eq!(crate::stdout(&tests), bundled, "byte for byte what the exporter made");
     let test = |id: &str| controls["controls"].as_array().unwrap().iter().find(|test| test["id"] == id).unwrap();
     for id in ["CEK-15.01", "CEK-15.03", "CEK-15.11", "CEK-15.13"] {
         assert_eq!(test(id)["outcome"], "no-exceptions", "{id}: {}", test(id));
@@ -73,7 +84,13 @@ fn looked_back_at(people: &People<'_>, export: &str, sample: &str) {
     assert_eq!(never["verdict"], "holds");
     let drawn = people.done("nobody", &format!("sample --of activations --out {sample} {export}"));
     assert_eq!(drawn["sample"]["population"]["count"], 1);
+    assert_eq!(drawn["sample"]["checkpoint"]["size"].to_string(), bundled_events(&controls), "the bundle's own");
     assert_eq!(people.done("nobody", &format!("sample check {sample} {export}"))["faults"], serde_json::json!([]));
+}
+
+/// How many events a bundle holds.
+fn bundled_events(controls: &Value) -> String {
+    controls["period"]["to"].as_str().unwrap().trim_start_matches('0').to_owned()
 }
 
 const WHY: &str = "--reason-kind test --reason because";
@@ -126,11 +143,14 @@ async fn a_key_goes_from_birth_to_an_export_by_the_program_alone() {
     assert_eq!(people.done("rae", "key show weights")["key"]["state"], "destroyed");
 
     stands_by(&people, &at("procedure.md"));
-    let exported = people.done("rae", &format!("export {}", at("evidence")));
+    people.refused("rae", &format!("export {}", at("evidence")), "role-missing");
+    let exported = people.done("lou", &format!("export {}", at("evidence")));
     let (root, head) = (exported["root"].as_str().unwrap(), exported["head"].as_str().unwrap());
-    let verified = people.done("rae", &format!("verify {} --root {root} --expect-head {head}", at("evidence")));
-    assert_eq!(verified["report"]["keys"]["destroyed"], 1);
-    looked_back_at(&people, &format!("--export {} --root {root}", at("evidence")), &at("sample"));
+    people.done("rae", &format!("verify {} --root {root} --expect-head {head}", at("evidence")));
+    let export = format!("--export {} --root {root}", at("evidence"));
+    looked_back_at(&people, &at("evidence"), &export, &at("sample"));
+    // What is drawn from the platform is checked with the bundle as well, and the other way round.
+    people.done("nobody", &format!("sample check {}", at("sample")));
     world.platform.stop().await.unwrap();
     assert_eq!(people.run("rae", "key list").status.code(), Some(3));
 }

@@ -180,6 +180,10 @@ pub enum Duty {
     SuspendChildren(KeyId),
     /// The expirer: a key's deadline comes near.
     Warn(KeyId),
+    /// The expirer: a request for one key, or one of its approvals, comes near to its end.
+    WarnLapse(KeyId),
+    /// The expirer: a request for many keys, or one of its approvals, comes near to its end.
+    WarnLapseRequest(EventHash),
     /// The expirer: a deadline of the tenant comes near, or was missed.
     Deadlines,
 }
@@ -197,13 +201,15 @@ impl Duty {
             | Self::Apply(key)
             | Self::Suspend(key)
             | Self::SuspendChildren(key)
-            | Self::Warn(key) => Some(key),
+            | Self::Warn(key)
+            | Self::WarnLapse(key) => Some(key),
             Self::Checkpoint
             | Self::Probe
             | Self::Export
             | Self::AuthorizeRequest(_)
             | Self::LapseRequest(_)
             | Self::ActivateMembers(_)
+            | Self::WarnLapseRequest(_)
             | Self::Deadlines => None,
         }
     }
@@ -211,9 +217,10 @@ impl Duty {
     /// The request it is about, where that is for many keys.
     pub fn request(self) -> Option<EventHash> {
         match self {
-            Self::AuthorizeRequest(request) | Self::LapseRequest(request) | Self::ActivateMembers(request) => {
-                Some(request)
-            }
+            Self::AuthorizeRequest(request)
+            | Self::LapseRequest(request)
+            | Self::ActivateMembers(request)
+            | Self::WarnLapseRequest(request) => Some(request),
             _ => None,
         }
     }
@@ -403,6 +410,7 @@ fn due(view: &View, duty: Duty, now: Timestamp) -> Result<Event, Rejection> {
         Duty::Lapse(_) | Duty::LapseRequest(_) => activation::lapse(view, now),
         Duty::Suspend(_) => operate::suspend_by_itself(view, now),
         Duty::Warn(_) => deadline::warn_of_key(view, now),
+        Duty::WarnLapse(_) | Duty::WarnLapseRequest(_) => deadline::warn_of_request(view, now),
         Duty::Deadlines => deadline::of_tenant(view, now),
         Duty::Expire(_) => operate::expire(view, now),
         Duty::Deactivate(_) => operate::end_crypto_period(view, now),

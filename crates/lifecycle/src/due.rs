@@ -37,6 +37,8 @@ impl Duty {
             | Self::Expire(_)
             | Self::Deactivate(_)
             | Self::Warn(_)
+            | Self::WarnLapse(_)
+            | Self::WarnLapseRequest(_)
             | Self::Deadlines => ServiceRole::Expirer,
             Self::Apply(_) => ServiceRole::Custodian,
             Self::Checkpoint | Self::Probe | Self::Export => ServiceRole::EvidenceExporter,
@@ -112,6 +114,9 @@ fn of_request(request: &Request, key: Option<&Key>, dues: &mut Vec<Due>) {
     let approvals_end = request.approvals.iter().map(|approval| request.runs_out(approval)).min();
     if let Some(at) = request.ends_at().into_iter().chain(approvals_end).min() {
         push(at, id.map(Duty::Lapse), Some(Duty::LapseRequest(hash)));
+    }
+    if let Some((warn_at, ..)) = request.next_warning() {
+        push(warn_at, id.map(Duty::WarnLapse), Some(Duty::WarnLapseRequest(hash)));
     }
 }
 

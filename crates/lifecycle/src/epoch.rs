@@ -52,7 +52,7 @@ fn since_duty(duty: Duty) -> u32 {
         | Duty::SuspendChildren(_)
         | Duty::Warn(_)
         | Duty::Deadlines => 2,
-        Duty::Probe | Duty::Export => 3,
+        Duty::Probe | Duty::Export | Duty::WarnLapse(_) | Duty::WarnLapseRequest(_) => 3,
     }
 }
 

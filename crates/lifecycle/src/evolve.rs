@@ -110,7 +110,7 @@ fn take(view: &mut View, fact: &Fact<'_>) {
             touch(view, fact, |key| key.expired = Some(fact.hash));
         }
         Event::ActivationRequested(event) => {
-            view.request = requested(fact, event);
+            view.request = requested(view, fact, event);
             touch(view, fact, |key| key.open_request = Some(fact.hash));
         }
         Event::ActivationApproved(event) => {
@@ -393,6 +393,9 @@ fn stored(view: &mut View, event: &DocumentStored) {
 }
 
 fn warned(view: &mut View, event: &DeadlineWarned) {
+    if event.request.is_some() {
+        return view.request.iter_mut().for_each(|request| request.warned.extend([(event.cause, event.at)]));
+    }
     match event.key_id {
         // A warning changes nothing that people sign against.
         Some(_) => view.key.iter_mut().for_each(|key| key.warned.extend([(event.deadline, event.at)])),
@@ -534,11 +537,14 @@ fn transit(view: &mut View, fact: &Fact<'_>, to: impl FnOnce(KeyState) -> KeySta
 
 // === Request ===
 
-fn requested(fact: &Fact<'_>, event: &ActivationRequested) -> Option<Request> {
+fn requested(view: &View, fact: &Fact<'_>, event: &ActivationRequested) -> Option<Request> {
     let Some(Action::ActivationRequest(params)) = fact.action else { return None };
     let (key_id, by) = (event.key_id, event.requested_by);
     let asked = Request::asked(fact.hash, key_id, params, by, event.not_before, fact.time);
-    Some(Request { expires_at: event.expires_at, ..asked })
+    // Epoch 2 warns of what keys and the tenant are to do, and of no request.
+    let governance = view.governance.as_ref().filter(|governance| governance.authority.rules >= 3);
+    let warn_before = governance.and_then(|governance| governance.policy.as_ref()?.policy.keys.warn_before);
+    Some(Request { expires_at: event.expires_at, warn_before, ..asked })
 }
 
 fn approve(view: &mut View, fact: &Fact<'_>, event: &ActivationApproved) {

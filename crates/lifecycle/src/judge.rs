@@ -9,7 +9,7 @@ use journal::command::SignedCommand;
 use journal::statement::{self, Stated};
 use journal::{Authentic, Body, Record, Ring};
 use model::dsse::{self, Envelope};
-use model::event::{CustodyApplied, EvidenceExported, KeyActivated, KeyGenerated};
+use model::event::{CustodyApplied, DeadlineWarned, EvidenceExported, KeyActivated, KeyGenerated};
 use model::statement::Generated;
 use model::{Action, Event, EventHash, EventType, Fingerprint, ServiceRole, Timestamp};
 
@@ -201,6 +201,10 @@ fn duty(event: &Event) -> Result<Duty, Void> {
         (Event::ActivationAuthorized(event), None) => Ok(Duty::AuthorizeRequest(event.request)),
         (Event::ActivationLapsed(event), None) => Ok(Duty::LapseRequest(event.request)),
         (Event::KeySuspended(_), Some(key)) => Ok(Duty::Suspend(key)),
+        (Event::DeadlineWarned(DeadlineWarned { request: Some(_), .. }), Some(key)) => Ok(Duty::WarnLapse(key)),
+        (Event::DeadlineWarned(DeadlineWarned { request: Some(request), .. }), None) => {
+            Ok(Duty::WarnLapseRequest(*request))
+        }
         (Event::DeadlineWarned(_), Some(key)) => Ok(Duty::Warn(key)),
         (Event::DeadlineWarned(_) | Event::DeadlineMissed(_) | Event::AlgorithmEnded(_), None) => Ok(Duty::Deadlines),
         (Event::ActivationAuthorized(_), Some(key)) => Ok(Duty::Authorize(key)),

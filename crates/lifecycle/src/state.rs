@@ -528,6 +528,12 @@ pub struct Request {
     pub authorized: Option<Mark>,
     /// Where it ended, if it has.
     pub closed: Option<Closed>,
+    /// How long before it, or an approval of it, runs out a warning is recorded.
+    #[serde(default)]
+    pub warn_before: Option<Span>,
+    /// What was warned of: the event that set a time, and that time.
+    #[serde(default)]
+    pub warned: BTreeMap<EventHash, Timestamp>,
 }
 
 impl Request {
@@ -564,7 +570,23 @@ impl Request {
             complete: None,
             authorized: None,
             closed: None,
+            warn_before: None,
+            warned: BTreeMap::new(),
         }
+    }
+
+    /// What runs out next that nobody was warned of, and when the warning is due: as long ahead as the policy says, and not
+    /// before half of its time is over.
+    pub fn next_warning(&self) -> Option<(Timestamp, Deadline, Timestamp, EventHash)> {
+        let before = self.warn_before.filter(|_| self.closed.is_none())?;
+        let own = self.ends_at().map(|at| (Deadline::Request, self.requested_at, at, self.hash));
+        let of_approval = |one: &Approval| (Deadline::Approval, one.at, self.runs_out(one), one.hash);
+        let ends = own.into_iter().chain(self.approvals.iter().map(of_approval));
+        let unwarned = ends.filter(|(_, _, at, cause)| self.warned.get(cause) != Some(at));
+        let warning = |(deadline, from, at, cause): (Deadline, Timestamp, Timestamp, EventHash)| {
+            (at.before(before).max(from.halfway(at)), deadline, at, cause)
+        };
+        unwarned.map(warning).min()
     }
 
     /// When it runs out by itself: while nobody has authorised it, and where it stands for a while, then.

@@ -589,6 +589,10 @@ pub enum Deadline {
     DocumentReview,
     /// The control tests must be evaluated.
     ControlEvaluation,
+    /// A request lapses unless it is authorised before; a standing authorisation ends.
+    Request,
+    /// An approval runs out.
+    Approval,
 }
 
 /// Data of `deadline.warned`.
@@ -609,6 +613,9 @@ pub struct DeadlineWarned {
     /// The document, where it is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<Name>,
+    /// The request, where it, or one of its approvals, runs out: hash of its `activation.requested`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<EventHash>,
     /// When.
     pub at: Timestamp,
     /// The event that set that time.

@@ -45,6 +45,12 @@ impl Timestamp {
     pub fn before(self, span: Span) -> Self {
         Self::from_unix_millis(self.0.saturating_sub(span.0))
     }
+
+    /// The time in the middle between this one and a later one; this one where the other is not later.
+    #[must_use]
+    pub fn halfway(self, later: Self) -> Self {
+        Self::from_unix_millis(self.0.saturating_add(later.0.saturating_sub(self.0).max(0) / 2))
+    }
 }
 
 impl FromStr for Timestamp {

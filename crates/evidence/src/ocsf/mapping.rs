@@ -87,6 +87,8 @@ pub(super) fn deadline(deadline: Deadline) -> (&'static str, &'static str) {
         Deadline::AlgorithmEnd => ("The end of an algorithm", "CEK-15.14"),
         Deadline::DocumentReview => ("Review of a document", "CEK-15.11"),
         Deadline::ControlEvaluation => ("Evaluation of the control", "CEK-15"),
+        Deadline::Request => ("Authorisation of a request", "CEK-15.03"),
+        Deadline::Approval => ("Use of an approval", "CEK-15.03"),
     }
 }
 

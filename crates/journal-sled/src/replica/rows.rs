@@ -222,6 +222,8 @@ fn number_of(duty: Duty) -> u8 {
         Duty::Deadlines => 15,
         Duty::Probe => 16,
         Duty::Export => 17,
+        Duty::WarnLapse(_) => 18,
+        Duty::WarnLapseRequest(_) => 19,
     }
 }
 
@@ -251,6 +253,8 @@ fn duty_of(number: u8, about: About) -> Option<Duty> {
         (15, About::Tenant) => Duty::Deadlines,
         (16, About::Tenant) => Duty::Probe,
         (17, About::Tenant) => Duty::Export,
+        (18, About::Key(key)) => Duty::WarnLapse(key),
+        (19, About::Request(request)) => Duty::WarnLapseRequest(request),
         _ => return None,
     })
 }

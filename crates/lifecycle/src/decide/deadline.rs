@@ -16,8 +16,21 @@ pub(super) fn warn_of_key(view: &View, now: Timestamp) -> Result<Event, Rejectio
     if now < warn_at {
         return not_yet(warn_at).err();
     }
-    let (key_id, pack, algorithm, document) = (Some(key.id), None, None, None);
-    Ok(Event::DeadlineWarned(DeadlineWarned { key_id, deadline, pack, algorithm, document, at, cause }))
+    let (key_id, pack, algorithm, document, request) = (Some(key.id), None, None, None, None);
+    Ok(Event::DeadlineWarned(DeadlineWarned { key_id, deadline, pack, algorithm, document, request, at, cause }))
+}
+
+/// A request, or one of its approvals, comes near to its end.
+pub(super) fn warn_of_request(view: &View, now: Timestamp) -> Result<Event, Rejection> {
+    let request = view.open_request()?;
+    let Some((warn_at, deadline, at, cause)) = request.next_warning() else {
+        return nothing_due("the request has no deadline that nobody was warned of").err();
+    };
+    if now < warn_at {
+        return not_yet(warn_at).err();
+    }
+    let (key_id, request, pack, algorithm, document) = (request.key_id, Some(request.hash), None, None, None);
+    Ok(Event::DeadlineWarned(DeadlineWarned { key_id, deadline, pack, algorithm, document, request, at, cause }))
 }
 
 /// The tenant's deadline that has passed and is not recorded yet.
@@ -38,7 +51,8 @@ pub(super) fn of_tenant(view: &View, now: Timestamp) -> Result<Event, Rejection>
     }
     if let Some(near) = deadlines.iter().find(|deadline| deadline.warn_at.is_some_and(|warn_at| warn_at <= now)) {
         let TenantDeadline { deadline, pack, algorithm, document, at, cause, .. } = near.clone();
-        let warned = DeadlineWarned { key_id: None, deadline, pack, algorithm, document, at, cause };
+        let (key_id, request) = (None, None);
+        let warned = DeadlineWarned { key_id, deadline, pack, algorithm, document, request, at, cause };
         return Ok(Event::DeadlineWarned(warned));
     }
     match deadlines.iter().filter_map(|deadline| deadline.next()).min() {

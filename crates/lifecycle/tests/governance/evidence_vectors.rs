@@ -10,7 +10,7 @@ use model::{Digest, Event, ServiceRole, Span};
 
 use super::evidence::{STORE, document, evaluation, evidenced, life};
 use super::under;
-use super::vectors::{Made, Suite, asks, decided, forge, late};
+use super::vectors::{Made, Suite, asks, decided, decided_at, forge, late};
 
 const EPOCH_3: Suite = Suite {
     epoch: 3,
@@ -55,6 +55,22 @@ const LIVES: &[(&str, Made)] = &[
         let mut s = evidenced();
         s.run("wait 400d\ncheckpoint => checkpoint.signed\nexport => evidence.exported\nback 400d");
         s.run("checkpoint => checkpoint.signed\nwait 2h\ncheckpoint => checkpoint.signed\nwait 30d\nexport => evidence.exported");
+        s
+    }),
+    ("a request and an approval, warned of before they lapse", || {
+        let mut s = under(r#"{"keys":{"warn_before":"5m"}}"#);
+        s.run(
+            "request k1 after 25m by kim => activation.requested
+            approve k1 by sam => activation.approved
+            wait 15m
+            due => deadline.warned
+            wait 5m
+            due => activation.lapsed
+            wait 5m
+            due => deadline.warned
+            wait 5m
+            due => activation.lapsed",
+        );
         s
     }),
     ("a chain that was begun under epoch 2", || {
@@ -313,6 +329,14 @@ const MISDEEDS: &[(&str, Made)] = &[
         let mut s = evidenced();
         let input = command(&mut s, &evaluation("", ""), "sam,sue");
         late(s, &input, r#"adopt {"schema":3} by ann,bob => policy.adopted"#)
+    }),
+    ("a warning of a request, before its time", || {
+        let mut s = under(r#"{"keys":{"warn_before":"5m"}}"#);
+        s.run("request k1 by kim => activation.requested");
+        let at = s.now + "25m".parse::<Span>().unwrap();
+        let event = decided_at(&s, &Input::Due(Duty::WarnLapse(key_id("k1"))), at);
+        forge(&mut s, &event);
+        s
     }),
     ("what came with epoch 3 in a chain under epoch 2", || {
         let mut s = super::at_epoch(2, || under("{}"));

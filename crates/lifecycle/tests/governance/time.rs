@@ -164,3 +164,57 @@ fn keys_end_with_their_algorithm_though_their_own_period_goes_on() {
     // Nothing is activated beyond an end, and nothing of it generated.
     s.run("generate k2 by kim => refused algorithm-not-allowed");
 }
+
+/// Whoever is to sign, or to see to it that the key is activated, hears of it while there is time.
+#[test]
+fn requests_and_approvals_are_warned_of_before_they_lapse() {
+    let warned = r#"{"keys":{"warn_before":"5m"}}"#;
+    let mut s = check(warned, "request k1 by rae => activation.requested\ndue => nothing\nwait 24m\ndue => nothing");
+    let head = s.tenant.keys[&key_id("k1")].head;
+    s.run("wait 1m\ndue => deadline.warned\ndue => nothing");
+    assert_eq!(s.tenant.keys[&key_id("k1")].head, head, "nothing that people sign against has changed");
+    s.run("approve k1 by sam => activation.approved\nwait 5m\ndue => activation.lapsed\ndue => nothing");
+    let mut s =
+        check(warned, "request k1 after 25m by rae => activation.requested\napprove k1 by sam => activation.approved");
+    s.run(
+        "wait 14m\ndue => nothing\nwait 1m\ndue => deadline.warned\ndue => nothing\nwait 5m\ndue => activation.lapsed",
+    );
+    s.run("approve k1 by sam => activation.approved\nwait 5m\ndue => deadline.warned\ndue => nothing");
+    // What is short is not warned of as soon as it begins, but half of its time before it ends.
+    let mut s = check(r#"{"keys":{"warn_before":"50m"}}"#, "request k1 by rae => activation.requested");
+    s.run("wait 10m\ndue => deadline.warned\nwait 4m\ndue => nothing\nwait 1m\ndue => deadline.warned\ndue => nothing");
+    s.run("approve k1 by sam => activation.approved\napprove k1 by lou => activation.approved");
+    s.run("due => activation.authorized, key.activated\ndue => nothing");
+    let request = s.tenant.requests.values().next().unwrap();
+    assert_eq!(request.next_warning(), None, "what is over calls for no warning");
+}
+
+#[test]
+fn requests_for_many_are_warned_of_as_well() {
+    let policy = r#"{"keys":{"warn_before":"5m"},"rule":{"manifest_max":3,"standing":{"count_max":2,"window_max":"50m","users":["app"]}}}"#;
+    let mut s = super::many::with_keys(policy, 2);
+    s.run("store k1,k2 by kim => document.stored");
+    s.run(&format!("{} by kim => activation.requested", super::many::list("k1+k2")));
+    s.run("wait 25m\ndue => deadline.warned\ndue => nothing\nwait 5m\ndue => activation.lapsed");
+    // A standing authorisation is warned of at its end.
+    s.run(&format!("{} by kim => activation.requested", super::many::STANDING));
+    s.run(super::many::APPROVE);
+    s.run("due => activation.authorized\ndue => nothing\nwait 25m");
+    assert!(s.perform("due").starts_with("deadline.warned"), "of the keys");
+    s.run("wait 20m");
+    let mut last = String::new();
+    while s.dues().iter().any(|due| due.at <= s.now) && last != "nothing" {
+        last = s.perform("due");
+    }
+    let warned = s.tenant.requests.values().filter(|request| !request.warned.is_empty()).count();
+    assert_eq!(warned, 2, "the list, and the authorisation");
+}
+
+/// Chains under epoch 2 go on as they were.
+#[test]
+fn epoch_2_warns_of_no_request() {
+    let warned = r#"{"keys":{"warn_before":"5m"}}"#;
+    let script =
+        "request k1 by rae => activation.requested\nwait 25m\ndue => nothing\nwait 5m\ndue => activation.lapsed";
+    super::at_epoch(2, || check(warned, script));
+}

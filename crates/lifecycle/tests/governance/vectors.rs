@@ -38,7 +38,7 @@ pub(super) fn decided(s: &Scenario, input: &Input) -> Event {
     decided_at(s, input, s.now)
 }
 
-fn decided_at(s: &Scenario, input: &Input, now: Timestamp) -> Event {
+pub(super) fn decided_at(s: &Scenario, input: &Input, now: Timestamp) -> Event {
     decide(&s.tenant.view(input.footprint()), input, now).unwrap()
 }
 

@@ -152,6 +152,8 @@ fn nobody_asked(key: &Key, now: Timestamp) -> Request {
         complete: None,
         authorized: None,
         closed: None,
+        warn_before: None,
+        warned: BTreeMap::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a commit and an append cost on this machine, beside what the disk and sled cost alone, in one run.
 //!
-//! `cargo run --release -p journal-sled --example throughput [directory]`. The directory should be on the disk that
+//! `cargo run --release -p journal-sled --example storing [directory]`. The directory should be on the disk that
 //! counts; a temporary one is made below it and removed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "an example that measures")]
 

@@ -22,7 +22,7 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write};
 use std::num::NonZeroUsize;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use model::history::{BundleFile, RecordedBundle};
@@ -217,7 +217,9 @@ impl Held {
 
     /// Begins a bundle. Dropped before it is put under its name, it is gone.
     pub(crate) fn begin(&self) -> Result<New, Trouble> {
-        let folder = tempfile::Builder::new().prefix(NEW).tempdir_in(&self.dir).map_err(Trouble::at(&self.dir))?;
+        let mut folder = tempfile::Builder::new();
+        let folder = folder.prefix(NEW).permissions(fs::Permissions::from_mode(PRIVATE_DIR));
+        let folder = folder.tempdir_in(&self.dir).map_err(Trouble::at(&self.dir))?;
         let new = New { folder };
         make_dir(&new.files())?;
         Ok(new)

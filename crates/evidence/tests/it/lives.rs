@@ -79,7 +79,7 @@ const SCRIPT: &str = r#"
     resume k1 by opa => key.resumed
     resume k2 by opa => key.resumed
     wait 31m
-    due => activation.lapsed
+    due => deadline.warned, activation.lapsed
     wait 5m
     due => deadline.warned, deadline.warned
     do key.revalidate {"keys":["$key:k4"]} by kim => key.revalidated

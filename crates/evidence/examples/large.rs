@@ -6,7 +6,7 @@
 //! target/release/examples/large bundle /tmp/events.jsonl /tmp/bundle
 //! target/release/examples/large check /tmp/bundle
 //! ```
-#![allow(clippy::unwrap_used, reason = "an example that measures")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "an example that measures")]
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};

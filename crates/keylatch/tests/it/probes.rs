@@ -159,7 +159,8 @@ async fn a_custodian_that_uses_what_it_must_not_is_found() {
     let folder = deployment.dir().join("keys");
     let store = custodian::open_software_store(&ports.node, &folder.join("store"), shutdown.clone()).await.unwrap();
     let (its_ports, uses) = (ports.clone(), folder.join("uses"));
-    let custodian = tokio::spawn(async move { custodian::run(its_ports, store, &uses, custodian_shutdown).await });
+    let custodian =
+        tokio::spawn(async move { custodian::run(its_ports, store.into(), &uses, custodian_shutdown).await });
     let exporter = evidence_exporter::Options {
         state: deployment.dir().join("state"),
         outside: service::config::Outside::default(),

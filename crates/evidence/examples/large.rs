@@ -54,7 +54,8 @@ fn history(events: usize, file: &Path) {
         scenario.run(&format!(
             "generate {k} by kim => key.generated\napply {k} => custody.applied\nrequest {k} by rae => activation.requested
              approve {k} by sam => activation.approved\napprove {k} by lou => activation.approved
-             due => activation.authorized, key.activated\napply {k} => custody.applied"
+             duty authorize {k} => activation.authorized\nduty activate {k} => key.activated
+             apply {k} => custody.applied"
         ));
         for _ in 0..23 {
             scenario.run(&format!(

@@ -193,6 +193,7 @@ fn tests(scope: Scope<'_>) -> Vec<ControlTest> {
         usage::separation(scope),
     ];
     controls.push(documents::probes(scope));
+    controls.push(stores::reconciled(scope));
     controls.push(ai::alike(scope, &controls));
     controls.push(documents::evaluation(scope, &controls));
     controls.sort_by_key(|test| (!test.id.starts_with("CEK-"), test.id.clone()));

@@ -25,7 +25,9 @@ use serde::Serialize;
 
 mod stands;
 
-pub use stands::{AdoptedDocument, Evaluation, RecordedExport, RecordedProbe, RegisteredStore};
+pub use stands::{
+    AdoptedDocument, Evaluation, RecordedComparison, RecordedDrift, RecordedExport, RecordedProbe, RegisteredStore,
+};
 
 /// An event, by its place, its hash and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -65,6 +67,10 @@ pub struct History {
     pub stores: Vec<RegisteredStore>,
     /// The probes that were made, in order.
     pub probes: Vec<RecordedProbe>,
+    /// Every comparison of a store with the chain.
+    pub comparisons: Vec<RecordedComparison>,
+    /// Every time that a store had a key otherwise than the chain says.
+    pub drifts: Vec<RecordedDrift>,
     /// The evaluations of the control, in order.
     pub evaluations: Vec<Evaluation>,
     /// The bundles that were made, in order.
@@ -375,6 +381,8 @@ pub struct AdoptedPolicy {
     pub reviews_access: bool,
     /// How often it asks for probes.
     pub probes_every: Option<Span>,
+    /// How often it has stores compared with the chain.
+    pub reconciles_every: Option<Span>,
     /// Whether it asks for evaluations of the control.
     pub evaluates: bool,
     /// The smallest number of approvals that any of its rules is content with, emergencies aside.
@@ -727,6 +735,7 @@ fn adopted_policy(at: At, version: u32, policy: &model::Policy) -> AdoptedPolicy
         revalidates: policy.keys.revalidation.is_some(),
         reviews_access: policy.people.access_review.is_some(),
         probes_every: policy.evidence.probes.as_ref().map(|probes| probes.every),
+        reconciles_every: policy.stores.reconcile_every,
         evaluates: policy.evidence.evaluation.is_some(),
         fewest_approvals: rules.map(fewest).min().unwrap_or_default(),
         gaps: lifecycle::policy::gaps(policy).into_iter().map(|fault| fault.what).collect(),

@@ -12,7 +12,7 @@ mod entity;
 mod mapping;
 
 use lifecycle::{Judgement, Prepared, Tenant};
-use model::event::{CustodyRefused, CustodyUsed, Deadline, ProbeRecorded};
+use model::event::{CustodyDrifted, CustodyRefused, CustodyUsed, Deadline, ProbeRecorded};
 use model::evidence::ProbeOutcome;
 use model::text::Text;
 use model::{Event, EventHash, Fingerprint, KeyId, Sequence, TenantId, Timestamp};
@@ -211,6 +211,7 @@ impl<'a> Context<'a> {
             Event::DeadlineWarned(warned) => Some(self.deadline(event, warned.deadline, warned.at, WARNING)),
             Event::DeadlineMissed(missed) => Some(self.deadline(event, missed.deadline, missed.at, FAIL)),
             Event::ProbeRecorded(probed) => Some(self.probed(event, probed)),
+            Event::CustodyDrifted(drifted) => Some(self.drifted(event, drifted)),
             event => self.entity_management(event),
         }
     }
@@ -342,6 +343,18 @@ impl<'a> Context<'a> {
         let title = format!("Probe {} on {}: {answer}", probed.probe, self.key(probed.key_id).label());
         let mut line = self.finding(event, title, "Probe", (mapping::probe(probed.probe), status));
         line.unmapped.insert("problem".into(), json_of(&probed.problem));
+        line
+    }
+
+    /// A store had a key otherwise than the chain says.
+    fn drifted(self, event: &Event, drifted: &'a CustodyDrifted) -> Line<'a> {
+        let key = self.key(drifted.key_id);
+        let title = format!("Store {} has {} otherwise: {}", drifted.store, key.label(), drifted.drift);
+        let status = Status { severity: HIGH, ..FAIL };
+        let mut line = self.finding(event, title, "Drift", ("CEK-15.02", status));
+        line.unmapped.insert("drift".into(), json_of(&drifted.drift));
+        line.unmapped.insert("found".into(), json_of(&drifted.found));
+        line.unmapped.insert("set_back".into(), json_of(&drifted.set_back));
         line
     }
 

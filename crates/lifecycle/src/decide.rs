@@ -20,7 +20,7 @@ use journal::command::SignedCommand;
 use journal::statement::Stated;
 use model::command::REVALIDATED_MAX;
 use model::dsse::Envelope;
-use model::event::{CustodyRefused, CustodyUsed, Membership, Place};
+use model::event::{CustodyDrifted, CustodyReconciled, CustodyRefused, CustodyUsed, Membership, Place};
 use model::evidence::{Probe, ProbeOutcome};
 use model::statement::Generated;
 use model::text::Base64;
@@ -73,6 +73,10 @@ pub enum Input {
     Used(CustodyUsed),
     /// The custodian's count of refusals.
     Refused(CustodyRefused),
+    /// The custodian compared a store with the chain.
+    Reconciled(CustodyReconciled),
+    /// The custodian found that a store has a key otherwise than the chain says.
+    Drifted(CustodyDrifted),
     /// The exporter's signed note over everything so far.
     Checkpoint(String),
     /// The exporter made a bundle.
@@ -162,6 +166,8 @@ pub enum Duty {
     Destroy(KeyId),
     /// The custodian: the store does not have the chain's state.
     Apply(KeyId),
+    /// The custodian: a store is to be compared with the chain.
+    Reconcile,
     /// The exporter: events without a checkpoint, or none for as long as the heartbeat.
     Checkpoint,
     /// The exporter: what must be refused is to be tried again.
@@ -174,7 +180,8 @@ pub enum Duty {
     LapseRequest(EventHash),
     /// The activator: a request over a list is authorised, and its time has come.
     ActivateMembers(EventHash),
-    /// The activator: an emergency activation was not reviewed, or the key's parent is in trouble.
+    /// The activator: an emergency activation was not reviewed, the key's parent is in trouble, or its store has it otherwise
+    /// than the chain says.
     Suspend(KeyId),
     /// The activator: the parent of these keys is in trouble.
     SuspendChildren(KeyId),
@@ -203,7 +210,8 @@ impl Duty {
             | Self::SuspendChildren(key)
             | Self::Warn(key)
             | Self::WarnLapse(key) => Some(key),
-            Self::Checkpoint
+            Self::Reconcile
+            | Self::Checkpoint
             | Self::Probe
             | Self::Export
             | Self::AuthorizeRequest(_)
@@ -247,9 +255,10 @@ impl Input {
                 let digest = Digest::of(&[b"probe ".as_slice(), command.digest.as_bytes()].concat());
                 Some((command.command.id, digest))
             }
-            Self::Used(CustodyUsed { report, .. }) | Self::Refused(CustodyRefused { report, .. }) => {
-                Some((*report, Digest::of(report.as_bytes())))
-            }
+            Self::Used(CustodyUsed { report, .. })
+            | Self::Refused(CustodyRefused { report, .. })
+            | Self::Reconciled(CustodyReconciled { report, .. })
+            | Self::Drifted(CustodyDrifted { report, .. }) => Some((*report, Digest::of(report.as_bytes()))),
             _ => self.command().map(|signed| (signed.command.id, signed.digest)),
         }
     }
@@ -285,8 +294,13 @@ impl Input {
             Self::Member { key_id, request, .. } => Footprint { request: Some(*request), ..Footprint::of_key(*key_id) },
             Self::Due(duty) => Footprint { key: duty.key(), request: duty.request(), ..Footprint::default() },
             Self::Applied(Applied { key_id, .. }) => Footprint::of_key(*key_id),
-            Self::Used(CustodyUsed { key_id, report, .. }) | Self::Refused(CustodyRefused { key_id, report, .. }) => {
+            Self::Used(CustodyUsed { key_id, report, .. })
+            | Self::Refused(CustodyRefused { key_id, report, .. })
+            | Self::Drifted(CustodyDrifted { key_id, report, .. }) => {
                 Footprint { command: Some(*report), ..Footprint::of_key(*key_id) }
+            }
+            Self::Reconciled(CustodyReconciled { report, .. }) => {
+                Footprint { command: Some(*report), ..Footprint::default() }
             }
             Self::Authority(_) | Self::Checkpoint(_) => Footprint::default(),
         }
@@ -347,6 +361,8 @@ pub fn decide(view: &View, input: &Input, now: Timestamp) -> Result<Event, Rejec
         Input::Applied(applied) => custody::applied(view, applied),
         Input::Used(used) => custody::used(view, used, now),
         Input::Refused(refused) => custody::refused(view, refused, now),
+        Input::Reconciled(reconciled) => custody::reconciled(view, reconciled, now),
+        Input::Drifted(drifted) => custody::drifted(view, drifted, now),
         Input::Checkpoint(note) => checkpoint::sign(view, note, now),
         Input::Exported { command, exported } => evidence::export(view, command.as_deref(), exported, now),
         Input::Probed { command, probed } => evidence::probe(view, command, probed, now),
@@ -416,7 +432,7 @@ fn due(view: &View, duty: Duty, now: Timestamp) -> Result<Event, Rejection> {
         Duty::Deactivate(_) => operate::end_crypto_period(view, now),
         Duty::Destroy(_) => operate::destroy_expired(view),
         // The custodian and the exporter answer these with reports of their own.
-        Duty::Apply(_) | Duty::Checkpoint | Duty::Probe | Duty::Export => {
+        Duty::Apply(_) | Duty::Reconcile | Duty::Checkpoint | Duty::Probe | Duty::Export => {
             nothing_due("that is answered with a report").err()
         }
         // The activator answers these key by key.

@@ -40,7 +40,7 @@ impl Duty {
             | Self::WarnLapse(_)
             | Self::WarnLapseRequest(_)
             | Self::Deadlines => ServiceRole::Expirer,
-            Self::Apply(_) => ServiceRole::Custodian,
+            Self::Apply(_) | Self::Reconcile => ServiceRole::Custodian,
             Self::Checkpoint | Self::Probe | Self::Export => ServiceRole::EvidenceExporter,
         }
     }
@@ -79,6 +79,9 @@ fn of_key(key: &Key, dues: &mut Vec<Due>) {
             push(activation.deactivate_at, Duty::Deactivate(key.id));
         }
         _ => {}
+    }
+    if key.drifted.is_some() && key.state == KeyState::Active {
+        push(Timestamp::MIN, Duty::Suspend(key.id));
     }
     if let Some(by) = key.review_by.filter(|_| key.state == KeyState::Active) {
         push(by, Duty::Suspend(key.id));
@@ -124,6 +127,7 @@ fn of_tenant(governance: &Governance, progress: &Progress, dues: &mut Vec<Due>) 
     let mut push = |at: Option<Timestamp>, duty| dues.extend(at.map(|at| Due { at, duty }));
     push(governance.deadlines.iter().filter_map(|deadline| deadline.next()).min(), Duty::Deadlines);
     push(governance.next_export(), Duty::Export);
+    push(governance.next_reconciliation().map(|(at, _)| at), Duty::Reconcile);
     // Where no key waits, there is nothing to try it on.
     push(governance.next_probe().map(|(at, _)| at).filter(|_| progress.waiting > 0), Duty::Probe);
 }

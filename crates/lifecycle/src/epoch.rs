@@ -31,7 +31,7 @@ fn since(input: &Input) -> u32 {
         Input::Due(duty) => since_duty(*duty),
         Input::Authority(_) | Input::Applied(_) | Input::Used(_) | Input::Refused(_) | Input::Checkpoint(_) => 1,
         Input::Member { .. } => 2,
-        Input::Exported { .. } | Input::Probed { .. } => 3,
+        Input::Reconciled(_) | Input::Drifted(_) | Input::Exported { .. } | Input::Probed { .. } => 3,
     }
 }
 
@@ -52,7 +52,7 @@ fn since_duty(duty: Duty) -> u32 {
         | Duty::SuspendChildren(_)
         | Duty::Warn(_)
         | Duty::Deadlines => 2,
-        Duty::Probe | Duty::Export | Duty::WarnLapse(_) | Duty::WarnLapseRequest(_) => 3,
+        Duty::Reconcile | Duty::Probe | Duty::Export | Duty::WarnLapse(_) | Duty::WarnLapseRequest(_) => 3,
     }
 }
 

@@ -13,17 +13,17 @@ use model::event::{
     PrincipalRotated, TenantCreated,
 };
 use model::evidence::Probe;
-use model::policy::Children;
+use model::policy::{Children, Drifted};
 use model::{
-    Action, Algorithm, Digest, Event, EventHash, Fingerprint, KeyId, KeyState, Policy, Principal, Span, Timestamp,
-    authority,
+    Action, Algorithm, Digest, Event, EventHash, Fingerprint, KeyId, KeyState, Name, Policy, Principal, Span,
+    Timestamp, authority,
 };
 
 use crate::conditions::Ready;
 use crate::state::{
     Acknowledged, Activation, AdoptedDocument, Approval, Authority, Checkpointed, Closed, Custody, DeadlineOf,
     DeclaredPack, Delegation, Document, Governance, HeldFact, Hold, InForce, Key, Mark, Member, Outcome, ParentProof,
-    Progress, RegisteredStore, Request, Schedule, TenantDeadline, View,
+    Progress, RegisteredStore, Request, STORES_MAX, Schedule, TenantDeadline, View,
 };
 use crate::{quorum, transition};
 
@@ -69,6 +69,7 @@ fn take(view: &mut View, fact: &Fact<'_>) {
         Event::DocumentAdopted(event) => govern(view, fact, |governance| adopt_document(governance, fact, event)),
         Event::StoreRegistered(event) => govern(view, fact, |governance| {
             let (store, hash) = (event.store.clone(), fact.hash);
+            governance.schedule.stores.entry(store.name.clone()).or_insert(fact.time);
             governance.stores.insert(store.name.clone(), RegisteredStore { store, hash });
         }),
         Event::DeadlineWarned(event) => warned(view, event),
@@ -83,7 +84,10 @@ fn take(view: &mut View, fact: &Fact<'_>) {
                 missed(governance, DeadlineOf { deadline, pack: None, algorithm, document: None });
             });
         }
-        Event::KeyGenerated(event) => view.key = Some(generated(fact, event)),
+        Event::KeyGenerated(event) => {
+            view.key = Some(generated(fact, event));
+            know_store(view, fact, &event.store);
+        }
         Event::KeyRevalidated(event) => revalidated(view, fact, event),
         Event::KeyActivated(event) => activated(view, fact, event),
         Event::KeySuspended(event) => {
@@ -145,6 +149,10 @@ fn take(view: &mut View, fact: &Fact<'_>) {
             }
         }
         Event::CustodyUsed(_) | Event::CustodyRefused(_) => {}
+        Event::CustodyReconciled(event) => amend(view, |governance| {
+            governance.schedule.stores.entry(event.store.clone()).and_modify(|last| *last = fact.time);
+        }),
+        Event::CustodyDrifted(_) => drifted(view, fact),
         Event::CheckpointSigned(event) => checkpoint(view, fact, event),
         // What somebody asked for does not put off what is made by itself.
         Event::EvidenceExported(event) if event.command.is_some() => {}
@@ -195,7 +203,8 @@ fn change_authority(view: &mut View, fact: &Fact<'_>, _: &AuthorityChanged) {
         if let Some(statement) = fact.authority {
             governance.authority = authority_of(statement);
         }
-        set_back(governance.schedule.export.iter_mut().chain(governance.schedule.probes.values_mut()), fact.time);
+        let Schedule { export, probes, stores } = &mut governance.schedule;
+        set_back(export.iter_mut().chain(probes.values_mut()).chain(stores.values_mut()), fact.time);
     });
     let Progress { uncovered_since, signed_at, .. } = &mut view.progress;
     set_back(uncovered_since.iter_mut().chain(signed_at), fact.time);
@@ -468,6 +477,29 @@ fn generated(fact: &Fact<'_>, event: &KeyGenerated) -> Key {
         acknowledged: BTreeMap::new(),
         parent_proof: None,
         review_by: None,
+        drifted: None,
+    }
+}
+
+/// A store in which a tenant has keys is compared with the chain from then on. Before epoch 3 none was.
+fn know_store(view: &mut View, fact: &Fact<'_>, store: &Name) {
+    let is_new = view.governance.as_ref().is_some_and(|governance| {
+        let known = &governance.schedule.stores;
+        governance.authority.rules >= 3 && known.len() < STORES_MAX && !known.contains_key(store)
+    });
+    if is_new {
+        amend(view, |governance| {
+            governance.schedule.stores.insert(store.clone(), fact.time);
+        });
+    }
+}
+
+/// The policy in force says whether an active key is suspended for it.
+fn drifted(view: &mut View, fact: &Fact<'_>) {
+    let policy = view.governance.as_ref().and_then(|governance| governance.policy.as_ref());
+    let suspends = policy.is_some_and(|held| held.policy.stores.when_drifted == Drifted::Suspend);
+    if let Some(key) = view.key.as_mut().filter(|key| suspends && key.state == KeyState::Active) {
+        key.drifted = Some(fact.hash);
     }
 }
 
@@ -525,6 +557,7 @@ fn transit(view: &mut View, fact: &Fact<'_>, to: impl FnOnce(KeyState) -> KeySta
     touch(view, fact, |key| {
         key.state = to(key.state);
         key.transition = fact.hash;
+        key.drifted = None;
     });
     let Some(key) = &view.key else { return };
     let (id, state) = (key.id, key.state);

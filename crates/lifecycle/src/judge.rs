@@ -168,6 +168,8 @@ fn input(
         (Event::CustodyApplied(event), None) => Input::Applied(applied(event)),
         (Event::CustodyUsed(event), None) => Input::Used(event.clone()),
         (Event::CustodyRefused(event), None) => Input::Refused(event.clone()),
+        (Event::CustodyReconciled(event), None) => Input::Reconciled(event.clone()),
+        (Event::CustodyDrifted(event), None) => Input::Drifted(event.clone()),
         (Event::CheckpointSigned(event), None) => Input::Checkpoint(event.note.clone()),
         (Event::KeyActivated(event), None) if event.membership.is_some() => member(event)?,
         (event, None) => Input::Due(duty(event)?),

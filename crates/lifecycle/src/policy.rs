@@ -60,6 +60,7 @@ pub fn check(policy: &Policy) -> Vec<Fault> {
     operations(policy, &mut faults);
     waiting(policy, &mut faults);
     people(policy, &mut faults);
+    stores(policy, &mut faults);
     evidence(policy, &mut faults);
     facts(policy, &mut faults);
     rules(policy, &mut faults);
@@ -355,10 +356,18 @@ fn people(policy: &Policy, faults: &mut Faults) {
 
 /// The shortest heartbeat: each is an event of its own.
 pub const HEARTBEAT_MIN: Span = Span::from_secs(60);
+/// The shortest time between comparisons of a store with the chain.
+pub const RECONCILE_EVERY_MIN: Span = Span::from_secs(60);
 /// The shortest time between probes, and between bundles that are made by themselves.
 pub const EVIDENCE_EVERY_MIN: Span = Span::from_secs(3600);
 /// The shortest time between evaluations of the control.
 pub const EVALUATION_EVERY_MIN: Span = Span::from_secs(24 * 3600);
+
+fn stores(policy: &Policy, faults: &mut Faults) {
+    if let Some(every) = policy.stores.reconcile_every {
+        faults.at_least("stores.reconcile_every", every, RECONCILE_EVERY_MIN, "allow at least 1m");
+    }
+}
 
 fn evidence(policy: &Policy, faults: &mut Faults) {
     let rules = &policy.evidence;

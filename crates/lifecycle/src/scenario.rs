@@ -13,11 +13,13 @@ use journal::command::{Hand, KeyInHand, SignedCommand};
 use journal::note::Checkpoint;
 use journal::{Body, Record, ServiceKey, authority, statement};
 use model::authority::{Service, Statement, Tenants};
-use model::event::{AuthorityChanged, Inventory, Place};
-use model::evidence::{Probe, ProbeOutcome};
+use model::event::{AuthorityChanged, CustodyDrifted, CustodyReconciled, Inventory, Place};
+use model::evidence::{Drift, Probe, ProbeOutcome};
 use model::key::{KeyIdentity, Reason, ReasonKind, Responsibility, Template, TenantClass};
 use model::people::{KeyType, PrincipalKind};
-use model::policy::{AlgorithmRule, KeyRules, Operations, ParentRules, PeopleRules, Permission, Rule, Stage};
+use model::policy::{
+    AlgorithmRule, KeyRules, Operations, ParentRules, PeopleRules, Permission, Rule, Stage, StoreRules,
+};
 use model::statement::Generated;
 use model::text::Base64;
 use model::{
@@ -104,6 +106,7 @@ pub fn policy() -> Policy {
         people: PeopleRules::default(),
         holds: None,
         parents: ParentRules::default(),
+        stores: StoreRules::default(),
         evidence: Box::default(),
         packs: BTreeSet::new(),
         facts: Vec::new(),
@@ -223,6 +226,8 @@ impl Scenario {
             ["export"] => self.submit(ServiceRole::EvidenceExporter, self.exported(None, 1)),
             ["probe", key, what, outcome @ .., "by", who] => self.probe(key, what, outcome, who),
             ["apply", key] => self.apply(key),
+            ["drift", key, drift] => self.drift(key, drift),
+            ["reconcile", store, counts] => self.reconcile(store, counts),
             ["duty", duty, key] => self.submit(duty_role(duty), Input::Due(duty_of(duty, key))),
             ["member", key, "of", keys] => self.member(key, keys),
             ["store", keys, "by", who] => self.store(keys, who),
@@ -602,6 +607,40 @@ impl Scenario {
         let root = newest.map_or(Base64(Vec::new()), |newest| newest.root.clone());
         let (manifest, checkpoints) = (Digest::of(b"manifest"), Digest::of(b"checkpoints.txt"));
         Input::Exported { command, exported: Exported { from, size, checkpoint, root, manifest, checkpoints } }
+    }
+
+    /// A custodian's report's own id.
+    fn report_id(&mut self) -> CommandId {
+        CommandId::from_bytes(uuid(b'r', self.next())).expect("a UUIDv7")
+    }
+
+    /// `drift <key> <in what>`: the custodian finds its store otherwise.
+    fn drift(&mut self, key: &str, drift: &str) -> Result<EventType, Rejection> {
+        let input = self.drifted(key, drift);
+        self.submit(ServiceRole::Custodian, Input::Drifted(input))
+    }
+
+    /// The report of it.
+    ///
+    /// # Panics
+    /// Where there is no such key or drift.
+    pub fn drifted(&mut self, key: &str, drift: &str) -> CustodyDrifted {
+        let known = &self.tenant.keys[&key_id(key)];
+        let (key_id, store, cause) = (known.id, known.store.clone(), known.transition);
+        let drift = Drift::ALL.into_iter().find(|known| known.name() == drift).expect("a drift");
+        let (report, found, seen_at) = (self.report_id(), name("as the test says"), self.now);
+        CustodyDrifted { report, key_id, store, drift, found, set_back: false, seen_at, cause }
+    }
+
+    /// `reconcile <store> <seen>,<matched>,<drifted>,<unknown>,<missing>`: the custodian compares a store with the chain.
+    fn reconcile(&mut self, store: &str, counts: &str) -> Result<EventType, Rejection> {
+        let counts: Vec<u64> = counts.split(',').map(name).collect();
+        let [seen, matched, drifted, unknown, missing] = counts.as_slice().try_into().expect("five counts");
+        let (report, store, listing) = (self.report_id(), name(store), Digest::of(b"a listing"));
+        let (from, to) = (self.now, self.now);
+        let reconciled =
+            CustodyReconciled { report, store, seen, matched, drifted, unknown, missing, listing, from, to };
+        self.submit(ServiceRole::Custodian, Input::Reconciled(reconciled))
     }
 
     /// `probe <key> activate|use [<outcome> [<problem>]] by <who>`. Left out, the outcome is what deciding gives.

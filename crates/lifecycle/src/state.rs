@@ -91,6 +91,9 @@ pub struct AdoptedDocument {
     pub hash: EventHash,
 }
 
+/// The most stores that a tenant has registered, and that are compared with its chain.
+pub const STORES_MAX: usize = 64;
+
 /// A key store as registered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RegisteredStore {
@@ -107,6 +110,9 @@ pub struct Schedule {
     pub export: Option<Timestamp>,
     /// Each probe; none where the policy asks for none.
     pub probes: BTreeMap<Probe, Timestamp>,
+    /// The comparison of each store with the chain: of those that keys were generated in or that are registered, at most
+    /// [`STORES_MAX`].
+    pub stores: BTreeMap<Name, Timestamp>,
 }
 
 /// One person's vote, given to another for a while.
@@ -322,6 +328,12 @@ impl Governance {
         Some(self.schedule.export? + every)
     }
 
+    /// When a store is next compared with the chain, and which.
+    pub fn next_reconciliation(&self) -> Option<(Timestamp, &Name)> {
+        let every = self.policy.as_ref()?.policy.stores.reconcile_every?;
+        self.schedule.stores.iter().map(|(store, last)| (*last + every, store)).min()
+    }
+
     /// When the next probe is made, and which.
     pub fn next_probe(&self) -> Option<(Timestamp, Probe)> {
         let every = self.policy.as_ref()?.policy.evidence.probes.as_ref()?.every;
@@ -391,6 +403,9 @@ pub struct Key {
     pub parent_proof: Option<ParentProof>,
     /// The review that its emergency activation still needs: until when.
     pub review_by: Option<Timestamp>,
+    /// That its store has it otherwise than the chain says, where the policy has it suspended for that: the
+    /// `custody.drifted`.
+    pub drifted: Option<EventHash>,
 }
 
 /// What a consumer said of a key.

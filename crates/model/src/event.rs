@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Counterpart, HoldKind, Manifest, Readiness, Standing};
 use crate::dsse::Envelope;
-use crate::evidence::{ControlPoint, DocumentKind, Probe, ProbeOutcome, Store};
+use crate::evidence::{ControlPoint, DocumentKind, Drift, Probe, ProbeOutcome, Store};
 use crate::id::{CommandId, Digest, EventHash, Fingerprint, KeyId, Malformed};
 use crate::key::{Algorithm, KeyIdentity, KeySpec, KeyState, Operation, Reason, Template, TenantClass};
 use crate::people::{Principal, PublicKey, Role, ServiceRole};
@@ -175,6 +175,10 @@ events! {
     CustodyUsed = "custody.used", [Custodian];
     /// Refused uses, gathered.
     CustodyRefused = "custody.refused", [Custodian];
+    /// A key store was compared with the chain.
+    CustodyReconciled = "custody.reconciled", [Custodian];
+    /// A key store has a key otherwise than the chain says.
+    CustodyDrifted = "custody.drifted", [Custodian];
     /// The exporter signed a checkpoint over every event before this one.
     CheckpointSigned = "checkpoint.signed", [EvidenceExporter];
     /// A bundle of evidence was made.
@@ -233,6 +237,7 @@ impl Event {
             | Self::StoreRegistered(_)
             | Self::EvidenceExported(_)
             | Self::ControlEvaluated(_)
+            | Self::CustodyReconciled(_)
             | Self::CheckpointSigned(_) => None,
             Self::KeyGenerated(KeyGenerated { key_id, .. })
             | Self::KeyActivated(KeyActivated { key_id, .. })
@@ -245,6 +250,7 @@ impl Event {
             | Self::CustodyApplied(CustodyApplied { key_id, .. })
             | Self::CustodyUsed(CustodyUsed { key_id, .. })
             | Self::CustodyRefused(CustodyRefused { key_id, .. })
+            | Self::CustodyDrifted(CustodyDrifted { key_id, .. })
             | Self::ActivationReviewed(ActivationReviewed { key_id, .. })
             | Self::ConsumerAcknowledged(ConsumerAcknowledged { key_id, .. })
             | Self::ParentAttested(ParentAttested { key_id, .. })
@@ -312,6 +318,8 @@ impl Event {
             | Self::CustodyApplied(_)
             | Self::CustodyUsed(_)
             | Self::CustodyRefused(_)
+            | Self::CustodyReconciled(_)
+            | Self::CustodyDrifted(_)
             | Self::CheckpointSigned(_) => None,
         }
     }
@@ -808,7 +816,8 @@ pub struct KeySuspended {
     /// The command, where a person gave one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Envelope>,
-    /// What it follows from: its parent's trouble, or its own emergency activation that nobody reviewed.
+    /// What it follows from: its parent's trouble, its own emergency activation that nobody reviewed, or that its store has
+    /// it otherwise than the chain says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<EventHash>,
 }
@@ -1227,6 +1236,57 @@ pub struct CustodyRefused {
     /// The last.
     pub to: Timestamp,
     /// The key's event that the refusal rests on.
+    pub cause: EventHash,
+}
+
+/// Data of `custody.reconciled`: a store's own listing of a tenant's keys, compared with the chain. Destroyed keys, which are
+/// nowhere, are not counted.
+///
+/// INVARIANT: `seen = matched + drifted + unknown`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CustodyReconciled {
+    /// The report's own id, made by the custodian: a report that is sent again is recorded once.
+    pub report: CommandId,
+    /// The key store.
+    pub store: Name,
+    /// How many of the tenant's keys the store listed.
+    pub seen: u64,
+    /// How many of them it has as the chain says.
+    pub matched: u64,
+    /// How many it has otherwise; each has a `custody.drifted` of its own.
+    pub drifted: u64,
+    /// How many the chain does not know: generated, and never recorded.
+    pub unknown: u64,
+    /// How many the chain says it has, and it does not; each has a `custody.drifted` of its own.
+    pub missing: u64,
+    /// The SHA-256 of the listing: a line a key, in the order of their ids, `<key id> <state>\n`.
+    pub listing: Digest,
+    /// When the comparison began, by the custodian's clock.
+    pub from: Timestamp,
+    /// When it was done.
+    pub to: Timestamp,
+}
+
+/// Data of `custody.drifted`: the store has a key otherwise than the chain says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CustodyDrifted {
+    /// The report's own id, made by the custodian: a report that is sent again is recorded once.
+    pub report: CommandId,
+    /// The key.
+    pub key_id: KeyId,
+    /// The key store.
+    pub store: Name,
+    /// In what it differs.
+    pub drift: Drift,
+    /// What the store has, in words; no secret.
+    pub found: Text,
+    /// Whether the store was brought back to what the chain says.
+    pub set_back: bool,
+    /// When it was seen, by the custodian's clock.
+    pub seen_at: Timestamp,
+    /// The transition that the store should have.
     pub cause: EventHash,
 }
 

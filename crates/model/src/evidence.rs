@@ -96,6 +96,44 @@ pub struct Store {
     pub privileged_accounts: BTreeSet<Text>,
 }
 
+/// In what a key store differs from the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Drift {
+    /// The key can be used in the store, and is not active in the chain: somebody turned it on behind our back.
+    ShadowActivation,
+    /// The store has it in another state than the chain.
+    State,
+    /// Its attributes are others than those that we gave it, such as usage flags or extractability.
+    Attributes,
+    /// Its dates are others than those that we gave it.
+    Dates,
+    /// The store no longer has it.
+    Missing,
+}
+
+impl Drift {
+    /// Every one.
+    pub const ALL: [Self; 5] = [Self::ShadowActivation, Self::State, Self::Attributes, Self::Dates, Self::Missing];
+
+    /// Its name in documents.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ShadowActivation => "shadow-activation",
+            Self::State => "state",
+            Self::Attributes => "attributes",
+            Self::Dates => "dates",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+impl fmt::Display for Drift {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 /// What is tried on a key that waits for its activation, to see it refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

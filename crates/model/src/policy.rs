@@ -44,6 +44,9 @@ pub struct Policy {
     /// What follows for keys whose parent is in trouble, and whose word counts about parents elsewhere.
     #[serde(default, skip_serializing_if = "is_default")]
     pub parents: ParentRules,
+    /// Key stores: how often they are compared with the chain, and what follows where they differ.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stores: StoreRules,
     /// Evidence: the heartbeat, bundles, probes, the evaluation of the control.
     // In a box, because every action is as large as a policy.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -103,6 +106,29 @@ pub struct HoldRules {
     pub place: Permission,
     /// Who may lift one. Nobody else can.
     pub lift: Permission,
+}
+
+/// Key stores: how often they are compared with the chain, and what follows where they differ.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreRules {
+    /// How often each store is compared with the chain. Left out, none is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reconcile_every: Option<Span>,
+    /// What follows for an active key that its store has otherwise than the chain says.
+    #[serde(skip_serializing_if = "is_default")]
+    pub when_drifted: Drifted,
+}
+
+/// What follows for an active key that its store has otherwise than the chain says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Drifted {
+    /// It is recorded, and the key left as it is.
+    #[default]
+    Leave,
+    /// The key is suspended, until somebody has looked at it and resumes it.
+    Suspend,
 }
 
 /// Evidence: the heartbeat, bundles, probes, the evaluation of the control.
@@ -601,6 +627,6 @@ impl Policy {
 
     /// Whether it says anything that version 2 of the form can't.
     pub fn is_beyond_v2(&self) -> bool {
-        self.schema > 2 || !is_default(&self.evidence)
+        self.schema > 2 || !is_default(&self.evidence) || !is_default(&self.stores)
     }
 }

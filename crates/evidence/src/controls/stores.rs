@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{Digest, EventType};
+use model::{Digest, EventType, Name};
 
 use super::activation::unfollowed;
 use super::{About, ControlTest, Fault, Scope, Test, counted};
@@ -90,6 +90,64 @@ pub(super) fn identified(scope: Scope<'_>) -> ControlTest {
         return test.insufficient("No key store is registered.");
     }
     test.done(NO_STORES)
+}
+
+/// Stores hold what the chain says, as they list it themselves.
+pub(super) fn reconciled(scope: Scope<'_>) -> ControlTest {
+    let mut test = Test::new(
+        "custody",
+        About {
+            title: "Key stores hold what the chain says",
+            statement: "Every comparison of a key store with the chain in the period found its keys as the chain has them, \
+                        and each store that had keys was compared as often as the policy asks.",
+            source: "CEK-15, technical measures are evaluated; design, no side doors",
+            method: "The comparisons that custodians report (custody.reconciled) are counted; a store that lists keys which \
+                     the chain does not know is an exception, and so is each key that a store had otherwise \
+                     (custody.drifted), set back or not, and a comparison that is overdue. What a store lists is the \
+                     custodian's word.",
+            of: "comparisons of key stores in the period",
+            listed_in: "governance.csv where type is custody.reconciled and in_period is yes",
+        },
+    );
+    for compared in scope.history.comparisons.iter().filter(|compared| scope.has(&compared.at)) {
+        let what = format!("`{}` has {} that the chain does not know", compared.store, keys(compared.unknown));
+        test.item(
+            (compared.unknown > 0).then(|| Fault::of_name("unknown-keys", &compared.store, vec![compared.at], what)),
+        );
+    }
+    test.against(scope.history.drifts.iter().filter(|drifted| scope.has(&drifted.at)).map(|drifted| {
+        let after = if drifted.set_back { "; it was set back" } else { "" };
+        let what = format!("`{}` had it otherwise ({}): {}{after}", drifted.store, drifted.drift, drifted.found);
+        Fault::of_event(drifted.drift.name(), scope.history.keys.get(&drifted.key_id), drifted.at, what)
+    }));
+    test.against(uncompared(scope));
+    let asked = scope.history.policies.last().is_some_and(|policy| policy.reconciles_every.is_some());
+    if test.test.population.count == 0 && !asked {
+        return test.insufficient("The policy asks for no comparison of stores with the chain, and none was made.");
+    }
+    test.done("No comparison was due in the period.")
+}
+
+fn keys(count: u64) -> String {
+    counted(usize::try_from(count).unwrap_or(usize::MAX), "key", "keys")
+}
+
+/// Stores with keys whose comparison is overdue.
+fn uncompared(scope: Scope<'_>) -> Vec<Fault<'_>> {
+    let Some(policy) = scope.history.policies.last() else { return Vec::new() };
+    let Some(every) = policy.reconciles_every else { return Vec::new() };
+    // Since the policy has asked for it without a break.
+    let asking = scope.history.policies.iter().rev().take_while(|policy| policy.reconciles_every.is_some());
+    let asked = asking.last().map_or(policy.at, |policy| policy.at);
+    let overdue = |(store, keys): (&Name, Vec<&KeyLife>)| {
+        let known = keys.iter().map(|key| key.created).min()?;
+        let last = scope.history.comparisons.iter().rev().find(|compared| compared.store == *store);
+        let since = last.map_or(known, |last| last.at).max(asked);
+        let due = since.time + every;
+        let what = format!("`{store}` was to be compared with the chain by {due}");
+        scope.is_over(due).then(|| Fault::of_name("overdue", format!("{store} {due}"), vec![since], what))
+    };
+    scope.stores().into_iter().filter_map(overdue).collect()
 }
 
 /// Stores that go by one name.

@@ -1,11 +1,13 @@
-//! What a tenant stands by, as events say: documents adopted, stores registered, probes made, the control evaluated, bundles
+//! What a tenant stands by, as events say: documents adopted, stores registered and compared, probes made, the control evaluated, bundles
 //! made.
 
 use std::collections::BTreeMap;
 
 use model::command::ControlEvaluate;
-use model::event::{ControlEvaluated, DocumentAdopted, EvidenceExported, ProbeRecorded};
-use model::evidence::{ControlPoint, ControlResult, Disposition, DocumentKind, Probe, ProbeOutcome, Store};
+use model::event::{
+    ControlEvaluated, CustodyDrifted, CustodyReconciled, DocumentAdopted, EvidenceExported, ProbeRecorded,
+};
+use model::evidence::{ControlPoint, ControlResult, Disposition, DocumentKind, Drift, Probe, ProbeOutcome, Store};
 use model::{Action, Digest, Event, Fingerprint, KeyId, Name, Text, Timestamp};
 
 use super::{At, History};
@@ -78,6 +80,42 @@ pub struct Evaluation {
     pub dispositions: Vec<Disposition>,
 }
 
+/// A comparison of a store with the chain.
+#[derive(Clone, Debug)]
+pub struct RecordedComparison {
+    /// Its `custody.reconciled`.
+    pub at: At,
+    /// The store.
+    pub store: Name,
+    /// How many keys it listed.
+    pub seen: u64,
+    /// How many of them as the chain says.
+    pub matched: u64,
+    /// How many otherwise.
+    pub drifted: u64,
+    /// How many that the chain does not know.
+    pub unknown: u64,
+    /// How many that it should have and did not list.
+    pub missing: u64,
+}
+
+/// A key that its store had otherwise than the chain says.
+#[derive(Clone, Debug)]
+pub struct RecordedDrift {
+    /// Its `custody.drifted`.
+    pub at: At,
+    /// The key.
+    pub key_id: KeyId,
+    /// The store.
+    pub store: Name,
+    /// In what it differed.
+    pub drift: Drift,
+    /// What the store had.
+    pub found: Text,
+    /// Whether it was set back.
+    pub set_back: bool,
+}
+
 /// A bundle that was made.
 #[derive(Clone, Debug)]
 pub struct RecordedExport {
@@ -116,6 +154,8 @@ impl History {
                 self.stores.push(RegisteredStore { at, store: registered.store.clone() });
             }
             (Event::ProbeRecorded(probed), _) => self.probes.push(probe(at, probed)),
+            (Event::CustodyReconciled(compared), _) => self.comparisons.push(comparison(at, compared)),
+            (Event::CustodyDrifted(drifted), _) => self.drifts.push(drift(at, drifted)),
             (Event::EvidenceExported(exported), _) => self.exports.push(export(at, exported)),
             (Event::ControlEvaluated(evaluated), Some(Action::ControlEvaluate(params))) => {
                 self.evaluations.push(evaluation(at, evaluated, params));
@@ -143,6 +183,16 @@ fn document(at: At, adopted: &DocumentAdopted) -> AdoptedDocument {
 fn probe(at: At, probed: &ProbeRecorded) -> RecordedProbe {
     let ProbeRecorded { probe, key_id, outcome, problem, .. } = probed;
     RecordedProbe { at, probe: *probe, key_id: *key_id, outcome: *outcome, problem: problem.clone() }
+}
+
+fn comparison(at: At, compared: &CustodyReconciled) -> RecordedComparison {
+    let CustodyReconciled { seen, matched, drifted, unknown, missing, .. } = *compared;
+    RecordedComparison { at, store: compared.store.clone(), seen, matched, drifted, unknown, missing }
+}
+
+fn drift(at: At, drifted: &CustodyDrifted) -> RecordedDrift {
+    let CustodyDrifted { key_id, drift, set_back, .. } = *drifted;
+    RecordedDrift { at, key_id, store: drifted.store.clone(), drift, found: drifted.found.clone(), set_back }
 }
 
 fn export(at: At, exported: &EvidenceExported) -> RecordedExport {

@@ -69,7 +69,8 @@ fn activity(event: EventType) -> Option<(u32, &'static str)> {
         EventType::ActivationLapsed => (UPDATE, "has a request or an approval run out"),
         EventType::CustodyApplied => (UPDATE, "has its state applied in the store"),
         EventType::CheckpointSigned | EventType::DocumentStored => return None,
-        EventType::CustodyUsed | EventType::CustodyRefused => return None,
+        EventType::CustodyReconciled => (READ, "has its keys in a store compared with the chain"),
+        EventType::CustodyUsed | EventType::CustodyRefused | EventType::CustodyDrifted => return None,
         EventType::DeadlineWarned | EventType::DeadlineMissed | EventType::ProbeRecorded => return None,
     })
 }

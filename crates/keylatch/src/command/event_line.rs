@@ -100,7 +100,10 @@ fn style(event: Option<&Event>) -> anstyle::Style {
             | Event::DeadlineWarned(_)
             | Event::CustodyRefused(_),
         ) => YELLOW,
-        Some(Event::CheckpointSigned(_) | Event::CustodyApplied(_) | Event::CustodyUsed(_)) => DIM,
+        Some(Event::CustodyDrifted(_)) => RED,
+        Some(
+            Event::CheckpointSigned(_) | Event::CustodyApplied(_) | Event::CustodyUsed(_) | Event::CustodyReconciled(_),
+        ) => DIM,
         _ => CYAN,
     }
 }
@@ -193,6 +196,19 @@ fn detail(event: &Event, state: &Tenant) -> String {
         Event::CustodyApplied(data) => format!("the store `{}` has it {}", data.store, data.state),
         Event::CustodyUsed(data) => counts(&data.uses),
         Event::CustodyRefused(data) => format!("{}: {}", data.reason, counts(&data.refusals)),
+        Event::CustodyReconciled(data) => format!(
+            "`{}` lists {}: {} as the chain says, {} otherwise, {} unknown; {} missing",
+            data.store,
+            counted(usize::try_from(data.seen).unwrap_or(usize::MAX), "key"),
+            data.matched,
+            data.drifted,
+            data.unknown,
+            data.missing
+        ),
+        Event::CustodyDrifted(data) => {
+            let after = if data.set_back { "; set back" } else { "" };
+            format!("`{}` has it otherwise ({}): {}{after}", data.store, data.drift, data.found)
+        }
         Event::CheckpointSigned(data) => format!("over {} events", data.size),
         Event::DocumentAdopted(data) => {
             let text = if data.in_log { "" } else { ", its text kept elsewhere" };

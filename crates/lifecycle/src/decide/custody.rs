@@ -1,6 +1,7 @@
 //! What the custodian says of its stores, as far as the chain can check it.
 
-use model::event::{CustodyApplied, CustodyRefused, CustodyUsed, Inventory};
+use model::event::{CustodyApplied, CustodyDrifted, CustodyReconciled, CustodyRefused, CustodyUsed, Inventory};
+use model::evidence::Drift;
 use model::{Event, KeyState, ProblemType, Timestamp};
 
 use super::{Applied, new_id, nothing_due};
@@ -67,6 +68,28 @@ pub(super) fn refused(view: &View, refused: &CustodyRefused, now: Timestamp) -> 
     let counts = refused.refusals.values().all(|count| *count > 0) && !refused.refusals.is_empty();
     gathered(counts, refused.from, refused.to, refused.asked_by.len(), now)?;
     Ok(Event::CustodyRefused(refused.clone()))
+}
+
+/// What a store's own listing came to. Whether it is true is the custodian's word; that it adds up is checked.
+pub(super) fn reconciled(view: &View, reconciled: &CustodyReconciled, now: Timestamp) -> Result<Event, Rejection> {
+    new_id(view, reconciled.report)?;
+    let CustodyReconciled { seen, matched, drifted, unknown, from, to, .. } = *reconciled;
+    let adds_up = matched.checked_add(drifted).and_then(|sum| sum.checked_add(unknown)) == Some(seen);
+    gathered(adds_up, from, to, 0, now)?;
+    Ok(Event::CustodyReconciled(reconciled.clone()))
+}
+
+pub(super) fn drifted(view: &View, drifted: &CustodyDrifted, now: Timestamp) -> Result<Event, Rejection> {
+    new_id(view, drifted.report)?;
+    let key = view.key()?;
+    if drifted.store != key.store || drifted.cause != key.transition {
+        let detail = format!("the key is {} in `{}` since {}", key.state, key.store, key.transition.short());
+        return Rejection::new(ProblemType::StateChanged, detail).err();
+    }
+    // It can be used there: that is no shadow where the chain says so as well.
+    let plausible = drifted.drift != Drift::ShadowActivation || key.state != KeyState::Active;
+    gathered(plausible, drifted.seen_at, drifted.seen_at, 0, now)?;
+    Ok(Event::CustodyDrifted(drifted.clone()))
 }
 
 /// A count of something, over a time that has passed.

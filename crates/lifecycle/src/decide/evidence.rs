@@ -16,13 +16,11 @@ use super::people::governed;
 use super::usage::may_use;
 use super::{Exported, Probed, activation, new_command, not_yet, nothing_due};
 use crate::clearance::waiting;
-use crate::state::{Checkpointed, Governance, View};
+use crate::state::{Checkpointed, Governance, STORES_MAX, View};
 use crate::{Rejection, standing};
 
 /// The most documents that a tenant has adopted: they are part of what every decision sees.
 const DOCUMENTS_MAX: usize = 128;
-/// The most stores that a tenant has registered.
-const STORES_MAX: usize = 64;
 
 // === What the tenant stands by ===
 

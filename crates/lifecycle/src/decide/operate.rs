@@ -38,8 +38,8 @@ pub(super) fn suspend(
     Ok(Event::KeySuspended(KeySuspended { key_id: key.id, reason, affected, command, cause: None }))
 }
 
-/// Suspension that follows from something else: the key's emergency activation was not reviewed in time, or the key that
-/// wraps it is in trouble and the policy says what then.
+/// Suspension that follows from something else: the key's emergency activation was not reviewed in time, the key that wraps
+/// it is in trouble and the policy says what then, or its store has it otherwise than the chain says and the policy says so.
 pub(super) fn suspend_by_itself(view: &View, now: Timestamp) -> Result<Event, Rejection> {
     let key = view.key()?;
     if key.state != KeyState::Active {
@@ -47,7 +47,7 @@ pub(super) fn suspend_by_itself(view: &View, now: Timestamp) -> Result<Event, Re
     }
     let unreviewed = key.review_by.filter(|by| *by <= now).and(key.activation).map(|activation| activation.hash);
     let in_trouble = view.parent().filter(|parent| parent.to_suspend.contains(&key.id));
-    let Some(cause) = unreviewed.or(in_trouble.map(|parent| parent.transition)) else {
+    let Some(cause) = unreviewed.or(in_trouble.map(|parent| parent.transition)).or(key.drifted) else {
         return match key.review_by {
             Some(by) => not_yet(by).err(),
             None => nothing_due("nothing calls for the key's suspension").err(),

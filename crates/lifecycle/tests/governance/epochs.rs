@@ -128,13 +128,20 @@ fn events(lives: &[Scenario]) -> BTreeMap<EventType, Event> {
 }
 
 /// The event types that came with epoch 3.
-const THIRD: [&str; 5] =
-    ["document.adopted", "store.registered", "evidence.exported", "probe.recorded", "control.evaluated"];
+const THIRD: [&str; 7] = [
+    "document.adopted",
+    "store.registered",
+    "evidence.exported",
+    "probe.recorded",
+    "control.evaluated",
+    "custody.reconciled",
+    "custody.drifted",
+];
 
 /// Every event type that came later, as it was lawful there, put into a chain under an older epoch.
 #[test]
 fn every_new_event_is_void_under_the_epochs_before() {
-    let later: Vec<Scenario> = lives().into_iter().chain([super::evidence::life()]).collect();
+    let later: Vec<Scenario> = lives().into_iter().chain([super::evidence::life(), super::custody::life()]).collect();
     let new = events(&later);
     let known = [
         "tenant.created",
@@ -193,6 +200,9 @@ fn epochs_1_and_2_refuse_what_came_with_epoch_3() {
             "export".to_owned(),
             "probe k1 activate refused unknown-request by bot".to_owned(),
             "probe k1 use accepted by bot".to_owned(),
+            "reconcile software 1,1,0,0,0".to_owned(),
+            "drift k1 attributes".to_owned(),
+            format!(r#"adopt {{{schema}"stores":{{"reconcile_every":"1h"}}}} by ann,bob"#),
             r#"adopt {"schema":3} by ann,bob"#.to_owned(),
             r#"adopt {"schema":4} by ann,bob"#.to_owned(),
             format!(r#"adopt {{{schema}"evidence":{{"heartbeat":"1h"}}}} by ann,bob"#),

@@ -73,6 +73,7 @@ const LIVES: &[(&str, Made)] = &[
         );
         s
     }),
+    ("stores compared with the chain, and keys that differ", super::custody::life),
     ("a chain that was begun under epoch 2", || {
         let mut s = super::at_epoch(2, || under("{}"));
         s.run("checkpoint => checkpoint.signed\nwait 24h");
@@ -111,6 +112,13 @@ fn probe(what: &str, change: impl FnOnce(ProbeRecorded) -> ProbeRecorded) -> Sce
     let Event::ProbeRecorded(made) = decided(&s, &input) else { panic!() };
     forge(&mut s, &Event::ProbeRecorded(change(made)));
     s
+}
+
+/// The last event of a type.
+fn last_of(s: &Scenario, event_type: &str) -> Event {
+    let mut bodies = s.records.iter().rev().map(|record| journal::Body::parse(&record.payload).unwrap());
+    let body = bodies.find(|body| body.event_type == event_type).unwrap();
+    Event::parse(body.event_type.parse().unwrap(), &body.data).unwrap()
 }
 
 /// What would lawfully be recorded of a step's command, changed.
@@ -152,6 +160,29 @@ const MISDEEDS: &[(&str, Made)] = &[
         let note = newest.sign(s.service(ServiceRole::EvidenceExporter).signing_key());
         let (root, cause) = (Base64(newest.root.to_vec()), s.tenant.chain.head().hash);
         forge(&mut s, &Event::CheckpointSigned(CheckpointSigned { size: newest.size, root, note, cause }));
+        s
+    }),
+    ("a comparison of a store that does not add up", || {
+        let mut s = super::custody::life();
+        let Event::CustodyReconciled(made) = last_of(&s, "dev.keylatch.custody.reconciled.v1") else { panic!() };
+        let report = "01930000-0000-7000-8000-00000000ffff".parse().unwrap();
+        forge(&mut s, &Event::CustodyReconciled(CustodyReconciled { report, matched: made.matched + 1, ..made }));
+        s
+    }),
+    ("a drift of a key as it no longer is", || {
+        let mut s = super::custody::life();
+        let Event::CustodyDrifted(made) = last_of(&s, "dev.keylatch.custody.drifted.v1") else { panic!() };
+        let report = "01930000-0000-7000-8000-00000000fffe".parse().unwrap();
+        forge(&mut s, &Event::CustodyDrifted(CustodyDrifted { report, ..made }));
+        s
+    }),
+    ("a comparison of a store by the exporter", || {
+        let mut s = super::custody::life();
+        let Event::CustodyReconciled(made) = last_of(&s, "dev.keylatch.custody.reconciled.v1") else { panic!() };
+        let report = "01930000-0000-7000-8000-00000000fffd".parse().unwrap();
+        let event = Event::CustodyReconciled(CustodyReconciled { report, ..made });
+        let judged = s.forge(ServiceRole::EvidenceExporter, &event);
+        assert!(matches!(judged, lifecycle::Judgement::Void(_)), "{judged:?}");
         s
     }),
     ("a bundle of more events than its checkpoint commits to", || {

@@ -27,6 +27,7 @@
 
 mod bugs;
 mod chain_of_keys;
+mod custody;
 mod epochs;
 mod evidence;
 mod evidence_vectors;

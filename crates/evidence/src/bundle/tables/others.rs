@@ -267,7 +267,20 @@ fn looked_after(history: &History) -> impl Iterator<Item = Act> + '_ {
         outcome: format!("events {} to {}", export.from, export.size),
         ..Act::of(&export.at, EventType::EvidenceExported)
     });
-    stores.chain(probes).chain(evaluations).chain(exports)
+    let compared = history.comparisons.iter().map(|compared| Act {
+        name: compared.store.to_string(),
+        outcome: format!(
+            "{} seen, {} matched, {} drifted, {} unknown, {} missing",
+            compared.seen, compared.matched, compared.drifted, compared.unknown, compared.missing
+        ),
+        ..Act::of(&compared.at, EventType::CustodyReconciled)
+    });
+    let drifted = history.drifts.iter().map(|drifted| Act {
+        name: format!("{} {}", drifted.store, drifted.key_id),
+        outcome: format!("{}{}", drifted.drift, if drifted.set_back { ", set back" } else { "" }),
+        ..Act::of(&drifted.at, EventType::CustodyDrifted)
+    });
+    stores.chain(compared).chain(drifted).chain(probes).chain(evaluations).chain(exports)
 }
 
 /// A word, as documents have it.

@@ -40,6 +40,11 @@ pub trait KeyStore: Send + Sync {
     /// The name under which policies and events know this store.
     fn name(&self) -> &Name;
 
+    /// The algorithms of the keys that it generates. Others are refused, and cost nothing to ask for.
+    fn algorithms(&self) -> &[Algorithm] {
+        &Algorithm::ALL
+    }
+
     /// The X25519 public key to which inputs for uses are sealed; the same for the life of the store.
     fn seal_key(&self) -> [u8; 32];
 

@@ -1,7 +1,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use model::{Algorithm, KeyId, KeyState};
+use model::{KeyId, KeyState};
 
 use crate::protocol::{Operation, Reason, ServerState};
 use crate::settings::Mode;
@@ -122,9 +122,6 @@ pub enum Error {
         mode = Mode::Placed
     )]
     NoSuspension(KeyId),
-    /// The store makes no keys of this algorithm.
-    #[error("a KMIP store makes no {0} keys, only aes-256-gcm: let the policy choose another store for it")]
-    Algorithm(Algorithm),
     /// The server does not hand out the key's bytes.
     #[error(
         "the KMIP server does not give the bytes of key `{key_id}`, and KMIP lets nobody compute with a key in this state: {source}. Allow Get to this client (docs/kmip-store.md, Identity)"

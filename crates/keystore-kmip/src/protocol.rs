@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use model::Name;
 use zeroize::Zeroizing;
 
 use crate::Error;
@@ -303,6 +304,10 @@ fn name_attribute(name: &str) -> Item {
     attribute("Name", Value::Structure(value.into()))
 }
 
+pub(crate) fn policy_attribute(policy: &Name) -> Item {
+    attribute("Operation Policy Name", Value::Text(Zeroizing::new(policy.to_string())))
+}
+
 pub(crate) fn date_attribute(name: &str, seconds: i64) -> Item {
     attribute(name, Value::DateTime(seconds))
 }
@@ -317,7 +322,7 @@ fn key_attributes(name: &str, mask: i32) -> Vec<Item> {
 }
 
 /// Create an AES-256 key of this name that may, once active, do what the mask says. No date is among the attributes, so
-/// it is born pre-active; `more` is for who tries the doors.
+/// it is born pre-active; `more` adds what else there is.
 pub(crate) fn create(name: &str, mask: i32, more: Vec<Item>) -> Vec<Item> {
     let attributes = key_attributes(name, mask).into_iter().chain(more);
     vec![tag::OBJECT_TYPE.enumeration(SYMMETRIC_KEY), tag::TEMPLATE_ATTRIBUTE.structure(attributes)]

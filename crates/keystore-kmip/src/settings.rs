@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::Name;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -29,6 +30,9 @@ pub struct Settings {
     pub login: Option<Login>,
     /// Who does the uses.
     pub mode: Mode,
+    /// The server's access rules for new keys (Operation Policy Name; KMIP 1.4, section 3.18), where they are not its
+    /// default: in placed mode, who besides the custodian may use them.
+    pub operation_policy: Option<Name>,
     /// How long connecting, and every exchange after it, may take from beginning to end.
     pub patience: Duration,
 }

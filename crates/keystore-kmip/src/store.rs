@@ -46,6 +46,7 @@ pub struct KmipStore {
     name: Name,
     pub(crate) instance: String,
     mode: Mode,
+    operation_policy: Option<Name>,
     seal: seal::SecretKey,
     pub(crate) client: Client,
     pub(crate) index: Index,
@@ -99,6 +100,7 @@ impl KmipStore {
             name,
             instance,
             mode: settings.mode,
+            operation_policy: settings.operation_policy.clone(),
             seal: files::read_seal_key(directory)?,
             client: Client::new(settings)?,
             index,
@@ -181,7 +183,8 @@ impl KmipStore {
 
     /// Makes a pre-active key on the server.
     pub(crate) fn create_object(&self, name: &str, mask: i32) -> Result<String, Error> {
-        let answer = self.client.call(Operation::Create, protocol::create(name, mask, Vec::new()))?;
+        let policy = self.operation_policy.iter().map(protocol::policy_attribute).collect();
+        let answer = self.client.call(Operation::Create, protocol::create(name, mask, policy))?;
         protocol::identifier_of(Operation::Create, &answer)
     }
 
@@ -447,7 +450,9 @@ impl KeyStore for KmipStore {
                 return Err(keystore::Error::State { key_id, state, refused: Refused::Generation });
             }
             Some(record) if record.identity.is_some() => record,
-            _ if !ALGORITHMS.contains(&algorithm) => return Err(Error::Algorithm(algorithm).into()),
+            _ if !ALGORITHMS.contains(&algorithm) => {
+                return Err(keystore::Error::AlgorithmNotOffered { store: self.name.clone(), algorithm });
+            }
             Some(record) => self.bear(id, record)?,
             None => self.bear(id, Record::new(algorithm, command))?,
         };

@@ -112,6 +112,11 @@ impl KmipStore {
     /// # Errors
     /// [`Error::Unreachable`], [`Error::Broken`], [`Error::Garbage`], [`Error::Refused`]; [`Error::Index`].
     pub fn survey(&self) -> Result<Survey, Error> {
+        self.survey_of(|_| true)
+    }
+
+    /// The same of some keys, and of what is no key of the index.
+    pub(crate) fn survey_of(&self, wanted: impl Fn(Id) -> bool) -> Result<Survey, Error> {
         let shown = self.locate()?;
         let mut survey = Survey { seen: shown.len(), ..Survey::default() };
         let mut ids = Vec::new();
@@ -123,9 +128,11 @@ impl KmipStore {
         for id in ids {
             let _key = self.key_lock(id);
             let Some(record) = self.index.get(id)? else { continue };
-            let findings = self.compare(id, &record)?;
-            survey.matched += usize::from(findings.is_empty());
-            survey.findings.extend(findings);
+            if wanted(id) {
+                let findings = self.compare(id, &record)?;
+                survey.matched += usize::from(findings.is_empty());
+                survey.findings.extend(findings);
+            }
             ours.extend(record.object);
         }
         for object in shown.difference(&ours) {
@@ -171,7 +178,7 @@ impl KmipStore {
         }
     }
 
-    fn compare(&self, id: Id, record: &Record) -> Result<Vec<Finding>, Error> {
+    pub(crate) fn compare(&self, id: Id, record: &Record) -> Result<Vec<Finding>, Error> {
         let object = record.object.clone().unwrap_or_default();
         let subject = Subject { tenant: id.tenant, key_id: id.key_id, object };
         if record.identity.is_none() {

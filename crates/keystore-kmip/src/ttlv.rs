@@ -244,7 +244,7 @@ impl Item {
 pub(crate) fn message_bytes(header: [u8; HEADER_BYTES]) -> Result<usize, Malformed> {
     let [_, _, _, 1, length @ ..] = header else { return Err(Malformed("a message that is no structure")) };
     let length = usize::try_from(u32::from_be_bytes(length)).map_err(|_| Malformed("a message is too long"))?;
-    if length % 8 == 0 { Ok(length) } else { Err(Malformed("a structure of a length that no items have")) }
+    if length.is_multiple_of(8) { Ok(length) } else { Err(Malformed("a structure of a length that no items have")) }
 }
 
 fn read(bytes: &[u8], depth: usize) -> Result<(Item, &[u8]), Malformed> {
@@ -265,7 +265,7 @@ fn read_value(kind: u8, bytes: &[u8], depth: usize) -> Result<Value, Malformed> 
         1 => Value::Structure(read_items(bytes, depth)?),
         2 => Value::Integer(i32::from_be_bytes(fixed(bytes)?)),
         3 => Value::LongInteger(i64::from_be_bytes(fixed(bytes)?)),
-        4 if bytes.len() % 8 == 0 => Value::BigInteger(Zeroizing::new(bytes.to_vec())),
+        4 if bytes.len().is_multiple_of(8) => Value::BigInteger(Zeroizing::new(bytes.to_vec())),
         5 => Value::Enumeration(u32::from_be_bytes(fixed(bytes)?)),
         6 => match u64::from_be_bytes(fixed(bytes)?) {
             0 => Value::Boolean(false),

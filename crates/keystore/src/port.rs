@@ -40,13 +40,13 @@ pub trait KeyStore: Send + Sync {
     /// The name under which policies and events know this store.
     fn name(&self) -> &Name;
 
-    /// The algorithms of the keys that it generates. Others are refused, and cost nothing to ask for.
+    /// The X25519 public key to which inputs for uses are sealed; the same for the life of the store.
+    fn seal_key(&self) -> [u8; 32];
+
+    /// The algorithms of which it makes keys; all, unless a store says otherwise.
     fn algorithms(&self) -> &[Algorithm] {
         &Algorithm::ALL
     }
-
-    /// The X25519 public key to which inputs for uses are sealed; the same for the life of the store.
-    fn seal_key(&self) -> [u8; 32];
 
     /// Generates a key in the pre-active inventory.
     ///
@@ -55,7 +55,7 @@ pub trait KeyStore: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Exists`] where the id belongs to another command or algorithm; [`Error::State`] where the key was
-    /// destroyed: an id is never given out twice.
+    /// destroyed: an id is never given out twice; [`Error::AlgorithmNotOffered`].
     fn generate(
         &self,
         tenant: TenantId,

@@ -1,7 +1,11 @@
 //! The store against PyKMIP's own server, over TLS. Here rather than in `tests/`, because the faults are not in the
 //! interface.
 
+mod client;
+mod crash;
+mod doors;
 mod server;
+mod survey;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
@@ -114,26 +118,69 @@ fn command() -> Digest {
 
 #[test]
 fn passes_the_conformance_suite() {
-    conformance(Bench::new);
+    let server = Server::start();
+    conformance(|| Bench::with(server.settings()));
+}
+
+/// A store whose keys applications use at the server.
+fn placed(server: &Server) -> Bench {
+    let operation_policy = Some("placed".parse().unwrap());
+    Bench::with(Settings { mode: Mode::Placed, operation_policy, ..server.settings() })
+}
+
+/// An application that talks to the server itself, and knows nothing of Keylatch.
+#[test]
+fn an_application_uses_a_placed_key_from_its_activation_to_its_end() {
+    let server = shared();
+    let bench = placed(&server);
+    let key_id = bench.generate(1);
+    let object = bench.store().attest(tenant(), key_id).unwrap().object;
+    let tries = |what: &str| {
+        server.application(&format!(
+            "parameters = {{'cryptographic_algorithm': enums.CryptographicAlgorithm.AES, \
+             'block_cipher_mode': enums.BlockCipherMode.CTR}}\n\
+             from kmip.pie.exceptions import KmipOperationFailure\n\
+             with client:\n    \
+                 try: {what}; print('done')\n    \
+                 except KmipOperationFailure as refused: print(refused.reason.name)\n"
+        ))
+    };
+    let encrypt =
+        format!("client.encrypt(b'x', uid='{object}', cryptographic_parameters=parameters, iv_counter_nonce=b'0'*16)");
+    let activate = format!("client.activate('{object}')");
+    assert_eq!(tries(&encrypt), "PERMISSION_DENIED", "before activation");
+    assert_eq!(tries(&activate), "PERMISSION_DENIED", "activation is the custodian's");
+    bench.store().apply(tenant(), key_id, KeyState::Active).unwrap();
+    assert_eq!(tries(&encrypt), "done");
+    assert_eq!(
+        tries(&format!("client.revoke(enums.RevocationReasonCode.KEY_COMPROMISE, '{object}')")),
+        "PERMISSION_DENIED"
+    );
+    bench.store().apply(tenant(), key_id, KeyState::Deactivated).unwrap();
+    assert_eq!(tries(&encrypt), "PERMISSION_DENIED", "at once");
+    assert_eq!(bench.findings(key_id), []);
 }
 
 #[test]
-fn what_it_does_not_make_is_refused_and_leaves_nothing() {
+fn an_application_has_no_identity_for_a_mediated_key() {
+    let server = shared();
     let bench = Bench::new();
-    for algorithm in [Algorithm::Ed25519, Algorithm::EcdsaP256] {
-        assert!(!KeyStore::algorithms(bench.store()).contains(&algorithm));
-        let refused = bench.store().generate(tenant(), key(1), algorithm, command());
-        let Err(PortError::Storage(error)) = refused else { panic!("{refused:?}") };
-        assert!(matches!(error.downcast_ref(), Some(crate::Error::Algorithm(of)) if *of == algorithm));
-    }
-    assert_eq!(bench.state(key(1)), None);
-    bench.generate(1);
+    let key_id = bench.bring(1, &[KeyState::Active]);
+    let object = bench.store().attest(tenant(), key_id).unwrap().object;
+    let shown = server.application(&format!(
+        "from kmip.pie.exceptions import KmipOperationFailure\n\
+         with client:\n    \
+             try: client.get('{object}'); print('done')\n    \
+             except KmipOperationFailure as refused: print(refused.reason.name)\n    \
+             print('{object}' in client.locate())\n"
+    ));
+    assert_eq!(shown, "PERMISSION_DENIED\nFalse");
 }
 
 #[test]
 fn a_placed_key_is_not_said_to_be_suspended() {
     let server = shared();
-    let bench = Bench::with(Settings { mode: Mode::Placed, ..server.settings() });
+    let bench = placed(&server);
     let key_id = bench.bring(1, &[KeyState::Active]);
     let refused = bench.store().apply(tenant(), key_id, KeyState::Suspended);
     let Err(PortError::Storage(error)) = refused else { panic!("{refused:?}") };

@@ -33,10 +33,16 @@ server = KmipServer(
     logging_level="WARNING", database_path=of("keys.db"))
 server.config.settings["port"] = port
 server.start()
+server.policy_monitor.join()
 server._socket.listen(64)
 print(server._socket.getsockname()[1], flush=True)
 server.serve()
 "#;
+
+/// For placed keys: everybody may use them (PyKMIP goes by the rule for Get), the custodian alone changes them.
+const POLICY: &str = r#"{"placed": {"preset": {"SYMMETRIC_KEY": {
+    "GET": "ALLOW_ALL", "GET_ATTRIBUTES": "ALLOW_ALL", "LOCATE": "ALLOW_ALL", "MODIFY_ATTRIBUTE": "ALLOW_OWNER",
+    "ACTIVATE": "ALLOW_OWNER", "REVOKE": "ALLOW_OWNER", "DESTROY": "ALLOW_OWNER"}}}}"#;
 
 /// Who the custodian is to the server. PyKMIP goes by the common name.
 const CUSTODIAN: &str = "custodian";
@@ -51,6 +57,7 @@ impl Server {
     pub(super) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         make_certificates(folder.path());
+        std::fs::write(folder.path().join("policy.json"), POLICY).unwrap();
         let (child, port) = launch(folder.path(), 0);
         Self { folder, port, child }
     }
@@ -78,12 +85,22 @@ impl Server {
             key: self.path("client.key"),
             login: None,
             mode: Mode::Mediated,
+            operation_policy: None,
             patience: Duration::from_secs(60),
         }
     }
 
     /// PyKMIP's own client, with the custodian's identity: what somebody does behind its back.
     pub(super) fn behind_our_back(&self, does: &str) -> String {
+        self.python("client", does)
+    }
+
+    /// PyKMIP's own client, with an application's identity.
+    pub(super) fn application(&self, does: &str) -> String {
+        self.python("application", does)
+    }
+
+    fn python(&self, identity: &str, does: &str) -> String {
         let prelude = format!(
             "from kmip.pie.client import ProxyKmipClient\n\
              from kmip import enums\n\
@@ -93,8 +110,8 @@ impl Server {
              config_file='/dev/null')\n",
             self.path("keys.db"),
             self.port,
-            self.path("client.pem"),
-            self.path("client.key"),
+            self.path(&format!("{identity}.pem")),
+            self.path(&format!("{identity}.key")),
             self.path("ca.pem"),
         );
         let output = python().args(["-c", &format!("{prelude}{does}")]).output().unwrap();
@@ -134,12 +151,13 @@ fn launch(folder: &Path, port: u16) -> (Child, u16) {
 
 // === Certificates ===
 
-/// An authority, the server, the custodian, and a stranger that another authority vouches for.
+/// An authority, the server, the custodian, an application, and a stranger that another authority vouches for.
 fn make_certificates(folder: &Path) {
     let authority = authority("ca");
     std::fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
     certify(folder, "server", "localhost", ExtendedKeyUsagePurpose::ServerAuth, &authority);
     certify(folder, "client", CUSTODIAN, ExtendedKeyUsagePurpose::ClientAuth, &authority);
+    certify(folder, "application", "application", ExtendedKeyUsagePurpose::ClientAuth, &authority);
     let another = self::authority("another ca");
     std::fs::write(folder.join("another-ca.pem"), another.pem()).unwrap();
     certify(folder, "stranger", CUSTODIAN, ExtendedKeyUsagePurpose::ClientAuth, &another);

@@ -6,7 +6,7 @@
 use model::KeyState;
 use rand_core::{OsRng, RngCore as _};
 
-use crate::protocol::{self, MAY_DERIVE, Operation, ServerState};
+use crate::protocol::{self, MAY_DERIVE, Operation, Reason, ServerState};
 use crate::store::USAGE_MASK;
 use crate::ttlv::{Item, Value};
 use crate::{Error, KmipStore, naming};
@@ -182,15 +182,17 @@ impl Trial<'_> {
         Ok(object)
     }
 
-    /// Whether the server does it, and with what words it refuses. A failure that is no refusal is none either.
+    /// Whether the server does it, and with what words it refuses. A request that it can't read, and a failure for which it
+    /// has no reason, are no refusals: the door was not tried.
     fn tried(&mut self, operation: Operation, payload: Vec<Item>) -> Tried {
         match self.store.client.call(operation, payload) {
             Ok(answer) => {
-                if matches!(operation, Operation::Create | Operation::Register | Operation::DeriveKey) {
+                if operation.makes_objects() {
                     self.made.push(protocol::identifier_of(operation, &answer)?);
                 }
                 Ok((true, format!("{operation} was done")))
             }
+            Err(error @ Error::Refused { reason: Reason::InvalidMessage | Reason::GeneralFailure, .. }) => Err(error),
             Err(Error::Refused { reason, said, .. }) => {
                 Ok((false, format!("{operation} was refused ({reason}): {said}")))
             }

@@ -119,10 +119,10 @@ impl Index {
         make().map_err(|error| failed(path, error))
     }
 
-    /// Opens it, with the instance that it was made for.
+    /// Opens it, with the instance that it was made for. Reads it once from end to end, to look at its checksums.
     pub(crate) fn open(path: &Path, name: &Name) -> Result<(Self, String), Error> {
         let open = || -> Result<_, redb::Error> {
-            let database = Database::open(path)?;
+            let database = Database::builder().set_check_integrity_on_open(true).open(path)?;
             let read = database.begin_read()?.open_table(STORE)?;
             let of = |what| Ok::<_, redb::Error>(read.get(what)?.map(|value| value.value().to_owned()));
             let (known, instance) = (of("name")?, of("instance")?);

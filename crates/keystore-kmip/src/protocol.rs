@@ -196,6 +196,8 @@ impl fmt::Display for ServerState {
 pub enum Reason {
     /// There is no such object.
     ItemNotFound,
+    /// It can't read the request.
+    InvalidMessage,
     /// It does not do this operation.
     OperationNotSupported,
     /// A cryptographic operation failed, such as a tag that does not fit.
@@ -210,6 +212,7 @@ impl Reason {
     fn from_code(code: u32) -> Self {
         match code {
             0x01 => Self::ItemNotFound,
+            0x04 => Self::InvalidMessage,
             0x05 => Self::OperationNotSupported,
             0x0a => Self::CryptographicFailure,
             0x100 => Self::GeneralFailure,
@@ -222,6 +225,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ItemNotFound => f.write_str("item not found"),
+            Self::InvalidMessage => f.write_str("invalid message"),
             Self::OperationNotSupported => f.write_str("operation not supported"),
             Self::CryptographicFailure => f.write_str("cryptographic failure"),
             Self::GeneralFailure => f.write_str("general failure"),

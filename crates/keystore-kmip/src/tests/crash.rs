@@ -37,7 +37,7 @@ const CASES: [Case; 12] = [
 
 struct CrashBench {
     bench: Bench,
-    _server: Server,
+    server: Server,
     faults: Arc<Faults>,
     keys: u64,
 }
@@ -46,7 +46,7 @@ impl CrashBench {
     fn new() -> Self {
         let server = Server::start();
         let bench = Bench::with(server.settings());
-        let mut bench = Self { bench, _server: server, faults: Arc::default(), keys: 0 };
+        let mut bench = Self { bench, server, faults: Arc::default(), keys: 0 };
         bench.wire();
         bench
     }
@@ -163,6 +163,23 @@ fn a_change_that_was_cut_short_gives_way_to_a_later_one() {
         assert!(bench.bench.encrypt(key_id).is_err(), "not active here, whatever the server says");
         bench.bench.store().apply(tenant(), key_id, later).unwrap();
         assert_eq!(bench.findings(key_id, activate), [], "{later}");
+    }
+}
+
+/// A server that makes keys active, or somebody who was faster than we: nobody hears of such a key.
+#[test]
+fn a_key_that_is_active_before_its_birth_is_complete_is_refused() {
+    let bench = &mut CrashBench::new();
+    let birth = CASES[0];
+    let key_id = bench.prepare(birth);
+    bench.faults.set(Some((2, Fault::FailedButPersisted)));
+    bench.run(key_id, birth).unwrap_err();
+    let [Finding::Unfinished { subject, .. }] = &bench.findings(key_id, birth)[..] else { panic!("not told") };
+    bench.server.behind_our_back(&format!("with client: client.activate('{}')", subject.object));
+    for _ in 0..2 {
+        let Err(PortError::Storage(error)) = bench.run(key_id, birth) else { panic!("it was born") };
+        assert!(matches!(error.downcast_ref(), Some(crate::Error::Astray { .. })), "{error}");
+        assert_eq!(bench.bench.state(key_id), None);
     }
 }
 

@@ -177,6 +177,89 @@ fn an_application_has_no_identity_for_a_mediated_key() {
     assert_eq!(shown, "PERMISSION_DENIED\nFalse");
 }
 
+/// No identity without the bytes: said so, and no second key is made by asking again.
+#[test]
+fn a_server_that_keeps_the_bytes_to_itself_bears_no_keys() {
+    let server = shared();
+    let bench = Bench::with(Settings { operation_policy: Some("closed".parse().unwrap()), ..server.settings() });
+    for _ in 0..2 {
+        let refused = bench.store().generate(tenant(), key(1), Algorithm::Aes256Gcm, command());
+        let Err(PortError::Storage(error)) = refused else { panic!("{refused:?}") };
+        assert!(matches!(error.downcast_ref(), Some(crate::Error::NoBytes { .. })), "{error}");
+        assert_eq!(bench.state(key(1)), None);
+    }
+    assert!(matches!(&bench.findings(key(1))[..], [crate::Finding::Unfinished { .. }]), "one object, and no orphan");
+}
+
+/// Many threads, one store: changes of one key follow each other, uses go on beside them.
+#[test]
+fn many_threads_at_once_do_no_harm() {
+    let bench = Bench::new();
+    let key_id = bench.bring(1, &[KeyState::Active]);
+    std::thread::scope(|scope| {
+        for number in 2..6 {
+            let bench = &bench;
+            scope.spawn(move || {
+                let ciphertext = bench.encrypt(key_id).unwrap();
+                let asked = Use::Decrypt { ciphertext: &ciphertext, aad: b"aad" };
+                bench.store().perform(tenant(), key_id, &asked, Permit::WhileActive).unwrap();
+                bench.store().apply(tenant(), key_id, KeyState::Active).unwrap();
+                bench.bring(number, &[KeyState::Active, KeyState::Suspended, KeyState::Active]);
+                assert_eq!(bench.findings(key(number)), []);
+                // The same birth from everywhere is one birth.
+                bench.generate(99);
+            });
+        }
+    });
+    assert_eq!(bench.findings(key(99)), []);
+}
+
+#[test]
+fn a_folder_that_is_no_store_of_this_name_does_not_open() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let server = shared();
+    let mut bench = Bench::with(server.settings());
+    let open = |bench: &Bench, name: &str| {
+        let opened = KmipStore::open(&bench.path(), name.parse().unwrap(), &bench.settings);
+        opened.map(drop).unwrap_err()
+    };
+    assert!(matches!(open(&bench, "kmip"), crate::Error::InUse { .. }));
+    assert!(matches!(KmipStore::create(&bench.path(), &name()), Err(crate::Error::Exists { .. })));
+    bench.store = None;
+    assert!(matches!(open(&bench, "another"), crate::Error::Damaged { .. }));
+
+    let seal_key = bench.path().join("seal.key");
+    let mode = |mode| std::fs::set_permissions(&seal_key, std::fs::Permissions::from_mode(mode)).unwrap();
+    mode(0o640);
+    assert!(matches!(open(&bench, "kmip"), crate::Error::LooseMode { mode: 0o640, .. }));
+    mode(0o600);
+    let whole = std::fs::read_to_string(&seal_key).unwrap();
+    for (at, _) in whole.char_indices() {
+        let mut changed = whole.clone().into_bytes();
+        changed[at] ^= 1;
+        std::fs::write(&seal_key, changed).unwrap();
+        assert!(matches!(open(&bench, "kmip"), crate::Error::Damaged { .. }), "byte {at}");
+    }
+    std::fs::write(&seal_key, whole).unwrap();
+    bench.restart();
+    bench.store = None;
+    let index = bench.path().join("index.redb");
+    let whole = std::fs::read(&index).unwrap();
+    for damaged in [&whole[..whole.len() / 2], &[], b"nonsense"] {
+        std::fs::write(&index, damaged).unwrap();
+        assert!(matches!(open(&bench, "kmip"), crate::Error::Index { .. }), "{} bytes", damaged.len());
+    }
+    std::fs::write(&index, whole).unwrap();
+    for file in ["seal.key", "index.redb"] {
+        let (path, aside) = (bench.path().join(file), bench.folder.path().join(file));
+        std::fs::rename(&path, &aside).unwrap();
+        assert!(matches!(open(&bench, "kmip"), crate::Error::Damaged { .. }), "{file}");
+        assert!(!path.exists(), "nothing is made anew in its place");
+        std::fs::rename(&aside, &path).unwrap();
+    }
+    bench.restart();
+}
+
 #[test]
 fn a_placed_key_is_not_said_to_be_suspended() {
     let server = shared();

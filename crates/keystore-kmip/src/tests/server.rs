@@ -39,10 +39,13 @@ print(server._socket.getsockname()[1], flush=True)
 server.serve()
 "#;
 
-/// For placed keys: everybody may use them (PyKMIP goes by the rule for Get), the custodian alone changes them.
+/// For placed keys: everybody may use them (PyKMIP goes by the rule for Get), the custodian alone changes them. And for keys
+/// that nobody gets.
 const POLICY: &str = r#"{"placed": {"preset": {"SYMMETRIC_KEY": {
     "GET": "ALLOW_ALL", "GET_ATTRIBUTES": "ALLOW_ALL", "LOCATE": "ALLOW_ALL", "MODIFY_ATTRIBUTE": "ALLOW_OWNER",
-    "ACTIVATE": "ALLOW_OWNER", "REVOKE": "ALLOW_OWNER", "DESTROY": "ALLOW_OWNER"}}}}"#;
+    "ACTIVATE": "ALLOW_OWNER", "REVOKE": "ALLOW_OWNER", "DESTROY": "ALLOW_OWNER"}}},
+    "closed": {"preset": {"SYMMETRIC_KEY": {
+    "GET": "DISALLOW_ALL", "GET_ATTRIBUTES": "ALLOW_OWNER", "LOCATE": "ALLOW_OWNER", "DESTROY": "ALLOW_OWNER"}}}}"#;
 
 /// Who the custodian is to the server. PyKMIP goes by the common name.
 const CUSTODIAN: &str = "custodian";

@@ -43,6 +43,11 @@ pub trait KeyStore: Send + Sync {
     /// The X25519 public key to which inputs for uses are sealed; the same for the life of the store.
     fn seal_key(&self) -> [u8; 32];
 
+    /// The algorithms of which it makes keys; all, unless a store says otherwise.
+    fn algorithms(&self) -> &[Algorithm] {
+        &Algorithm::ALL
+    }
+
     /// Generates a key in the pre-active inventory.
     ///
     /// The same tenant, key id, algorithm and command (the SHA-256 of the payload that asked for it) give the same key,
@@ -50,7 +55,7 @@ pub trait KeyStore: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Exists`] where the id belongs to another command or algorithm; [`Error::State`] where the key was
-    /// destroyed: an id is never given out twice.
+    /// destroyed: an id is never given out twice; [`Error::AlgorithmNotOffered`].
     fn generate(
         &self,
         tenant: TenantId,

@@ -3,11 +3,13 @@
 //! It believes no message. It follows and verifies the log itself, and a key works exactly while the verified chain says
 //! *active*. It generates keys on commands that people signed (`generate`), brings its store to the chain's state
 //! (`apply`), and uses keys for those who may (`usage`), each command once (`replay_guard`), as long as it has fresh word
-//! on the chain (`lease`). It reports, gathered, which uses it carried out and which it refused (`tally`).
+//! on the chain (`lease`). It compares its stores with the chain, and reports what differs (`reconcile`).
+//! It reports, gathered, which uses it carried out and which it refused (`tally`).
 
 mod apply;
 mod generate;
 mod lease;
+mod reconcile;
 mod replay_guard;
 mod software;
 mod stores;
@@ -27,6 +29,7 @@ pub use crate::software::{SOFTWARE, open as open_software_store};
 pub use crate::stores::{Store, Stores};
 
 use crate::lease::Leases;
+use crate::reconcile::Drifts;
 use crate::replay_guard::ReplayGuard;
 use crate::tally::Tally;
 
@@ -39,6 +42,7 @@ struct Custodian<J> {
     leases: Leases,
     replay_guard: ReplayGuard,
     tally: Tally,
+    drifts: Drifts,
 }
 
 /// Runs until `shutdown`. In `uses` it keeps which use commands it has carried out; whoever runs on the same stores later
@@ -47,8 +51,8 @@ pub async fn run<J: Journal>(ports: Ports<J>, stores: Stores, uses: &Path, shutd
     let wrong = |error: std::io::Error| Error::File { path: uses.to_owned(), error: error.to_string() };
     let replay_guard = ReplayGuard::open(uses, ports.node.clock().now()).map_err(wrong)?;
     let service = health::announce(&ports, ROLE).await?;
-    let (leases, tally) = (Leases::default(), Tally::default());
-    let custodian = Arc::new(Custodian { ports: ports.clone(), stores, leases, replay_guard, tally });
+    let (leases, tally, drifts) = (Leases::default(), Tally::default(), Drifts::default());
+    let custodian = Arc::new(Custodian { ports: ports.clone(), stores, leases, replay_guard, tally, drifts });
     let answering = custodian.clone();
     let handle = move |tenant, rest: String, payload: Bytes| answer(answering.clone(), tenant, rest, payload);
     let mut subjects = process::command_subjects(ROLE);
@@ -66,6 +70,7 @@ pub async fn run<J: Journal>(ports: Ports<J>, stores: Stores, uses: &Path, shutd
         async move {
             match duty {
                 Duty::Apply(key) => apply::apply(&custodian, tenant, key).await,
+                Duty::Reconcile => reconcile::reconcile(&custodian, tenant).await,
                 other => Rejection::new(ProblemType::NothingDue, format!("{other:?} is not the custodian's")).err(),
             }
         }

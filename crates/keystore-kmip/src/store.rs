@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use keystore::ciphertext::{Header, Purpose};
 use keystore::transition::{self, Step};
 use keystore::{
-    Applied, Entry, Generated, Held, KeyStore, Material, Output, Permit, Proof, Refused, Use, material, seal,
+    Applied, Entry, Found, Generated, Held, KeyStore, Material, Output, Permit, Proof, Refused, Use, material, seal,
 };
 use model::command::{Sealed, USE_BYTES_MAX};
 use model::event::{Inventory, Place};
@@ -20,7 +20,7 @@ use rand_core::{OsRng, RngCore as _};
 use zeroize::Zeroizing;
 
 use crate::client::Client;
-use crate::error::Found;
+use crate::error::Found as Has;
 use crate::files::{self, Lock};
 use crate::index::{Id, Index, Record};
 use crate::protocol::{self, Attributes, MAY_DECRYPT, MAY_ENCRYPT, Operation, Reason, Revocation, ServerState, tag};
@@ -199,7 +199,7 @@ impl KmipStore {
             };
             let found = attributes.as_ref().map(state).transpose()?;
             let way = route(found, to).filter(|_| steps < STEPS_MAX);
-            let astray = || Error::Astray { object: object.to_owned(), found: Found(found), wanted: to };
+            let astray = || Error::Astray { object: object.to_owned(), found: Has(found), wanted: to };
             match way.ok_or_else(astray)? {
                 Route::There => return Ok(attributes.unwrap_or_default()),
                 Route::Activate => self.client.call(Operation::Activate, vec![protocol::identifier(object)])?,
@@ -431,6 +431,17 @@ impl KeyStore for KmipStore {
 
     fn seal_key(&self) -> [u8; 32] {
         self.seal.public()
+    }
+
+    fn survey(
+        &self,
+        tenant: TenantId,
+        key_id: Option<KeyId>,
+        visit: &mut dyn FnMut(Found),
+    ) -> Result<(), keystore::Error> {
+        let survey = self.survey_of(|id| id.tenant == tenant && key_id.is_none_or(|one| one == id.key_id))?;
+        survey.findings.iter().filter_map(|finding| finding.drift(tenant)).for_each(visit);
+        Ok(())
     }
 
     fn generate(

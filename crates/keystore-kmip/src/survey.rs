@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use keystore::Found;
+use model::evidence::Drift;
 use model::{KeyId, KeyState, TenantId};
 
 use crate::index::{Id, Record};
@@ -101,6 +103,29 @@ impl Finding {
             Self::StateDiffers { recorded: KeyState::PreActive, found: Some(ServerState::Active), .. }
                 | Self::Orphan { state: Some(ServerState::Active), .. }
         )
+    }
+
+    /// What it says of a tenant's key; nothing where it is of no key of this tenant, or of a change of our own.
+    pub(crate) fn drift(&self, of: TenantId) -> Option<Found> {
+        let (subject, drift, what) = match self {
+            Self::Missing { subject, .. } => (subject, Drift::Missing, "the server does not have it".to_owned()),
+            Self::StateDiffers { subject, recorded, found } => {
+                let drift = if self.is_shadow_activation() { Drift::ShadowActivation } else { Drift::State };
+                let found = found.map_or_else(|| "in no state".to_owned(), |found| format!("{found:?}"));
+                (subject, drift, format!("the server has it {found}; it was left {recorded}"))
+            }
+            Self::AttributeDiffers { subject, attribute, recorded, found } => {
+                let drift = if attribute.contains("Date") { Drift::Dates } else { Drift::Attributes };
+                (subject, drift, format!("{attribute} is [{}]; it was [{}]", found.join(", "), recorded.join(", ")))
+            }
+            Self::Orphan { subject, state: Some(ServerState::Active) } => (
+                subject,
+                Drift::ShadowActivation,
+                format!("another object, {}, is active under its name", subject.object),
+            ),
+            Self::Orphan { .. } | Self::Unknown { .. } | Self::Unfinished { .. } => return None,
+        };
+        (subject.tenant == of).then_some(Found { key_id: subject.key_id, drift, what })
     }
 }
 

@@ -22,5 +22,5 @@ pub mod transition;
 
 pub use error::{Error, Refused};
 pub use material::Material;
-pub use port::{Applied, Entry, Generated, Held, KeyStore, Output, Permit, Use};
+pub use port::{Applied, Entry, Found, Generated, Held, KeyStore, Output, Permit, Use};
 pub use possession::Proof;

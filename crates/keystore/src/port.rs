@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use model::command::Sealed;
 use model::event::Place;
+use model::evidence::Drift;
 use model::key::{KeyIdentity, Operation};
 use model::{Algorithm, Digest, KeyId, KeyState, Name, TenantId};
 use zeroize::Zeroizing;
@@ -107,6 +108,37 @@ pub trait KeyStore: Send + Sync {
     /// # Errors
     /// [`Error::Storage`].
     fn list(&self, tenant: Option<TenantId>, visit: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<(), Error>;
+
+    /// Compares what stands behind this store (a token, a server) with what this store left there, and shows each of a
+    /// tenant's keys, or the one asked about, that is otherwise: somebody else has been at it. A change that is under way here is not shown. A store
+    /// with nothing behind it has nothing to show.
+    ///
+    /// # Errors
+    /// [`Error::Storage`].
+    fn survey(&self, tenant: TenantId, key_id: Option<KeyId>, visit: &mut dyn FnMut(Found)) -> Result<(), Error> {
+        let _ = (tenant, key_id, visit);
+        Ok(())
+    }
+
+    /// Brings what stands behind this store back to what this store left there, for one key. Answers whether it is so now.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Storage`].
+    fn set_back(&self, tenant: TenantId, key_id: KeyId) -> Result<bool, Error> {
+        let _ = (tenant, key_id);
+        Ok(false)
+    }
+}
+
+/// A key that is otherwise than its store left it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Which.
+    pub key_id: KeyId,
+    /// In what it differs.
+    pub drift: Drift,
+    /// What there is, in words; no secret.
+    pub what: String,
 }
 
 /// What `generate` gives.

@@ -127,7 +127,7 @@ fn of_tenant(governance: &Governance, progress: &Progress, dues: &mut Vec<Due>) 
     let mut push = |at: Option<Timestamp>, duty| dues.extend(at.map(|at| Due { at, duty }));
     push(governance.deadlines.iter().filter_map(|deadline| deadline.next()).min(), Duty::Deadlines);
     push(governance.next_export(), Duty::Export);
-    push(governance.next_reconciliation().map(|(at, _)| at), Duty::Reconcile);
+    push(governance.reconciliations().map(|(at, _)| at).min(), Duty::Reconcile);
     // Where no key waits, there is nothing to try it on.
     push(governance.next_probe().map(|(at, _)| at).filter(|_| progress.waiting > 0), Duty::Probe);
 }

@@ -328,10 +328,11 @@ impl Governance {
         Some(self.schedule.export? + every)
     }
 
-    /// When a store is next compared with the chain, and which.
-    pub fn next_reconciliation(&self) -> Option<(Timestamp, &Name)> {
-        let every = self.policy.as_ref()?.policy.stores.reconcile_every?;
-        self.schedule.stores.iter().map(|(store, last)| (*last + every, store)).min()
+    /// When each store is next compared with the chain; none where the policy asks for none.
+    pub fn reconciliations(&self) -> impl Iterator<Item = (Timestamp, &Name)> {
+        let every = self.policy.as_ref().and_then(|held| held.policy.stores.reconcile_every);
+        let stores = self.schedule.stores.iter();
+        every.into_iter().flat_map(move |every| stores.clone().map(move |(store, last)| (*last + every, store)))
     }
 
     /// When the next probe is made, and which.

@@ -128,6 +128,7 @@ fn problem(error: &keystore::Error) -> Problem {
         Store::Exists(_) => ProblemType::KeyExists,
         Store::State { .. } => ProblemType::KeyNotActive,
         Store::OperationNotAllowed { .. } | Store::Exhausted(_) => ProblemType::OperationNotAllowed,
+        Store::AlgorithmNotOffered { .. } => ProblemType::NotSupported,
         Store::TooLarge => ProblemType::TooLarge,
         Store::InvalidInput(_) => ProblemType::Malformed,
         Store::CiphertextInvalid | Store::SealedInvalid => ProblemType::CiphertextInvalid,

@@ -25,7 +25,8 @@ pub trait Subject {
     fn reopen(&mut self);
 }
 
-/// Runs the suite. `make` gives a store that is new and empty.
+/// Runs the suite. `make` gives a store that is new and empty. Every store has AES-256-GCM; of the other algorithms those
+/// are tried that it offers.
 ///
 /// # Panics
 /// Where the store fails.
@@ -44,6 +45,8 @@ pub fn conformance<S: Subject>(make: impl Fn() -> S) {
             proves_possession_before_activation,
             a_proof_is_no_signature_of_a_digest,
             opens_what_is_sealed_to_it,
+            attests_what_it_has,
+            makes_keys_of_its_own_algorithms_only,
             lists_every_key,
             knows_nothing_of_unknown_keys,
             inventories_are_apart,
@@ -75,6 +78,19 @@ impl Bench<'_> {
             self.subject.reopen();
         }
         self.subject.store()
+    }
+
+    fn algorithms(&self) -> Vec<Algorithm> {
+        self.subject.store().algorithms().to_vec()
+    }
+
+    fn signing(&self) -> Vec<Algorithm> {
+        self.algorithms().into_iter().filter(|algorithm| *algorithm != Algorithm::Aes256Gcm).collect()
+    }
+
+    /// One, where it does not matter which.
+    fn any(&self) -> Algorithm {
+        *self.algorithms().last().unwrap()
     }
 
     fn unused_id(&mut self) -> KeyId {
@@ -213,7 +229,7 @@ const WAYS: [&[KeyState]; 9] = [
 // === Birth ===
 
 fn keys_are_born_pre_active(bench: &mut Bench<'_>) {
-    for algorithm in Algorithm::ALL {
+    for algorithm in bench.algorithms() {
         let key_id = bench.unused_id();
         let generated = bench.store().generate(tenant(), key_id, algorithm, command_of(key_id)).unwrap();
         let held = bench.held(key_id);
@@ -232,7 +248,8 @@ fn keys_are_born_pre_active(bench: &mut Bench<'_>) {
 }
 
 fn generation_is_repeatable_and_an_id_is_given_out_once(bench: &mut Bench<'_>) {
-    let (algorithm, key_id) = (Algorithm::Ed25519, bench.unused_id());
+    let (algorithm, key_id) = (bench.any(), bench.unused_id());
+    let other = Algorithm::ALL.into_iter().find(|other| *other != algorithm).unwrap();
     let command = command_of(key_id);
     let first = bench.store().generate(tenant(), key_id, algorithm, command).unwrap();
     let stranger = Digest::of(b"another command");
@@ -242,7 +259,7 @@ fn generation_is_repeatable_and_an_id_is_given_out_once(bench: &mut Bench<'_>) {
         assert_eq!(bench.held(key_id).state, state, "generating again changes nothing");
         let refused = bench.store().generate(tenant(), key_id, algorithm, stranger);
         assert!(matches!(refused, Err(Error::Exists(id)) if id == key_id), "{state}: {refused:?}");
-        let refused = bench.store().generate(tenant(), key_id, Algorithm::EcdsaP256, command);
+        let refused = bench.store().generate(tenant(), key_id, other, command);
         assert!(matches!(refused, Err(Error::Exists(_))), "{state}: {refused:?}");
     }
     bench.store().apply(tenant(), key_id, KeyState::Destroyed).unwrap();
@@ -261,9 +278,10 @@ fn generation_is_repeatable_and_an_id_is_given_out_once(bench: &mut Bench<'_>) {
 // === States ===
 
 fn allows_the_steps_of_sp_800_57_and_no_other(bench: &mut Bench<'_>) {
+    let algorithm = bench.any();
     for way in WAYS {
         for to in KeyState::ALL {
-            let key_id = bench.bring(Algorithm::Ed25519, way);
+            let key_id = bench.bring(algorithm, way);
             let was = bench.held(key_id);
             let Some(step) = transition::step(was.state, to) else {
                 let refused = bench.store().apply(tenant(), key_id, to);
@@ -292,7 +310,7 @@ fn allows_the_steps_of_sp_800_57_and_no_other(bench: &mut Bench<'_>) {
 }
 
 fn refuses_use_in_every_state_but_active(bench: &mut Bench<'_>) {
-    for algorithm in Algorithm::ALL {
+    for algorithm in bench.algorithms() {
         for way in WAYS {
             let key_id = bench.bring(algorithm, way);
             let state = bench.held(key_id).state;
@@ -343,7 +361,7 @@ fn inventories_are_apart(bench: &mut Bench<'_>) {
 // === Use ===
 
 fn does_only_the_operations_of_the_algorithm(bench: &mut Bench<'_>) {
-    for algorithm in Algorithm::ALL {
+    for algorithm in bench.algorithms() {
         let key_id = bench.active(algorithm);
         for (operation, input) in every_use(algorithm) {
             let outcome = bench.perform(key_id, &as_use(operation, &input));
@@ -418,7 +436,7 @@ fn refuses_ciphertexts_that_are_not_its_own(bench: &mut Bench<'_>) {
 }
 
 fn signs_and_verifies(bench: &mut Bench<'_>) {
-    for algorithm in [Algorithm::Ed25519, Algorithm::EcdsaP256] {
+    for algorithm in bench.signing() {
         let key_id = bench.active(algorithm);
         let public = public_key(&bench.held(key_id).identity);
         let (signed, other) = (digest(algorithm, b"this"), digest(algorithm, b"that"));
@@ -442,7 +460,7 @@ fn signs_and_verifies(bench: &mut Bench<'_>) {
 // === Proof, sealing, listing ===
 
 fn proves_possession_before_activation(bench: &mut Bench<'_>) {
-    for algorithm in Algorithm::ALL {
+    for algorithm in bench.algorithms() {
         for way in WAYS {
             let key_id = bench.bring(algorithm, way);
             let Held { identity, state, .. } = bench.held(key_id);
@@ -476,7 +494,7 @@ fn proves_possession_before_activation(bench: &mut Bench<'_>) {
 }
 
 fn a_proof_is_no_signature_of_a_digest(bench: &mut Bench<'_>) {
-    for algorithm in [Algorithm::Ed25519, Algorithm::EcdsaP256] {
+    for algorithm in bench.signing() {
         let key_id = bench.active(algorithm);
         let public = public_key(&bench.held(key_id).identity);
         // A challenge that is itself what a document's signature would be over.
@@ -487,11 +505,55 @@ fn a_proof_is_no_signature_of_a_digest(bench: &mut Bench<'_>) {
         let hashed_again = digest(algorithm, &challenge);
         assert!(!public.verifies(&hashed_again, &proof), "{algorithm}");
     }
+    if !bench.algorithms().contains(&Algorithm::Ed25519) {
+        return;
+    }
     // Ed25519 signs digests in another mode, so not even the digest of the very message proved is signed by a proof.
     let key_id = bench.active(Algorithm::Ed25519);
     let message = crate::possession::message(tenant(), key_id, &[7; 32]).unwrap();
     let Ok(Proof::Signature(proof)) = bench.store().prove(tenant(), key_id, &[7; 32]) else { panic!("no proof") };
     assert!(!bench.verify(key_id, &digest(Algorithm::Ed25519, &message), &proof));
+}
+
+fn attests_what_it_has(bench: &mut Bench<'_>) {
+    for algorithm in bench.algorithms() {
+        for way in WAYS {
+            let key_id = bench.bring(algorithm, way);
+            let held = bench.held(key_id);
+            let attested = bench.store().attest(tenant(), key_id).unwrap();
+            let said = Held {
+                algorithm: attested.algorithm,
+                identity: attested.identity.clone(),
+                state: attested.state,
+                place: attested.place.clone(),
+            };
+            assert_eq!(said, held, "{algorithm} {way:?}");
+            assert_eq!(attested.store, *bench.store().name());
+            assert_eq!(attested.protection.is_some(), held.place.is_some(), "{algorithm} {way:?}");
+            match held.state {
+                KeyState::Active => assert!(!attested.usages.is_empty(), "{algorithm}"),
+                KeyState::Deactivated => assert!(attested.usages.iter().all(|usage| usage.processes_only())),
+                _ => assert!(attested.usages.is_empty(), "{algorithm} {way:?}: {:?}", attested.usages),
+            }
+            assert_eq!(bench.store().attest(tenant(), key_id).unwrap(), attested, "asking changes nothing");
+        }
+    }
+}
+
+fn makes_keys_of_its_own_algorithms_only(bench: &mut Bench<'_>) {
+    let offered = bench.algorithms();
+    for algorithm in Algorithm::ALL {
+        let key_id = bench.unused_id();
+        let outcome = bench.store().generate(tenant(), key_id, algorithm, command_of(key_id));
+        if offered.contains(&algorithm) {
+            outcome.unwrap();
+            continue;
+        }
+        let refused =
+            matches!(&outcome, Err(Error::AlgorithmNotOffered { algorithm: asked, .. }) if *asked == algorithm);
+        assert!(refused, "{algorithm}: {outcome:?}");
+        assert_eq!(bench.store().get(tenant(), key_id).unwrap(), None, "asking leaves nothing behind");
+    }
 }
 
 fn opens_what_is_sealed_to_it(bench: &mut Bench<'_>) {
@@ -514,7 +576,8 @@ fn opens_what_is_sealed_to_it(bench: &mut Bench<'_>) {
 
 fn lists_every_key(bench: &mut Bench<'_>) {
     assert_eq!(bench.list(None), [], "a new store is empty");
-    let mut keys: Vec<KeyId> = WAYS.into_iter().map(|way| bench.bring(Algorithm::Ed25519, way)).collect();
+    let algorithm = bench.any();
+    let mut keys: Vec<KeyId> = WAYS.into_iter().map(|way| bench.bring(algorithm, way)).collect();
     let elsewhere = bench.unused_id();
     bench.store().generate(other_tenant(), elsewhere, Algorithm::Aes256Gcm, command_of(elsewhere)).unwrap();
     keys.sort();
@@ -549,6 +612,7 @@ fn knows_nothing_of_unknown_keys(bench: &mut Bench<'_>) {
             assert!(matches!(refused, Err(Error::NotFound(_))), "{operation}: {refused:?}");
         }
         assert!(matches!(bench.store().prove(tenant, key_id, &[7; 32]), Err(Error::NotFound(_))));
+        assert!(matches!(bench.store().attest(tenant, key_id), Err(Error::NotFound(_))));
         assert_eq!(bench.store().get(tenant, key_id).unwrap(), None, "asking leaves nothing behind");
     }
 }

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use model::{Algorithm, KeyId, KeyState, key::Operation};
+use model::{Algorithm, KeyId, KeyState, Name, key::Operation};
 
 /// Why a key store did not do what was asked. No variant and no message carries key material, plaintext or a data key.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +20,14 @@ pub enum Error {
         state: KeyState,
         /// What was asked.
         refused: Refused,
+    },
+    /// The store makes no keys of this algorithm ([`crate::KeyStore::algorithms`]).
+    #[error("the store `{store}` has no {algorithm}: ask for a key of another algorithm, or in another store")]
+    AlgorithmNotOffered {
+        /// The store.
+        store: Name,
+        /// What was asked.
+        algorithm: Algorithm,
     },
     /// Keys of this algorithm never do this operation.
     #[error("an {algorithm} key does not {operation}")]

@@ -9,7 +9,7 @@ use model::key::{KeyIdentity, Operation};
 use model::{Algorithm, Digest, KeyId, KeyState, Name, TenantId};
 use zeroize::Zeroizing;
 
-use crate::{Error, Proof};
+use crate::{Attestation, Error, Proof};
 
 /// A store of keys, in two inventories that are apart in storage and under wrapping keys of their own: one for keys not
 /// yet authorised, one for keys that are or were active (CEK-15, auditing guideline 2).
@@ -43,6 +43,11 @@ pub trait KeyStore: Send + Sync {
     /// The X25519 public key to which inputs for uses are sealed; the same for the life of the store.
     fn seal_key(&self) -> [u8; 32];
 
+    /// The algorithms of which it makes keys; all, unless a store says otherwise.
+    fn algorithms(&self) -> &[Algorithm] {
+        &Algorithm::ALL
+    }
+
     /// Generates a key in the pre-active inventory.
     ///
     /// The same tenant, key id, algorithm and command (the SHA-256 of the payload that asked for it) give the same key,
@@ -50,7 +55,7 @@ pub trait KeyStore: Send + Sync {
     ///
     /// # Errors
     /// [`Error::Exists`] where the id belongs to another command or algorithm; [`Error::State`] where the key was
-    /// destroyed: an id is never given out twice.
+    /// destroyed: an id is never given out twice; [`Error::AlgorithmNotOffered`].
     fn generate(
         &self,
         tenant: TenantId,
@@ -88,6 +93,13 @@ pub trait KeyStore: Send + Sync {
     /// # Errors
     /// [`Error::NotFound`], [`Error::State`], [`Error::InvalidInput`].
     fn prove(&self, tenant: TenantId, key_id: KeyId, challenge: &[u8]) -> Result<Proof, Error>;
+
+    /// What the store itself says of the key, as it is now. Asked of the device, or computed from what is stored: not
+    /// repeated from a record. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Storage`] where what should be there is not.
+    fn attest(&self, tenant: TenantId, key_id: KeyId) -> Result<Attestation, Error>;
 
     /// Opens what was sealed to [`KeyStore::seal_key`] with this `info` (see [`crate::seal::info`]) and no further
     /// additional data.

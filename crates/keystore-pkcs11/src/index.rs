@@ -196,6 +196,15 @@ impl Index {
         })
     }
 
+    /// Loses a row, as an old backup does.
+    #[cfg(test)]
+    pub(crate) fn forget(&self, id: &Id) -> Result<(), Error> {
+        self.write(|transaction| {
+            transaction.open_table(KEYS)?.remove(&id[..])?;
+            Ok(())
+        })
+    }
+
     /// A remainder is gone.
     pub(crate) fn cleared(&self, object: Object) -> Result<(), Error> {
         self.write(|transaction| {

@@ -325,7 +325,7 @@ impl Pkcs11Store {
 
     /// Does something with the object of a key, which may be replaced by another meanwhile: then with that one, if the key
     /// still does it.
-    fn with_object<T>(
+    pub(crate) fn with_object<T>(
         &self,
         tenant: TenantId,
         key_id: KeyId,

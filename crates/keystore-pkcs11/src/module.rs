@@ -13,8 +13,11 @@ use crate::Error;
 pub(crate) struct Module {
     path: PathBuf,
     context: Pkcs11,
-    /// Held shared by every call, alone by whoever initialises it anew.
-    gate: RwLock<()>,
+    /// How often it was initialised. Held shared by every call, alone by whoever initialises it anew.
+    ///
+    /// Handles of sessions and objects are numbers that a module counts from the start again: those of an earlier time must
+    /// never be used, or they may be those of another token, or of another key.
+    times: RwLock<u64>,
 }
 
 static MODULES: LazyLock<Mutex<HashMap<PathBuf, Weak<Module>>>> = LazyLock::new(Mutex::default);
@@ -29,25 +32,29 @@ impl Module {
         let failed = |error: Pkcs11Error| Error::Module { path: path.to_owned(), what: error.to_string() };
         let context = Pkcs11::new(path).map_err(failed)?;
         initialise(&context).map_err(failed)?;
-        let module = Arc::new(Self { path: path.to_owned(), context, gate: RwLock::new(()) });
+        let module = Arc::new(Self { path: path.to_owned(), context, times: RwLock::new(1) });
         modules.insert(path.to_owned(), Arc::downgrade(&module));
         Ok(module)
     }
 
-    /// The context, for as long as the guard is kept.
-    pub(crate) fn enter(&self) -> (&Pkcs11, RwLockReadGuard<'_, ()>) {
-        let guard = self.gate.read().unwrap_or_else(PoisonError::into_inner);
+    /// The context, for as long as the guard is kept, which says how often it was initialised.
+    pub(crate) fn enter(&self) -> (&Pkcs11, RwLockReadGuard<'_, u64>) {
+        let guard = self.times.read().unwrap_or_else(PoisonError::into_inner);
         (&self.context, guard)
     }
 
     /// Finalises and initialises it, when nobody is in a call: what makes a module look again for tokens that went away.
-    /// All sessions end, those of other stores too, which open theirs again.
-    pub(crate) fn restart(&self) -> Result<(), Error> {
-        let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
+    /// All sessions end, those of other stores too, which open theirs again. Does nothing where somebody else has done it
+    /// since it was `seen` so many times initialised.
+    pub(crate) fn restart(&self, seen: u64) -> Result<(), Error> {
+        let mut times = self.times.write().unwrap_or_else(PoisonError::into_inner);
+        if *times != seen {
+            return Ok(());
+        }
+        *times += 1;
         // Whatever it says: it is to be initialised.
         let _ = self.context.clone().finalize();
-        initialise(&self.context)
-            .map_err(|error| Error::Module { path: self.path.clone(), what: error.to_string() })
+        initialise(&self.context).map_err(|error| Error::Module { path: self.path.clone(), what: error.to_string() })
     }
 }
 

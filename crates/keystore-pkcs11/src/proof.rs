@@ -45,14 +45,7 @@ impl Pkcs11Store {
                 Proof::Signature(signature)
             }
         };
-        let is_it = match (&proof, identity) {
-            (Proof::Mac { check_value, .. }, KeyIdentity::CheckValue(known)) => check_value[..] == known.0,
-            (Proof::Signature(signature), KeyIdentity::PublicKey(der)) => {
-                PublicKey::from_spki(&der.0).is_some_and(|key| key.verifies(&Sha256::digest(message), signature))
-            }
-            _ => false,
-        };
-        if is_it { Ok(proof) } else { Err(self.exchanged(object)) }
+        if fits(&proof, identity, message) { Ok(proof) } else { Err(self.exchanged(object)) }
     }
 
     /// Whether an object has the key of this identity.
@@ -120,6 +113,27 @@ impl Pkcs11Store {
             })
         })
     }
+}
+
+fn fits(proof: &Proof, identity: &KeyIdentity, message: &[u8]) -> bool {
+    match (proof, identity) {
+        (Proof::Mac { check_value, .. }, KeyIdentity::CheckValue(known)) => check_value[..] == known.0,
+        (Proof::Signature(signature), KeyIdentity::PublicKey(der)) => {
+            PublicKey::from_spki(&der.0).is_some_and(|key| key.verifies(&Sha256::digest(message), signature))
+        }
+        _ => false,
+    }
+}
+
+/// Whether an object on the active token has the key of this identity, and is whole.
+pub(crate) fn is_of(work: &Work<'_>, algorithm: Algorithm, original: ObjectHandle, identity: &KeyIdentity) -> bool {
+    let Ok(key) = work.session.copy_object(original, &object::passing(algorithm)) else { return false };
+    let message = b"keylatch recognises a key of its own";
+    let proof = match algorithm {
+        Algorithm::Aes256Gcm => mac(work, key, message),
+        Algorithm::EcdsaP256 | Algorithm::Ed25519 => sign(work, key, &Sha256::digest(message)).map(Proof::Signature),
+    };
+    work.session.destroy_object(key).is_ok() && proof.is_ok_and(|proof| fits(&proof, identity, message))
 }
 
 /// The first three bytes of the block of zeros, encrypted.

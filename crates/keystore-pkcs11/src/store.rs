@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::aead::GcmParams;
-use cryptoki::object::{Attribute, AttributeType};
+use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use keystore::attestation::Dates;
 use keystore::ciphertext::{Header, Purpose};
 use keystore::material::{self, PublicKey};
@@ -28,7 +28,7 @@ use crate::index::{self, Id, Index, Row};
 use crate::lock::Mode;
 use crate::object::{self, Object, ObjectId};
 use crate::token::Token;
-use crate::{Config, Error, proof, setup};
+use crate::{Config, Error, attest, proof, setup};
 
 /// Locks among which keys are spread: changes of one key follow each other.
 const STRIPES: usize = 256;
@@ -81,8 +81,8 @@ impl Pkcs11Store {
     pub fn open(folder: &Path, name: Name, config: &Config) -> Result<Self, Error> {
         let index = Index::open(folder)?;
         let meta = &index.meta;
-        let pre_active = Token::new(config, &config.pre_active, Some(meta.pre_active.serial.clone()))?;
-        let active = Token::new(config, &config.active, Some(meta.active.serial.clone()))?;
+        let pre_active = Token::new(config, &config.pre_active, Some((&meta.pre_active, meta.transport_out)))?;
+        let active = Token::new(config, &config.active, Some((&meta.active, meta.transport_in)))?;
         let seal = setup::unseal(&active, &index)?;
         let stripes = std::array::from_fn(|_| Mutex::new(()));
         let store = Self { name, index, pre_active, active, seal, nonces: Nonces::default(), stripes };
@@ -112,12 +112,40 @@ impl Pkcs11Store {
 
     /// Destroys the remainders of changes that were cut short, of one key or of all.
     fn settle(&self, of: Option<&Id>) -> Result<(), Error> {
-        for (_, object) in self.index.remainders(of)? {
+        for (id, object) in self.index.remainders(of)? {
             let token = self.token(object.inventory);
             self.index.steps.run(|| token.work(Mode::Alone, |work| work.destroy(object.id)))?;
+            if let Some(row) = self.find(&id)? {
+                self.thin_out(&row)?;
+            }
             self.index.cleared(object)?;
         }
         Ok(())
+    }
+
+    /// Leaves one object of those that have the name of a key's own. SoftHSM makes a copy under the name of its original,
+    /// and gives it its own name after that: one that was cut short in between goes by the wrong name. Only where the index
+    /// has a note of a change that was cut short; others of that name are somebody else's doing, and found by the survey.
+    fn thin_out(&self, row: &Row) -> Result<(), Error> {
+        let Some(Object { inventory: Inventory::Active, id }) = row.object else { return Ok(()) };
+        let usages = object::usages(row.algorithm, row.state);
+        self.active.work(Mode::Alone, |work| {
+            let found = work.find(&[Attribute::Token(true), id.attribute()])?;
+            if found.len() < 2 {
+                return Ok(());
+            }
+            let is_whole = |handle: &ObjectHandle| {
+                attest::say(work, *handle).is_ok_and(|said| said.usages == usages)
+                    && proof::is_of(work, row.algorithm, *handle, &row.identity)
+            };
+            // Where none is whole, all stay: that is for people to look at.
+            let Some(keep) = found.iter().copied().find(is_whole) else { return Ok(()) };
+            for handle in found.into_iter().filter(|handle| *handle != keep) {
+                work.session.destroy_object(handle).map_err(work.failed("destroying a copy that was cut short"))?;
+            }
+            work.remember(id, keep);
+            Ok(())
+        })
     }
 
     pub(crate) fn token(&self, inventory: Inventory) -> &Token {

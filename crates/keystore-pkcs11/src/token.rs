@@ -12,6 +12,7 @@ use cryptoki::slot::{Slot, TokenInfo};
 use model::Digest;
 
 use crate::config::{TokenConfig, auth_pin};
+use crate::index::TokenMeta;
 use crate::lock::{Lock, Mode};
 use crate::module::Module;
 use crate::object::ObjectId;
@@ -27,6 +28,8 @@ pub(crate) struct Token {
     config: TokenConfig,
     /// `None` until the token was seen for the first time: from then on another one of its label is another one.
     serial: Option<String>,
+    /// A key of the store's own that is always there, from the first time on.
+    landmark: Option<ObjectId>,
     module: Arc<Module>,
     lock: Lock,
     link: Mutex<Option<Arc<Link>>>,
@@ -37,6 +40,8 @@ pub(crate) struct Token {
 /// A login, with the sessions it is good for.
 struct Link {
     slot: Slot,
+    /// How often the module was initialised then.
+    times: u64,
     idle: Mutex<Vec<Session>>,
     /// Where objects are. Good for every session of the login.
     handles: Mutex<HashMap<ObjectId, ObjectHandle>>,
@@ -46,18 +51,23 @@ struct Link {
 
 /// A session at work.
 pub(crate) struct Work<'a> {
-    label: &'a str,
+    token: &'a Token,
     link: &'a Link,
     context: &'a Pkcs11,
     pub(crate) session: Session,
 }
 
 impl Token {
-    /// The token; it is looked for when it is first used.
-    pub(crate) fn new(config: &Config, token: &TokenConfig, serial: Option<String>) -> Result<Self, Error> {
+    /// The token, with what is known of it; it is looked for when it is first used.
+    pub(crate) fn new(
+        config: &Config,
+        token: &TokenConfig,
+        known: Option<(&TokenMeta, ObjectId)>,
+    ) -> Result<Self, Error> {
         Ok(Self {
             config: token.clone(),
-            serial,
+            serial: known.map(|(meta, _)| meta.serial.clone()),
+            landmark: known.map(|(_, landmark)| landmark),
             module: Module::load(&config.module)?,
             lock: Lock::new(&config.locks, &token.label)?,
             link: Mutex::new(None),
@@ -70,52 +80,61 @@ impl Token {
     }
 
     /// Works with the token in a session of its own. Where the login was lost before anything was done, logs in and does
-    /// it again, once.
+    /// it again; where that does not help, after initialising the module anew.
     pub(crate) fn work<T>(&self, mode: Mode, work: impl Fn(&Work<'_>) -> Result<T, Error>) -> Result<T, Error> {
         let _lock = self.lock.take(mode)?;
-        match self.attempt(&work) {
-            Err(error) if nothing_done(&error) => {
-                if self.reconnect().is_err() {
-                    self.module.restart()?;
-                }
-                self.attempt(&work)
+        let (_, outcome) = self.attempt(&work);
+        if !outcome.as_ref().is_err_and(nothing_done) {
+            return outcome;
+        }
+        let (times, outcome) = self.attempt(&work);
+        if !outcome.as_ref().is_err_and(nothing_done) {
+            return outcome;
+        }
+        self.module.restart(times)?;
+        self.attempt(&work).1
+    }
+
+    /// Also says how often the module was initialised then.
+    fn attempt<T>(&self, work: &impl Fn(&Work<'_>) -> Result<T, Error>) -> (u64, Result<T, Error>) {
+        let (context, times) = self.module.enter();
+        let outcome = self.link(context, *times).and_then(|link| {
+            let outcome = self.work_in(context, &link, work);
+            if outcome.as_ref().is_err_and(link_lost) {
+                self.forget(&link);
             }
-            outcome => outcome,
-        }
-    }
-
-    fn attempt<T>(&self, work: &impl Fn(&Work<'_>) -> Result<T, Error>) -> Result<T, Error> {
-        let (context, _inside) = self.module.enter();
-        let link = self.link(context)?;
-        let session = link.session(context).map_err(self.failed("opening a session"));
-        let outcome = session.and_then(|session| {
-            let at_work = Work { label: self.label(), link: &link, context, session };
-            let done = work(&at_work)?;
-            // One that failed is not kept: an operation may have been left open in it, or an object.
-            link.keep(at_work.session);
-            Ok(done)
+            outcome
         });
-        if outcome.as_ref().is_err_and(link_lost) {
-            self.forget(&link);
-        }
-        outcome
+        (*times, outcome)
     }
 
-    fn reconnect(&self) -> Result<(), Error> {
-        let (context, _inside) = self.module.enter();
-        self.link(context).map(drop)
+    fn work_in<T>(
+        &self,
+        context: &Pkcs11,
+        link: &Link,
+        work: &impl Fn(&Work<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let session = link.session(context).map_err(self.failed("opening a session"))?;
+        let at_work = Work { token: self, link, context, session };
+        let done = work(&at_work)?;
+        // One that failed is not kept: an operation may have been left open in it, or an object.
+        link.keep(at_work.session);
+        Ok(done)
     }
 
-    fn link(&self, context: &Pkcs11) -> Result<Arc<Link>, Error> {
+    fn link(&self, context: &Pkcs11, times: u64) -> Result<Arc<Link>, Error> {
         let mut current = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(link) = current.as_ref() {
+        if let Some(link) = current.as_ref().filter(|link| link.times == times) {
             return Ok(Arc::clone(link));
         }
+        // One of an earlier time is let go first: its sessions' numbers will be given out again.
+        *current = None;
         let (slot, _) = self.find(context)?;
         let keeper = context.open_rw_session(slot).map_err(self.failed("opening a session"))?;
         self.login(&keeper)?;
         let link = Arc::new(Link {
             slot,
+            times,
             idle: Mutex::default(),
             handles: Mutex::default(),
             _keeper: Mutex::new(keeper),
@@ -235,7 +254,9 @@ fn link_lost(error: &Error) -> bool {
 
 /// The same, and what was asked was not even begun.
 fn nothing_done(error: &Error) -> bool {
-    matches!(
+    // Some modules list tokens when they are initialised, and never again.
+    let not_found = matches!(error, Error::NoToken { found: 0, .. });
+    not_found || matches!(
         error.answer(),
         Some(
             RvError::CryptokiNotInitialized
@@ -266,8 +287,7 @@ impl Link {
 impl Work<'_> {
     /// The error of something that was tried.
     pub(crate) fn failed(&self, what: &'static str) -> impl Fn(Pkcs11Error) -> Error {
-        let label = self.label.to_owned();
-        move |source| Error::Token { label: label.clone(), what, source }
+        self.token.failed(what)
     }
 
     /// Works with one object of the token. Where it is is remembered, and looked for again where that is not so any more.
@@ -305,23 +325,28 @@ impl Work<'_> {
     fn handle(&self, id: ObjectId) -> Result<ObjectHandle, Error> {
         let found = self.find(&[Attribute::Token(true), id.attribute()])?;
         let [handle] = found[..] else {
-            let (label, object) = (self.label.to_owned(), id.to_string());
+            let (label, object) = (self.token.label().to_owned(), id.to_string());
             return Err(Error::Missing { label, object, found: found.len() });
         };
         self.remember(id, handle);
         Ok(handle)
     }
 
-    /// Objects that have these attributes. That there are none is believed of a session that is logged in only.
+    /// Objects that have these attributes. That there are none is believed of a token only that has at least the key of the
+    /// store's own: one that was taken out, or that we are not logged in to, shows nothing and says nothing.
     pub(crate) fn find(&self, template: &[Attribute]) -> Result<Vec<ObjectHandle>, Error> {
-        let found = self.session.find_objects(template).map_err(self.failed("looking for an object"))?;
-        let state = self.session.get_session_info().map_err(self.failed("asking for the login"))?.session_state();
-        match state {
-            SessionState::RwUser | SessionState::RoUser => Ok(found),
-            _ => Err(self.failed("looking for an object")(Pkcs11Error::Pkcs11(
-                RvError::UserNotLoggedIn,
-                Function::FindObjects,
-            ))),
+        let looking = "looking for an object";
+        let found = self.session.find_objects(template).map_err(self.failed(looking))?;
+        let Some(landmark) = self.token.landmark.filter(|_| found.is_empty()) else { return Ok(found) };
+        let state = self.session.get_session_info().map_err(self.failed(looking))?.session_state();
+        let away = |answer| Err(self.failed(looking)(Pkcs11Error::Pkcs11(answer, Function::FindObjects)));
+        if !matches!(state, SessionState::RwUser | SessionState::RoUser) {
+            return away(RvError::UserNotLoggedIn);
+        }
+        let template = [Attribute::Token(true), landmark.attribute()];
+        match self.session.find_objects(&template).map_err(self.failed(looking))?.is_empty() {
+            true => away(RvError::TokenNotPresent),
+            false => Ok(found),
         }
     }
 

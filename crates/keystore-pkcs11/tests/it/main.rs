@@ -5,7 +5,11 @@
 #[path = "../../src/testing.rs"]
 mod testing;
 
+mod away;
 mod bench;
+mod outside;
+mod processes;
+mod side_doors;
 
 use keystore::conformance::conformance;
 

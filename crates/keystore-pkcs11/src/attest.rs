@@ -68,9 +68,8 @@ impl Pkcs11Store {
 
     /// Asks the token about an object.
     pub(crate) fn ask(&self, object: Object) -> Result<Said, Error> {
-        self.token(object.inventory).work(Mode::Shared, |work| {
-            work.on(object.id, "asking about a key", |handle| say(work, handle))
-        })
+        self.token(object.inventory)
+            .work(Mode::Shared, |work| work.on(object.id, "asking about a key", |handle| say(work, handle)))
     }
 
     fn device(&self, inventory: Inventory, mechanism: Option<String>) -> Result<Device, Error> {

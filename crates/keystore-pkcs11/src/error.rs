@@ -35,7 +35,9 @@ pub enum Error {
         advice: &'static str,
     },
     /// The token refused the PIN. It is not tried again until there is another one: tokens lock after a few wrong ones.
-    #[error("the token `{label}` refused the PIN from {place}: put the right one there; the wrong one is not tried again")]
+    #[error(
+        "the token `{label}` refused the PIN from {place}: put the right one there; the wrong one is not tried again"
+    )]
     PinRefused {
         /// The token.
         label: String,
@@ -74,7 +76,9 @@ pub enum Error {
         what: &'static str,
     },
     /// What the index says is on a token is not there, or is there more than once.
-    #[error("the token `{label}` has {found} objects where it should have one ({object}): compare the store with the tokens (`survey`), and restore the token from its backup")]
+    #[error(
+        "the token `{label}` has {found} objects where it should have one ({object}): compare the store with the tokens (`survey`), and restore the token from its backup"
+    )]
     Missing {
         /// The token.
         label: String,
@@ -84,7 +88,9 @@ pub enum Error {
         found: usize,
     },
     /// A key on a token is not the one that the index says.
-    #[error("the token `{label}` has another key under the name of {object}: somebody has exchanged it. Stop, and find out who has that token's PIN")]
+    #[error(
+        "the token `{label}` has another key under the name of {object}: somebody has exchanged it. Stop, and find out who has that token's PIN"
+    )]
     Exchanged {
         /// The token.
         label: String,

@@ -13,7 +13,9 @@ use model::event::{Inventory, Place};
 use model::key::KeyIdentity;
 use model::text::Base64;
 use model::{Algorithm, Digest, KeyId, KeyState, Name, TenantId};
-use redb::{Builder, Database, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
+use redb::{
+    Builder, Database, Durability, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -152,7 +154,10 @@ impl Index {
         let text = text.ok_or_else(|| Error::damaged(&path, "it says of no store"))?;
         let meta: Meta = serde_json::from_slice(&text).map_err(|error| Error::damaged(&path, error))?;
         if meta.format != 1 {
-            return Err(Error::damaged(&path, "it is of a later format: use the release that wrote it, or a newer one"));
+            return Err(Error::damaged(
+                &path,
+                "it is of a later format: use the release that wrote it, or a newer one",
+            ));
         }
         Ok(Self { path, database, meta, steps: Steps::default() })
     }
@@ -291,12 +296,7 @@ impl Index {
     }
 
     pub(crate) fn held(&self, row: &Row) -> Held {
-        Held {
-            algorithm: row.algorithm,
-            identity: row.identity.clone(),
-            state: row.state,
-            place: self.place(row),
-        }
+        Held { algorithm: row.algorithm, identity: row.identity.clone(), state: row.state, place: self.place(row) }
     }
 
     /// A row whose state does not go with where it is was not written by this.

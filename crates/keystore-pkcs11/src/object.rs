@@ -79,15 +79,9 @@ pub(crate) fn usages(algorithm: Algorithm, state: KeyState) -> BTreeSet<Usage> {
 /// The flags that an object of the algorithm has.
 fn flags_of(algorithm: Algorithm) -> &'static [Usage] {
     match algorithm {
-        Algorithm::Aes256Gcm => &[
-            Usage::Encrypt,
-            Usage::Decrypt,
-            Usage::Sign,
-            Usage::Verify,
-            Usage::Wrap,
-            Usage::Unwrap,
-            Usage::Derive,
-        ],
+        Algorithm::Aes256Gcm => {
+            &[Usage::Encrypt, Usage::Decrypt, Usage::Sign, Usage::Verify, Usage::Wrap, Usage::Unwrap, Usage::Derive]
+        }
         // Of a private key.
         Algorithm::EcdsaP256 | Algorithm::Ed25519 => {
             &[Usage::Decrypt, Usage::Sign, Usage::SignRecover, Usage::Unwrap, Usage::Derive]
@@ -188,12 +182,7 @@ pub(crate) fn arrived(algorithm: Algorithm, id: ObjectId, label: &str, on: &BTre
 }
 
 /// What a copy on the active token has that its original has not.
-pub(crate) fn copied(
-    algorithm: Algorithm,
-    id: ObjectId,
-    on: &BTreeSet<Usage>,
-    dates: Dates,
-) -> Vec<Attribute> {
+pub(crate) fn copied(algorithm: Algorithm, id: ObjectId, on: &BTreeSet<Usage>, dates: Dates) -> Vec<Attribute> {
     let mut template = vec![Attribute::Token(true), id.attribute()];
     template.extend(flags(algorithm, on));
     template.extend(dates.start.map(|day| Attribute::StartDate(date(day))));
@@ -296,9 +285,9 @@ mod tests {
         for algorithm in Algorithm::ALL {
             let template = born(algorithm, ObjectId([1; 16]), "label");
             assert!(template.iter().all(|attribute| usage_on(attribute).is_none()), "{algorithm}");
-            for state in KeyState::ALL.into_iter().filter(|state| {
-                !matches!(state, KeyState::Active | KeyState::Deactivated)
-            }) {
+            for state in
+                KeyState::ALL.into_iter().filter(|state| !matches!(state, KeyState::Active | KeyState::Deactivated))
+            {
                 assert!(usages(algorithm, state).is_empty(), "{algorithm} {state}");
             }
             assert!(usages(algorithm, KeyState::Deactivated).iter().all(|usage| usage.processes_only()));

@@ -321,9 +321,7 @@ impl Pkcs11Store {
         let Used { tenant, key_id, asked } = used;
         let gcm = Gcm { store: self, object, tenant, key_id };
         match *asked {
-            Use::Encrypt { plaintext, aad } => {
-                gcm.encrypt(Purpose::Encrypt, plaintext, aad).map(Output::Ciphertext)
-            }
+            Use::Encrypt { plaintext, aad } => gcm.encrypt(Purpose::Encrypt, plaintext, aad).map(Output::Ciphertext),
             Use::Decrypt { ciphertext, aad } => gcm.decrypt(Purpose::Encrypt, ciphertext, aad).map(Output::Plaintext),
             Use::Wrap => {
                 let mut data_key = Zeroizing::new([0; 32]);
@@ -337,9 +335,9 @@ impl Pkcs11Store {
                 Ok(Output::DataKey(Zeroizing::new(data_key)))
             }
             Use::Sign { digest } => {
-                let signature = self.active.work(Mode::Shared, |work| {
-                    work.on(object.id, "signing", |key| proof::sign(work, key, digest))
-                })?;
+                let signature = self
+                    .active
+                    .work(Mode::Shared, |work| work.on(object.id, "signing", |key| proof::sign(work, key, digest)))?;
                 Ok(Output::Signature(signature))
             }
             // That is computed with the public half, which is nobody's secret.
@@ -456,13 +454,7 @@ impl KeyStore for Pkcs11Store {
         Ok(Applied { before: row.before.clone(), after: self.index.place(&row) })
     }
 
-    fn perform(
-        &self,
-        tenant: TenantId,
-        key_id: KeyId,
-        asked: &Use<'_>,
-        permit: Permit,
-    ) -> Result<Output, PortError> {
+    fn perform(&self, tenant: TenantId, key_id: KeyId, asked: &Use<'_>, permit: Permit) -> Result<Output, PortError> {
         let check = |row: &Row| {
             transition::check_use(key_id, row.state, asked.operation(), permit)?;
             material::check_inputs(row.algorithm, asked)
@@ -495,11 +487,7 @@ impl KeyStore for Pkcs11Store {
         seal::open(&self.seal, info, &[], sealed)
     }
 
-    fn list(
-        &self,
-        tenant: Option<TenantId>,
-        visit: &mut dyn FnMut(Entry) -> ControlFlow<()>,
-    ) -> Result<(), PortError> {
+    fn list(&self, tenant: Option<TenantId>, visit: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<(), PortError> {
         self.index.walk(tenant, |tenant, key_id, row| {
             self.index.check(&row)?;
             Ok(visit(Entry { tenant, key_id, held: self.index.held(&row) }).is_continue())

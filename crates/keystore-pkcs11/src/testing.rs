@@ -66,7 +66,9 @@ impl Tokens {
     pub(crate) fn module() -> PathBuf {
         let named = std::env::var_os(MODULE).map(PathBuf::from);
         let known = MODULES.into_iter().map(PathBuf::from).find(|path| path.exists());
-        named.or(known).unwrap_or_else(|| panic!("there is no SoftHSM: install it (on Debian: softhsm2), or name its module in {MODULE}"))
+        named.or(known).unwrap_or_else(|| {
+            panic!("there is no SoftHSM: install it (on Debian: softhsm2), or name its module in {MODULE}")
+        })
     }
 
     /// Removes all tokens, and makes the two. No store may be open.

@@ -217,12 +217,8 @@ impl Token {
         self.work(Mode::Shared, |work| {
             let info = work.context.get_token_info(work.link.slot).map_err(work.failed("asking what it is"))?;
             let module = work.context.get_library_info().map_err(work.failed("asking what the module is"))?;
-            let module = format!(
-                "{} {} {}",
-                module.manufacturer_id(),
-                module.library_description(),
-                module.library_version()
-            );
+            let module =
+                format!("{} {} {}", module.manufacturer_id(), module.library_description(), module.library_version());
             Ok((info, module))
         })
     }
@@ -256,18 +252,19 @@ fn link_lost(error: &Error) -> bool {
 fn nothing_done(error: &Error) -> bool {
     // Some modules list tokens when they are initialised, and never again.
     let not_found = matches!(error, Error::NoToken { found: 0, .. });
-    not_found || matches!(
-        error.answer(),
-        Some(
-            RvError::CryptokiNotInitialized
-                | RvError::SessionClosed
-                | RvError::SessionHandleInvalid
-                | RvError::SlotIdInvalid
-                | RvError::TokenNotPresent
-                | RvError::TokenNotRecognized
-                | RvError::UserNotLoggedIn
+    not_found
+        || matches!(
+            error.answer(),
+            Some(
+                RvError::CryptokiNotInitialized
+                    | RvError::SessionClosed
+                    | RvError::SessionHandleInvalid
+                    | RvError::SlotIdInvalid
+                    | RvError::TokenNotPresent
+                    | RvError::TokenNotRecognized
+                    | RvError::UserNotLoggedIn
+            )
         )
-    )
 }
 
 impl Link {
@@ -301,9 +298,7 @@ impl Work<'_> {
         if let Some(handle) = known {
             match work(handle) {
                 Err(Pkcs11Error::Pkcs11(
-                    RvError::ObjectHandleInvalid
-                    | RvError::KeyHandleInvalid
-                    | RvError::UnwrappingKeyHandleInvalid,
+                    RvError::ObjectHandleInvalid | RvError::KeyHandleInvalid | RvError::UnwrappingKeyHandleInvalid,
                     _,
                 )) => {
                     self.handles().remove(&id);

@@ -130,10 +130,9 @@ fn who_has_the_pre_active_tokens_pin_has_no_way_to_use_a_key() {
             let key_id = bench.bring(number, algorithm, &[]);
             let (session, key) = holder_of_the_pin(PRE_ACTIVE, PRE_ACTIVE_PIN, key_id);
             match algorithm {
-                Algorithm::Aes256Gcm => assert_refused(
-                    session.encrypt(&Mechanism::AesEcb, key, &[0; 16]),
-                    RvError::KeyFunctionNotPermitted,
-                ),
+                Algorithm::Aes256Gcm => {
+                    assert_refused(session.encrypt(&Mechanism::AesEcb, key, &[0; 16]), RvError::KeyFunctionNotPermitted)
+                }
                 _ => assert_refused(session.sign(&Mechanism::Ecdsa, key, &[7; 32]), RvError::KeyFunctionNotPermitted),
             }
             // No flag can be turned on, in place or by a copy, and no protection off.

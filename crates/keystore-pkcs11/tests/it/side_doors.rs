@@ -270,8 +270,11 @@ fn an_old_index_does_not_bring_back_what_the_token_has_halted() {
         assert_eq!(bench.store().get(tenant(), key_id).unwrap().unwrap().state, KeyState::Active, "so it says");
         assert!(matches!(encrypt(bench.store(), key_id), Err(PortError::Storage(_))), "what it names is gone");
         let found = findings(&bench);
-        assert!(matches!(&found[..], [Finding::Missing { found: 0, .. }, Finding::Unknown { says_it_is: Some(id), .. }]
-            if *id == key_id), "{found:?}");
+        assert!(
+            matches!(&found[..], [Finding::Missing { found: 0, .. }, Finding::Unknown { says_it_is: Some(id), .. }]
+            if *id == key_id),
+            "{found:?}"
+        );
         let context = bench::module();
         let session = bench::intruder(&context, ACTIVE, ACTIVE_PIN);
         let class = [Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Encrypt(true), Attribute::Private(true)];

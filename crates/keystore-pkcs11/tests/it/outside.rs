@@ -207,3 +207,67 @@ fn softhsm_has_no_ed25519ph_and_does_not_say_so() {
         assert!(!matches!(refused, Err(Pkcs11Error::Pkcs11(RvError::MechanismInvalid, Function::SignInit))));
     });
 }
+
+/// With the active token's PIN keys can be used, and that is all: none is taken away.
+#[test]
+fn who_has_the_active_tokens_pin_takes_no_key_out() {
+    isolated("outside::who_has_the_active_tokens_pin_takes_no_key_out", |tokens| {
+        let bench = Bench::new(&tokens);
+        for (number, algorithm) in [(1, Algorithm::Aes256Gcm), (2, Algorithm::EcdsaP256)] {
+            let key_id = bench.bring(number, algorithm, &[KeyState::Active]);
+            let (session, key) = holder_of_the_pin(ACTIVE, ACTIVE_PIN, key_id);
+            let template = [Attribute::Token(false), Attribute::ValueLen(32.into()), Attribute::Wrap(true)];
+            let own = session.generate_key(&Mechanism::AesKeyGen, &template).unwrap();
+            assert_refused(session.wrap_key(&Mechanism::AesKeyWrapPad, own, key), RvError::KeyUnextractable);
+            for weaker in [Attribute::Extractable(true), Attribute::Sensitive(false)] {
+                let change = std::slice::from_ref(&weaker);
+                assert_refused(session.update_attributes(key, change), RvError::AttributeReadOnly);
+                assert_refused(session.copy_object(key, change), RvError::AttributeReadOnly);
+            }
+            let value = session.get_attributes(key, &[AttributeType::Value]).unwrap();
+            assert!(value.iter().all(|value| matches!(value, Attribute::Value(bytes) if bytes.is_empty())));
+        }
+    });
+}
+
+/// What is not covered, and why the security officer's PIN is kept elsewhere: with it one gives oneself a user PIN and a
+/// trusted wrapping key. The survey shows the key, and the store is locked out.
+#[test]
+fn the_security_officer_can_take_pre_active_keys_out_and_it_shows() {
+    isolated("outside::the_security_officer_can_take_pre_active_keys_out_and_it_shows", |tokens| {
+        let mut bench = Bench::new(&tokens);
+        let key_id = bench.bring(1, Algorithm::Aes256Gcm, &[]);
+        bench.close();
+        let context = bench::module();
+        let mut slots = context.get_slots_with_initialized_token().unwrap().into_iter();
+        let slot = slots.find(|slot| context.get_token_info(*slot).unwrap().label() == PRE_ACTIVE).unwrap();
+        let officer = context.open_rw_session(slot).unwrap();
+        officer.login(cryptoki::session::UserType::So, Some(&AuthPin::new(OFFICER_PIN.into()))).unwrap();
+        officer.init_pin(&AuthPin::new("a pin of the officer's".into())).unwrap();
+        let own = [
+            Attribute::Class(cryptoki::object::ObjectClass::SECRET_KEY),
+            Attribute::KeyType(cryptoki::object::KeyType::AES),
+            Attribute::Token(true),
+            Attribute::Private(false),
+            Attribute::Value(vec![9; 32]),
+            Attribute::Wrap(true),
+            Attribute::Trusted(true),
+        ];
+        officer.create_object(&own).unwrap();
+        officer.logout().unwrap();
+        drop(officer);
+        let (session, key) = holder_of_the_pin(PRE_ACTIVE, "a pin of the officer's", key_id);
+        let trusted = session.find_objects(&[Attribute::Trusted(true), Attribute::Decrypt(true)]).unwrap();
+        let [own] = trusted[..] else { panic!("{trusted:?}") };
+        session.wrap_key(&Mechanism::AesKeyWrapPad, own, key).unwrap();
+        drop(session);
+
+        keystore::conformance::Subject::reopen(&mut bench);
+        let refused = bench.store().prove(tenant(), key_id, &[7; 16]);
+        assert!(matches!(refused, Err(keystore::Error::Storage(_))), "the store is locked out: {refused:?}");
+        tokens.write_pin("pre-active.pin", "a pin of the officer's");
+        let findings = bench.store().survey().unwrap().findings;
+        assert!(matches!(&findings[..], [keystore_pkcs11::Finding::Unknown { usages, .. }]
+            if usages.contains(&keystore::attestation::Usage::Wrap)), "{findings:?}");
+    });
+}

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Checks a sample that `keylatch sample --out FOLDER` made, with nothing but Python's own library.
+"""Checks a sample that `keylatch evidence sample --out FOLDER` made, with nothing but Python's own library.
 
     python3 check_sample.py FOLDER
 
 It draws again from population.txt and compares, and follows each item's event and proof up to the checkpoint's root.
-It does not see whether population.txt is whole, nor who signed the checkpoint: `keylatch sample check` does, with an
+It does not see whether population.txt is whole, nor who signed the checkpoint: `keylatch evidence sample check` does, with an
 export. How it is done is said in evidence-sampling.md.
 """
 

@@ -4,7 +4,6 @@
 //! `custody.applied` stands is made good by applying again, which changes nothing and gives the same answer.
 
 use journal::Journal;
-use keystore::KeyStore;
 use lifecycle::decide::Applied;
 use lifecycle::{Footprint, Input, Rejection, transition};
 use model::{KeyId, ProblemType, TenantId};
@@ -13,28 +12,24 @@ use service::Recorded;
 use crate::{Custodian, ROLE, blocking};
 
 /// Applies the state that the verified chain gives the key.
-pub(crate) async fn apply<J, S>(
-    custodian: &Custodian<J, S>,
+pub(crate) async fn apply<J: Journal>(
+    custodian: &Custodian<J>,
     tenant: TenantId,
     key_id: KeyId,
-) -> Result<Recorded, Rejection>
-where
-    J: Journal,
-    S: KeyStore + 'static,
-{
+) -> Result<Recorded, Rejection> {
     let node = &custodian.ports.node;
     let footprint = Footprint::of_key(key_id);
     let view = node.view(tenant, footprint).map_err(|error| Rejection::new(ProblemType::Unavailable, error))?;
     let key = view.key()?;
-    if key.store != *custodian.store.name() {
+    if !custodian.stores.has(&key.store) {
         return Rejection::new(ProblemType::NothingDue, format!("`{}` is another custodian's", key.store)).err();
     }
-    custodian.has(key)?;
+    let store = custodian.stores.of(key)?.clone();
     // Before anything is changed: a chain that is stopped, or that is ahead of the time, does not move keys.
     node.check_alarm(tenant)?;
     node.check_clock(&view)?;
     let (state, cause, activated) = (key.state, key.transition, key.activation.is_some());
-    let store = custodian.store.clone();
+    let name = store.name().clone();
     let applied = blocking(move || {
         // The store goes through the states one by one.
         let held = store.get(tenant, key_id)?.map(|held| held.state);
@@ -48,7 +43,6 @@ where
     .map_err(|problem| Rejection::new(problem.kind().unwrap_or(ProblemType::Unavailable), problem.detail))?;
     let before = applied.first().and_then(|step| step.before.clone());
     let after = applied.last().and_then(|step| step.after.clone());
-    let store = custodian.store.name().clone();
-    let applied = Applied { key_id, state, store, before, after, cause };
+    let applied = Applied { key_id, state, store: name, before, after, cause };
     node.record(tenant, ROLE, Input::Applied(applied)).await
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use journal::Journal;
 use journal::command::SignedCommand;
-use keystore::KeyStore;
 use lifecycle::{Input, decide};
 use model::statement::Generated;
 use model::text::Base64;
@@ -17,11 +16,11 @@ use crate::{Custodian, ROLE, blocking};
 /// Generates the key, pre-active, and states so. Asked again with the same command, the same key.
 ///
 /// A key that was generated and never recorded can never be used: the chain does not know it.
-pub(crate) async fn generate<J, S>(custodian: &Custodian<J, S>, tenant: TenantId, signed: &Arc<SignedCommand>) -> Answer
-where
-    J: Journal,
-    S: KeyStore + 'static,
-{
+pub(crate) async fn generate<J: Journal>(
+    custodian: &Custodian<J>,
+    tenant: TenantId,
+    signed: &Arc<SignedCommand>,
+) -> Answer {
     let node = &custodian.ports.node;
     let (Action::KeyGenerate(params), Some(key_id)) = (&signed.command.action, signed.command.key_id) else {
         return Err(Problem::new(ProblemType::UnknownAction, "that is not `key.generate`"));
@@ -29,22 +28,18 @@ where
     let footprint = Input::Command(signed.clone()).footprint();
     node.check_alarm(tenant)?;
     node.check(tenant, footprint, |view| decide::may_generate(view, signed, node.clock().now())).await?;
-    if params.spec.backend != *custodian.store.name() {
-        let detail =
-            format!("this custodian keeps keys in `{}`, not in `{}`", custodian.store.name(), params.spec.backend);
-        return Err(Problem::new(ProblemType::NotSupported, detail));
-    }
-    let (store, algorithm, digest) = (custodian.store.clone(), params.spec.algorithm, signed.digest);
-    let generated = blocking(move || store.generate(tenant, key_id, algorithm, digest)).await?;
+    let store = custodian.stores.named(&params.spec.backend)?;
+    let (generating, algorithm, digest) = (store.clone(), params.spec.algorithm, signed.digest);
+    let generated = blocking(move || generating.generate(tenant, key_id, algorithm, digest)).await?;
     let said = Generated {
         tenant,
         key_id,
         algorithm,
         identity: generated.identity,
-        store: custodian.store.name().clone(),
+        store: store.name().clone(),
         wrapping_key: generated.wrapping_key,
         command: digest,
-        seal_key: Base64(custodian.store.seal_key().to_vec()),
+        seal_key: Base64(store.seal_key().to_vec()),
         generated_at: node.clock().now(),
     };
     let key = node.key(ROLE).map_err(|error| Problem::new(ProblemType::Unavailable, error))?;

@@ -10,6 +10,7 @@ mod generate;
 mod lease;
 mod replay_guard;
 mod software;
+mod stores;
 mod tally;
 mod usage;
 
@@ -18,13 +19,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use journal::Journal;
-use keystore::KeyStore;
-use lifecycle::state::Key;
 use lifecycle::{Duty, Rejection};
 use model::{Problem, ProblemType, ServiceRole, TenantId, subject};
 use service::{Error, Ports, Shutdown, command, duty, health, process, requests};
 
 pub use crate::software::{SOFTWARE, open as open_software_store};
+pub use crate::stores::{Store, Stores};
 
 use crate::lease::Leases;
 use crate::replay_guard::ReplayGuard;
@@ -33,37 +33,22 @@ use crate::tally::Tally;
 const ROLE: ServiceRole = ServiceRole::Custodian;
 
 /// The things that every part of the custodian works with.
-struct Custodian<J, S> {
+struct Custodian<J> {
     ports: Ports<J>,
-    store: Arc<S>,
+    stores: Stores,
     leases: Leases,
     replay_guard: ReplayGuard,
     tally: Tally,
 }
 
-impl<J, S: KeyStore> Custodian<J, S> {
-    /// Refuses a key that another store of the same name has. Which store has a key is on the chain.
-    fn has(&self, key: &Key) -> Result<(), Rejection> {
-        if key.seal_key.0 == self.store.seal_key() {
-            return Ok(());
-        }
-        let detail = format!("this custodian's `{}` is not the store that has the key", key.store);
-        Rejection::new(ProblemType::Unavailable, detail).err()
-    }
-}
-
-/// Runs until `shutdown`. In `uses` it keeps which use commands it has carried out; whoever runs on the same store later
+/// Runs until `shutdown`. In `uses` it keeps which use commands it has carried out; whoever runs on the same stores later
 /// must find it there.
-pub async fn run<J, S>(ports: Ports<J>, store: Arc<S>, uses: &Path, shutdown: Shutdown) -> Result<(), Error>
-where
-    J: Journal,
-    S: KeyStore + 'static,
-{
+pub async fn run<J: Journal>(ports: Ports<J>, stores: Stores, uses: &Path, shutdown: Shutdown) -> Result<(), Error> {
     let wrong = |error: std::io::Error| Error::File { path: uses.to_owned(), error: error.to_string() };
     let replay_guard = ReplayGuard::open(uses, ports.node.clock().now()).map_err(wrong)?;
     let service = health::announce(&ports, ROLE).await?;
     let (leases, tally) = (Leases::default(), Tally::default());
-    let custodian = Arc::new(Custodian { ports: ports.clone(), store, leases, replay_guard, tally });
+    let custodian = Arc::new(Custodian { ports: ports.clone(), stores, leases, replay_guard, tally });
     let answering = custodian.clone();
     let handle = move |tenant, rest: String, payload: Bytes| answer(answering.clone(), tenant, rest, payload);
     let mut subjects = process::command_subjects(ROLE);
@@ -94,11 +79,7 @@ where
     Ok(())
 }
 
-async fn answer<J, S>(custodian: Arc<Custodian<J, S>>, tenant: TenantId, rest: String, payload: Bytes) -> Bytes
-where
-    J: Journal,
-    S: KeyStore + 'static,
-{
+async fn answer<J: Journal>(custodian: Arc<Custodian<J>>, tenant: TenantId, rest: String, payload: Bytes) -> Bytes {
     let what = rest.clone();
     command::answer(tenant, rest, payload, move |signed| async move {
         match what.as_str() {

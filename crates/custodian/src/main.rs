@@ -8,6 +8,6 @@ fn main() -> ExitCode {
     service::process::main(ServiceRole::Custodian, false, |ports, config, shutdown| async move {
         let folder = config.keys();
         let store = custodian::open_software_store(&ports.node, &folder.join("store"), shutdown.clone()).await?;
-        custodian::run(ports, store, &folder.join("uses"), shutdown).await
+        custodian::run(ports, store.into(), &folder.join("uses"), shutdown).await
     })
 }

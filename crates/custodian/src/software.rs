@@ -12,6 +12,8 @@ use model::{KeyState, Name};
 use service::{Error, Node, Shutdown};
 use tracing::{info, warn};
 
+use crate::stores::Store;
+
 /// The name under which policies and events know the software store.
 pub const SOFTWARE: &str = "software";
 /// How often a store is looked at again that another custodian has.
@@ -26,7 +28,7 @@ const PAGE: usize = 1024;
 ///
 /// # Errors
 /// If the folder's store is not the one that holds the chain's keys, is damaged, or can't be read.
-pub async fn open<J: Journal>(node: &Node<J>, folder: &Path, shutdown: Shutdown) -> Result<Arc<SoftwareStore>, Error> {
+pub async fn open<J: Journal>(node: &Node<J>, folder: &Path, shutdown: Shutdown) -> Result<Store, Error> {
     let mut waiting = false;
     loop {
         let (node, path) = (node.clone(), folder.to_owned());
@@ -45,7 +47,7 @@ pub async fn open<J: Journal>(node: &Node<J>, folder: &Path, shutdown: Shutdown)
 }
 
 /// `None` where another process has it.
-fn try_open<J: Journal>(node: &Node<J>, folder: &Path) -> Result<Option<Arc<SoftwareStore>>, Error> {
+fn try_open<J: Journal>(node: &Node<J>, folder: &Path) -> Result<Option<Store>, Error> {
     let wrong = |error: String| Error::File { path: folder.to_owned(), error };
     let name: Name = SOFTWARE.parse().map_err(|error: model::id::Malformed| wrong(error.to_string()))?;
     let is_new = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());

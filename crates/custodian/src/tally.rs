@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use journal::Journal;
 use journal::command::SignedCommand;
-use keystore::KeyStore;
 use lifecycle::{Footprint, Input, Rejection};
 use model::event::{CustodyRefused, CustodyUsed};
 use model::key::Operation;
@@ -179,11 +178,7 @@ impl Tally {
 }
 
 /// Records counts until `shutdown`, and then what is left.
-pub(crate) async fn report<J, S>(custodian: &Custodian<J, S>, shutdown: impl Future<Output = ()>)
-where
-    J: Journal,
-    S: KeyStore + 'static,
-{
+pub(crate) async fn report<J: Journal>(custodian: &Custodian<J>, shutdown: impl Future<Output = ()>) {
     let (node, tally) = (&custodian.ports.node, &custodian.tally);
     let mut shutdown = std::pin::pin!(shutdown);
     let mut window = tokio::time::interval(GATHER_FOR);

@@ -18,14 +18,15 @@ use serde_json::{Value, json};
 use service::command::Answer;
 use zeroize::Zeroizing;
 
+use crate::stores::Store;
 use crate::{Custodian, blocking, problem};
 
 /// Carries out a use. The result is sealed to the one-time key that the command names.
-pub(crate) async fn use_key<J, S>(custodian: &Custodian<J, S>, tenant: TenantId, signed: &Arc<SignedCommand>) -> Answer
-where
-    J: Journal,
-    S: KeyStore + 'static,
-{
+pub(crate) async fn use_key<J: Journal>(
+    custodian: &Custodian<J>,
+    tenant: TenantId,
+    signed: &Arc<SignedCommand>,
+) -> Answer {
     let node = &custodian.ports.node;
     let allowed = match allowed(custodian, tenant, signed).await {
         Ok(allowed) => allowed,
@@ -35,7 +36,7 @@ where
         }
     };
     let permit = if allowed.deactivated { StorePermit::OldDataToo } else { StorePermit::WhileActive };
-    let (store, asked) = (custodian.store.clone(), signed.clone());
+    let (store, asked) = (allowed.store.clone(), signed.clone());
     let result = blocking(move || perform(&*store, tenant, &asked, permit)).await?;
     // However long that took, of a machine that was stopped meanwhile too: what the chain does not allow any more, and what
     // we have no fresh word on, is not handed out.
@@ -55,20 +56,17 @@ pub(crate) struct Allowed {
     pub(crate) operation: Operation,
     pub(crate) by: Fingerprint,
     pub(crate) command: Digest,
+    store: Store,
     deactivated: bool,
     activation: Option<Activation>,
 }
 
 /// Whether the use may be carried out, which it then is: it is not allowed a second time.
-async fn allowed<J, S>(
-    custodian: &Custodian<J, S>,
+async fn allowed<J: Journal>(
+    custodian: &Custodian<J>,
     tenant: TenantId,
     signed: &Arc<SignedCommand>,
-) -> Result<Allowed, Rejection>
-where
-    J: Journal,
-    S: KeyStore + 'static,
-{
+) -> Result<Allowed, Rejection> {
     let allowed = standing(custodian, tenant, signed).await?;
     custodian.replay_guard.accept(signed.command.id, custodian.ports.node.clock().now())?;
     Ok(allowed)
@@ -76,15 +74,11 @@ where
 
 /// Whether the chain allows the use: first as if our word on it were fresh, so that nobody without standing has us ask for
 /// it; then with the word, and with what came with it.
-async fn standing<J, S>(
-    custodian: &Custodian<J, S>,
+async fn standing<J: Journal>(
+    custodian: &Custodian<J>,
     tenant: TenantId,
     signed: &Arc<SignedCommand>,
-) -> Result<Allowed, Rejection>
-where
-    J: Journal,
-    S: KeyStore + 'static,
-{
+) -> Result<Allowed, Rejection> {
     let node = &custodian.ports.node;
     node.check_alarm(tenant)?;
     let footprint = Input::Command(signed.clone()).footprint();
@@ -95,15 +89,16 @@ where
     let age = custodian.leases.age(&custodian.ports, tenant, max_staleness).await;
     let check = |view: &lifecycle::View| {
         let Permit { key, operation, by, deactivated, .. } = may_use(view, signed, node.clock().now(), age)?;
-        custodian.has(key)?;
-        Ok(Allowed { key: key.id, operation, by, command: signed.digest, deactivated, activation: key.activation })
+        let store = custodian.stores.of(key)?.clone();
+        let (command, activation) = (signed.digest, key.activation);
+        Ok(Allowed { key: key.id, operation, by, command, store, deactivated, activation })
     };
     node.check(tenant, footprint, check).await
 }
 
 /// Performs the use and seals what comes of it.
-fn perform<S: KeyStore>(
-    store: &S,
+fn perform(
+    store: &dyn KeyStore,
     tenant: TenantId,
     signed: &SignedCommand,
     permit: StorePermit,
@@ -166,11 +161,11 @@ fn object(members: &[(&str, &[u8])]) -> Zeroizing<Vec<u8>> {
 }
 
 /// Proves that the store has the key, over the command's challenge.
-pub(crate) async fn prove<J, S>(custodian: &Custodian<J, S>, tenant: TenantId, signed: &Arc<SignedCommand>) -> Answer
-where
-    J: Journal,
-    S: KeyStore + 'static,
-{
+pub(crate) async fn prove<J: Journal>(
+    custodian: &Custodian<J>,
+    tenant: TenantId,
+    signed: &Arc<SignedCommand>,
+) -> Answer {
     let node = &custodian.ports.node;
     let (Action::KeyProve(params), Some(key_id)) = (&signed.command.action, signed.command.key_id) else {
         return Err(Problem::new(ProblemType::UnknownAction, "that is not `key.prove`"));
@@ -178,11 +173,10 @@ where
     let footprint = Footprint::of_key(key_id);
     let check = |view: &lifecycle::View| {
         let key = may_prove(view, signed, node.clock().now())?;
-        custodian.has(key)?;
-        Ok(key.identity.clone())
+        Ok((key.identity.clone(), custodian.stores.of(key)?.clone()))
     };
-    let identity = node.check(tenant, footprint, check).await?;
-    let (store, challenge) = (custodian.store.clone(), params.challenge.clone());
+    let (identity, store) = node.check(tenant, footprint, check).await?;
+    let challenge = params.challenge.clone();
     let proof = tokio::task::spawn_blocking(move || store.prove(tenant, key_id, &challenge.0)).await;
     let proof =
         proof.map_err(|error| Problem::new(ProblemType::Unavailable, error))?.map_err(|error| problem(&error))?;

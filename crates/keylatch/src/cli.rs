@@ -79,6 +79,14 @@ pub struct Global {
     pub json: bool,
 }
 
+/// What to draw from the history.
+#[derive(Subcommand, Debug)]
+pub enum EvidenceCommand {
+    /// Draw a sample that nobody picks (keys, activations, approvals, people), each item with its proof; or check one.
+    #[command(after_long_help = sample::HELP)]
+    Sample(sample::SampleArgs),
+}
+
 /// What to do.
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -157,9 +165,9 @@ pub enum Command {
     /// The control tests: what each point of the control comes to over the history; and their evaluation, which is signed.
     #[command(after_long_help = controls::HELP)]
     Controls(Box<controls::ControlsArgs>),
-    /// Draw a sample that nobody picks (keys, activations, approvals, people), each item with its proof; or check one.
-    #[command(after_long_help = sample::HELP)]
-    Sample(sample::SampleArgs),
+    /// Evidence for whoever looks into it: samples that nobody picks.
+    #[command(subcommand)]
+    Evidence(EvidenceCommand),
     /// Say whether a key was never active between two times, with the events that bound it.
     #[command(
         after_long_help = "Exit code 1 where it was active, or where the history ends before that time: what followed is not\nknown from it.\n\nExamples:\n  keylatch never-active weights-2026 --between 2026-01-01 2026-07-01\n  keylatch --json never-active weights-2026 --between 2026-01-01 2026-07-01 \\\n    --export evidence-2026-q4 --root SHA256:… > never-active.json"
@@ -287,7 +295,9 @@ pub async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Error> {
         Command::Doctor(args) => return doctor::run(args, &global, screen).await,
         Command::Sign(args) if args.offline => sign_offline(&args, &global, screen)?,
         Command::Controls(args) if args.offline().is_some() => return controls::run_offline(&args, screen).await,
-        Command::Sample(args) if args.offline().is_some() => return sample::run_offline(&args, screen).await,
+        Command::Evidence(EvidenceCommand::Sample(args)) if args.offline().is_some() => {
+            return sample::run_offline(&args, screen).await;
+        }
         Command::NeverActive(args) if args.offline().is_some() => {
             return never_active::run_offline(&args, screen).await;
         }
@@ -320,7 +330,7 @@ async fn with_session(command: Command, session: &mut Session, screen: &mut Scre
         Command::Procedure(command) => return procedure::run(command, session, screen).await,
         Command::Store(command) => store::run(command, session, screen).await?,
         Command::Controls(args) => return controls::run(*args, session, screen).await,
-        Command::Sample(args) => return sample::run(&args, session, screen).await,
+        Command::Evidence(EvidenceCommand::Sample(args)) => return sample::run(&args, session, screen).await,
         Command::NeverActive(args) => return never_active::run(args, session, screen).await,
         Command::Sign(args) => sign::run(args, session, screen).await?,
         Command::Submit(args) => submit::run(args, session, screen).await?,

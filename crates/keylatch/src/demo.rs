@@ -1,5 +1,6 @@
 //! `keylatch demo`: the main job, on a platform of its own, by the very commands that people type.
 
+mod audited;
 mod cast;
 mod governed;
 mod stage;
@@ -78,6 +79,7 @@ async fn play(stage: &mut Stage<'_>, platform: &Platform, input: &Path) -> Resul
     sign_for_the_rest(stage, &application, &model).await?;
     let [first, second] = application.admins()?;
     governed::play(stage, [first.as_str(), second.as_str()], input).await?;
+    audited::evaluate(stage, [first.as_str(), second.as_str()]).await?;
     time_out(stage, &model, input).await?;
     see_nothing(stage, platform, ours, theirs).await?;
     prove(stage, platform).await?;
@@ -271,6 +273,7 @@ async fn prove(stage: &mut Stage<'_>, platform: &Platform) -> Result<(), Error> 
     )?;
     stage.shown(Some("kemi"), &["export", "evidence"]).await?;
     stage.shown(None, &["verify", "evidence", "--root", &root]).await?;
+    audited::look_back(stage, &root).await?;
     stage.heading("One approval, checked with stock ssh-keygen and nothing of ours")?;
     stage.check_approval("evidence", "dario").await?;
     stage.heading("One byte of a copy is changed, and the verifier names the event")?;

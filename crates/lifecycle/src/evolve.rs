@@ -284,14 +284,15 @@ fn recurring(governance: &mut Governance, fact: &Fact<'_>, deadline: Deadline, a
     }
 }
 
-/// What is made by itself is first made a whole period after the first policy that asks for it.
+/// The first bundle is made a whole period after the first policy that asks for it, the first probe at once: whoever asks
+/// for probes sees whether they come.
 fn schedule(governance: &mut Governance, policy: &Policy, now: Timestamp) {
     let (rules, held) = (&policy.evidence, &mut governance.schedule);
     let exports = rules.export.as_ref().is_some_and(|rule| rule.every.is_some());
     held.export = held.export.or(Some(now)).filter(|_| exports);
-    match rules.probes {
-        Some(_) => Probe::ALL.into_iter().for_each(|probe| {
-            held.probes.entry(probe).or_insert(now);
+    match &rules.probes {
+        Some(rule) => Probe::ALL.into_iter().for_each(|probe| {
+            held.probes.entry(probe).or_insert(now.before(rule.every));
         }),
         None => held.probes.clear(),
     }

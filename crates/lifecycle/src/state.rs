@@ -100,7 +100,7 @@ pub struct RegisteredStore {
     pub hash: EventHash,
 }
 
-/// When the evidence that is made by itself was last made, or, where it was not yet, when a policy first asked for it.
+/// When the evidence that is made by itself was last made. Where it was not yet: the moment from which its period counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Schedule {
     /// A bundle; `None` where the policy asks for none.

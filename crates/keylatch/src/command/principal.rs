@@ -72,8 +72,8 @@ pub struct EnrollArgs {
     /// The file with the SSH public key.
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
-    /// A role it holds. Repeat it for further ones.
-    #[arg(long, required = true)]
+    /// A role it holds. Repeat it for further ones. A person needs one; the platform's prober has none.
+    #[arg(long)]
     pub role: Vec<Role>,
     /// Person or workload.
     #[arg(long, default_value = "person", value_parser = words::principal_kind())]
@@ -123,6 +123,9 @@ pub async fn run(command: PrincipalCommand, session: &mut Session, screen: &mut 
     session.refresh(screen).await?;
     match command {
         PrincipalCommand::Enroll(args) => {
+            if args.role.is_empty() && args.kind == PrincipalKind::Person {
+                return Err(Error::usage("a person without a role could do nothing", "give a role with --role"));
+            }
             let principal = Principal {
                 key: read_public_key(&args.key)?,
                 kind: args.kind,

@@ -24,7 +24,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 pub enum ProbeCommand {
     /// Show the key that the platform probes with: enrol it, and what must be refused is tried.
     #[command(
-        after_long_help = "The platform's exporter tries, as often as the policy's [evidence] probes says, to activate a key that nobody\napproved and to use a key that waits, and records what it was answered. It can do so once its key is enrolled, as a\nworkload without any role: it holds nothing that would let it through.\n\nExample:\n  keylatch probe key > prober.pub\n  keylatch principal enroll --label prober --kind workload --key prober.pub --cosign bob\n\nFor whoever runs the platform:\n  keylatch probe key --dir my-platform"
+        after_long_help = "The platform's exporter tries, as often as the policy's [evidence] probes says, to activate a key\nthat nobody approved and to use a key that waits, and records what it was answered. It can do so\nonce its key is enrolled, as a workload without any role: it holds nothing that would let it through.\n\nExample:\n  keylatch probe key > prober.pub\n  keylatch principal enroll prober --kind workload --key prober.pub --cosign bob\n\nFor whoever runs the platform:\n  keylatch probe key --dir my-platform"
     )]
     Key(KeyArgs),
 }

@@ -1,4 +1,4 @@
-//! `keylatch sample`: samples that nobody picks, with the proof of each item; and checking one.
+//! `keylatch evidence sample`: samples that nobody picks, with the proof of each item; and checking one.
 
 mod check;
 mod folder;
@@ -26,9 +26,9 @@ A larger sample begins with the smaller one. Whoever can hold back a checkpoint 
 could steer a sample: let the auditor say a nonce after the checkpoint is in the log.
 
 Examples:
-  keylatch sample --n 25 --of activations --out sample-2026-q4
-  keylatch sample --n 25 --of keys --size 1200 --nonce 'audit 2026, 4711' --out sample-keys
-  keylatch sample check sample-2026-q4 --export evidence-2026-q4 --root SHA256:…";
+  keylatch evidence sample --n 25 --of activations --out sample-2026-q4
+  keylatch evidence sample --n 25 --of keys --size 1200 --nonce 'audit 2026, 4711' --out sample-keys
+  keylatch evidence sample check sample-2026-q4 --export evidence-2026-q4 --root SHA256:…";
 
 /// What to do with samples.
 #[derive(Args, Clone, Debug)]
@@ -47,7 +47,7 @@ pub struct SampleArgs {
 pub enum SampleCommand {
     /// Draw a sample again from the history, and compare: the population, the items, each event and its proof.
     #[command(
-        after_long_help = "Exit code 1 where anything differs.\n\nExample, offline:\n  keylatch sample check sample-2026-q4 --export evidence-2026-q4 \\\n    --root SHA256:Lh3dROe7Nd1LdqHkUIaKfHPHm9H6u0lNtGPoa4Cc1+w"
+        after_long_help = "Exit code 1 where anything differs.\n\nExample, offline:\n  keylatch evidence sample check sample-2026-q4 --export evidence-2026-q4 \\\n    --root SHA256:Lh3dROe7Nd1LdqHkUIaKfHPHm9H6u0lNtGPoa4Cc1+w"
     )]
     Check(CheckArgs),
 }
@@ -81,7 +81,7 @@ pub struct DrawArgs {
 /// Which sample.
 #[derive(Args, Clone, Debug)]
 pub struct CheckArgs {
-    /// The folder that `keylatch sample --out` made.
+    /// The folder that `keylatch evidence sample --out` made.
     pub folder: PathBuf,
     #[command(flatten)]
     /// Where the history comes from.
@@ -98,7 +98,7 @@ impl SampleArgs {
     }
 }
 
-/// Runs `keylatch sample`.
+/// Runs `keylatch evidence sample`.
 pub async fn run(args: &SampleArgs, session: &mut Session, screen: &mut Screen) -> Result<Exit, Error> {
     run_with(args, Source::Platform(session), screen).await
 }
@@ -173,7 +173,7 @@ fn shown(back: &LookBack, sample: &Sample, out: Option<&PathBuf>) -> Shown {
     if let Some(out) = out {
         let out = safe(&out.display().to_string());
         people.push_str(&format!(
-            "{GREEN}written{GREEN:#} to {BOLD}{out}{BOLD:#}\n{DIM}check it with: keylatch sample check {out} --export \
+            "{GREEN}written{GREEN:#} to {BOLD}{out}{BOLD:#}\n{DIM}check it with: keylatch evidence sample check {out} --export \
              EXPORT --root {}{DIM:#}\n",
             sample.trust_root
         ));

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::audited;
 use super::stage::Stage;
 use crate::error::Error;
 
@@ -19,6 +20,7 @@ const NOT_APPLICABLE: [(&str, &str); 5] = [
 /// Plays it. `admins` govern; the others are the application provider's people.
 pub(super) async fn play(stage: &mut Stage<'_>, admins: [&str; 2], input: &Path) -> Result<(), Error> {
     tighten(stage, admins, input).await?;
+    audited::stand_by(stage, admins, input).await?;
     unknown_blocks(stage).await?;
     many(stage, input).await?;
     emergency(stage, admins).await

@@ -194,6 +194,14 @@ impl<'a> Stage<'a> {
         Err(Error::failed(what, "tell the authors"))
     }
 
+    /// Runs a command that must do what it is asked, and keeps what it prints in a file.
+    pub(super) async fn kept(&mut self, context: Option<&str>, arguments: &[&str], file: &str) -> Result<(), Error> {
+        self.typed(context, &[arguments, &[">", file]].concat())?;
+        let output = self.output(self.command(context, arguments)).await?;
+        std::fs::write(self.path(file), &output.stdout)?;
+        self.check(&format!("{} bytes in {file}", output.stdout.len()), output.status.success())
+    }
+
     /// Runs a check that must find something, and shows what.
     pub(super) async fn found_out(&mut self, arguments: &[&str]) -> Result<(), Error> {
         match self.json(None, arguments).await? {
@@ -250,16 +258,30 @@ impl<'a> Stage<'a> {
             .find_map(|place| since.pointer(place))
             .map(Value::to_string)
             .unwrap_or_default();
-        let arguments = ["watch", "--key", key, "--from", &from];
-        self.typed(Some(context), &arguments)?;
-        let mut command = self.command(Some(context), &arguments);
+        let is_so =
+            |seen: &Value| text(seen, "/type") == Some("custody.applied") && text(seen, "/data/state") == Some(state);
+        let sequence = self.seen(context, &["watch", "--key", key, "--from", &from], is_so).await?;
+        self.mark(true, &format!("event {sequence}, custody.applied: `{key}` is {state} in its store"))
+    }
+
+    /// Waits until the history has an event of this type.
+    pub(super) async fn recorded(&mut self, context: &str, event_type: &str) -> Result<(), Error> {
+        let is_so = |seen: &Value| text(seen, "/type") == Some(event_type);
+        let sequence = self.seen(context, &["watch", "--from", "1"], is_so).await?;
+        self.mark(true, &format!("event {sequence}, {event_type}"))
+    }
+
+    /// Watches until an event is one that is waited for. Gives its place.
+    async fn seen(&mut self, context: &str, arguments: &[&str], is_so: impl Fn(&Value) -> bool) -> Result<u64, Error> {
+        self.typed(Some(context), arguments)?;
+        let mut command = self.command(Some(context), arguments);
         let mut child = command.arg("--json").stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let out = child.stdout.take().ok_or_else(|| Error::failed("no output to watch", "tell the authors"))?;
-        let waited = tokio::time::timeout(PATIENCE, applied(BufReader::new(out).lines(), state)).await;
-        let sequence =
-            waited.map_err(|_| Error::failed(format!("`{key}` did not become {state}"), "see the log"))??;
+        let waited = tokio::time::timeout(PATIENCE, first(BufReader::new(out).lines(), is_so)).await;
+        let late = |_| Error::failed("what was waited for did not come in a minute", "see the platform's log");
+        let sequence = waited.map_err(late)??;
         child.kill().await?;
-        self.mark(true, &format!("event {sequence}, custody.applied: `{key}` is {state} in its store"))
+        Ok(sequence)
     }
 
     // === Proving ===
@@ -312,11 +334,11 @@ fn text<'a>(json: &'a Value, pointer: &str) -> Option<&'a str> {
     json.pointer(pointer)?.as_str()
 }
 
-/// Reads on until the store has the state. Gives the event's place.
-async fn applied(mut lines: Lines<BufReader<ChildStdout>>, state: &str) -> Result<u64, Error> {
+/// Reads on to the first event that is so. Gives its place.
+async fn first(mut lines: Lines<BufReader<ChildStdout>>, is_so: impl Fn(&Value) -> bool) -> Result<u64, Error> {
     while let Some(line) = lines.next_line().await? {
         let seen: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
-        if text(&seen, "/type") == Some("custody.applied") && text(&seen, "/data/state") == Some(state) {
+        if is_so(&seen) {
             return Ok(seen.get("sequence").and_then(Value::as_u64).unwrap_or_default());
         }
     }

@@ -174,7 +174,7 @@ async fn start_roles(
     let store = custodian::open_software_store(&ports.node, &folder.join("store"), shutdown.clone()).await?;
     let mut parts = Parts::default();
     let (ports_of_custodian, uses, until) = (ports.clone(), folder.join("uses"), shutdown.clone());
-    let custodian = async move { custodian::run(ports_of_custodian, store, &uses, until).await };
+    let custodian = async move { custodian::run(ports_of_custodian, store.into(), &uses, until).await };
     parts.spawn(ServiceRole::Custodian.name(), custodian);
     let exporter = evidence_exporter::run(ports.clone(), exporter, shutdown.clone());
     parts.spawn(ServiceRole::EvidenceExporter.name(), exporter);

@@ -431,43 +431,43 @@ async fn exported(platform: &Arc<Platform>, folder: &Path) -> String {
 #[tokio::test]
 async fn a_sample_is_drawn_and_checked_offline() {
     let (platform, folder) = (Platform::new(), tempfile::tempdir().unwrap());
-    shows(&run(&platform, "sam", "sample").await.refusal(), &["no checkpoint is known"]);
+    shows(&run(&platform, "sam", "evidence sample").await.refusal(), &["no checkpoint is known"]);
     keys(&platform);
     let out = folder.path().join("sample");
-    let line = format!("sample --n 5 --of keys --out {}", out.display());
+    let line = format!("evidence sample --n 5 --of keys --out {}", out.display());
     let said = run(&platform, "sam", &line).await.said();
-    shows(&said, &["40 keys of events 1 to", "written to", "keylatch sample check"]);
+    shows(&said, &["40 keys of events 1 to", "written to", "keylatch evidence sample check"]);
     assert!(run(&platform, "sam", &line).await.refusal().contains("there is such a folder"));
 
     // A larger one begins with it; another checkpoint or nonce draws others.
     let ids = |json: &Value| -> Vec<String> {
         json["sample"]["items"].as_array().unwrap().iter().map(|drawn| drawn["item"]["id"].to_string()).collect()
     };
-    let five = ids(&run(&platform, "sam", "--json sample --n 5").await.json());
-    let ten = ids(&run(&platform, "sam", "--json sample --n 10").await.json());
+    let five = ids(&run(&platform, "sam", "--json evidence sample --n 5").await.json());
+    let ten = ids(&run(&platform, "sam", "--json evidence sample --n 10").await.json());
     assert_eq!((five.len(), &ten[..5]), (5, five.as_slice()));
-    let nonce = ids(&run(&platform, "sam", "--json sample --n 5 --nonce 'audit 7'").await.json());
+    let nonce = ids(&run(&platform, "sam", "--json evidence sample --n 5 --nonce 'audit 7'").await.json());
     assert_ne!(nonce, five);
-    let sizes = run(&platform, "sam", "sample --size 3").await.refusal();
+    let sizes = run(&platform, "sam", "evidence sample --size 3").await.refusal();
     shows(&sizes, &["no checkpoint that is known here is over 3 events", "the newest are over"]);
     let older = platform.with(|inside| *inside.scenario.tenant.checkpoints.keys().next().unwrap());
-    let older = run(&platform, "sam", &format!("--json sample --n 25 --size {older}")).await.json();
+    let older = run(&platform, "sam", &format!("--json evidence sample --n 25 --size {older}")).await.json();
     assert_eq!((&older["sample"]["population"]["count"], ids(&older).len()), (&json!(30), 25));
     for (of, all) in [("people", 14), ("keys", 40)] {
-        let json = run(&platform, "sam", &format!("--json sample --n 1000 --of {of}")).await.json();
+        let json = run(&platform, "sam", &format!("--json evidence sample --n 1000 --of {of}")).await.json();
         assert_eq!(ids(&json).len(), all, "{of}");
     }
     shows(
-        &run(&platform, "sam", "sample --of approvals").await.refusal(),
+        &run(&platform, "sam", "evidence sample --of approvals").await.refusal(),
         &["there are no approvals among events 1 to"],
     );
 
     // The same from an export, and checked against it.
     let export = exported(&platform, folder.path()).await;
-    assert_eq!(ids(&run(&platform, "sam", &format!("--json sample --n 5 {export}")).await.json()), five);
-    let check = format!("sample check {} {export}", out.display());
+    assert_eq!(ids(&run(&platform, "sam", &format!("--json evidence sample --n 5 {export}")).await.json()), five);
+    let check = format!("evidence sample check {} {export}", out.display());
     shows(&run(&platform, "nobody", &check).await.said(), &["it holds", "5 of 40 keys"]);
-    shows(&run(&platform, "sam", &format!("sample check {}", out.display())).await.said(), &["it holds"]);
+    shows(&run(&platform, "sam", &format!("evidence sample check {}", out.display())).await.said(), &["it holds"]);
     let wrong = "SHA256:Lh3dROe7Nd1LdqHkUIaKfHPHm9H6u0lNtGPoa4Cc1+w";
     let other = check.rsplit_once(' ').map(|(line, _)| format!("{line} {wrong}")).unwrap();
     assert!(run(&platform, "nobody", &other).await.refusal().contains("no history that stands under root"));
@@ -491,10 +491,10 @@ async fn a_sample_that_was_touched_does_not_hold_and_python_says_so_too() {
         made += 1;
         let out = folder.path().join(format!("sample-{made}"));
         let nonce = if made % 2 == 0 { "--nonce 'audit 7'" } else { "" };
-        run(&platform, "sam", &format!("sample --n 5 {nonce} --out {} {export}", out.display())).await.said();
+        run(&platform, "sam", &format!("evidence sample --n 5 {nonce} --out {} {export}", out.display())).await.said();
         let path = out.join(file);
         fs::write(&path, change(fs::read_to_string(&path).unwrap())).unwrap();
-        let came = run(&platform, "nobody", &format!("sample check {} {export}", out.display())).await;
+        let came = run(&platform, "nobody", &format!("evidence sample check {} {export}", out.display())).await;
         (matches!(came.done, Ok(Exit::Ok)), came.out, python(&out))
     };
     for _ in 0..2 {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::Parser as _;
-use keylatch::cli::{Cli, Command};
+use keylatch::cli::{Cli, Command, EvidenceCommand};
 use keylatch::command::{
     access, controls, delegation, fact, history, hold, inbox, key, never_active, pack, policy, principal, procedure,
     sample, store,
@@ -77,8 +77,10 @@ pub(crate) async fn run_answering(platform: &Arc<Platform>, who: &str, words: &[
         Command::Policy(command) => policy::run(command, session, screen).await,
         Command::Principal(command) => principal::run(command, session, screen).await.map(|()| Exit::Ok),
         Command::Procedure(command) => procedure::run(command, session, screen).await,
-        Command::Sample(args) if args.offline().is_some() => sample::run_offline(&args, screen).await,
-        Command::Sample(args) => sample::run(&args, session, screen).await,
+        Command::Evidence(EvidenceCommand::Sample(args)) if args.offline().is_some() => {
+            sample::run_offline(&args, screen).await
+        }
+        Command::Evidence(EvidenceCommand::Sample(args)) => sample::run(&args, session, screen).await,
         Command::Store(command) => store::run(command, session, screen).await.map(|()| Exit::Ok),
         other => panic!("not here: {other:?}"),
     };

@@ -82,10 +82,13 @@ fn looked_back_at(people: &People<'_>, bundle: &str, export: &str, sample: &str)
     assert_eq!((never.status.code(), &json(&never)["verdict"]), (Some(1), &"fails".into()));
     let never = people.done("nobody", &format!("never-active weights --between 2020-01-01 2020-02-01 {export}"));
     assert_eq!(never["verdict"], "holds");
-    let drawn = people.done("nobody", &format!("sample --of activations --out {sample} {export}"));
+    let drawn = people.done("nobody", &format!("evidence sample --of activations --out {sample} {export}"));
     assert_eq!(drawn["sample"]["population"]["count"], 1);
     assert_eq!(drawn["sample"]["checkpoint"]["size"].to_string(), bundled_events(&controls), "the bundle's own");
-    assert_eq!(people.done("nobody", &format!("sample check {sample} {export}"))["faults"], serde_json::json!([]));
+    assert_eq!(
+        people.done("nobody", &format!("evidence sample check {sample} {export}"))["faults"],
+        serde_json::json!([])
+    );
 }
 
 /// How many events a bundle holds.
@@ -150,7 +153,7 @@ async fn a_key_goes_from_birth_to_an_export_by_the_program_alone() {
     let export = format!("--export {} --root {root}", at("evidence"));
     looked_back_at(&people, &at("evidence"), &export, &at("sample"));
     // What is drawn from the platform is checked with the bundle as well, and the other way round.
-    people.done("nobody", &format!("sample check {}", at("sample")));
+    people.done("nobody", &format!("evidence sample check {}", at("sample")));
     world.platform.stop().await.unwrap();
     assert_eq!(people.run("rae", "key list").status.code(), Some(3));
 }

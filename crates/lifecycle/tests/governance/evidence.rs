@@ -217,6 +217,7 @@ fn before_epoch_3_there_is_no_heartbeat() {
 fn a_time_that_was_wrong_puts_nothing_off() {
     let mut s = evidenced();
     s.run("wait 400d\ncheckpoint => checkpoint.signed\nexport => evidence.exported");
+    s.run("probe k1 activate by bot => probe.recorded\nprobe k1 use by bot => probe.recorded");
     s.set_back(lifecycle::scenario::BEGINNING.parse().unwrap());
     assert_eq!(next(&s, Duty::Checkpoint), Some(s.now + span("2s")));
     assert_eq!(next(&s, Duty::Export), Some(s.now + span("30d")));
@@ -420,14 +421,14 @@ fn what_a_probe_tried_is_spent() {
 fn probes_are_due_each_while_a_key_waits() {
     let mut s = evidenced();
     let begun = s.now;
-    assert_eq!(next(&s, Duty::Probe), Some(begun + span("1d")));
+    assert_eq!(next(&s, Duty::Probe), Some(begun), "the first at once");
     assert_eq!(Duty::Probe.role(), ServiceRole::EvidenceExporter);
     s.run(
         r#"wait 20m
         generate k2 {"asset":"a"} by kim => key.generated
         probe k2 use by bot => probe.recorded"#,
     );
-    assert_eq!(next(&s, Duty::Probe), Some(begun + span("1d")), "the other one");
+    assert_eq!(next(&s, Duty::Probe), Some(begun), "the other one");
     s.run("probe k1 activate by bot => probe.recorded");
     assert_eq!(next(&s, Duty::Probe), Some(begun + span("20m") + span("1d")));
     assert_eq!(s.tenant.progress.waiting, 2);

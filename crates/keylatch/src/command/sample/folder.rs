@@ -16,7 +16,7 @@ use crate::error::Error;
 const SAMPLE: &str = "sample.json";
 const POPULATION: &str = "population.txt";
 const README: &str = include_str!("README.txt");
-const ADVICE: &str = "name a folder that `keylatch sample --out` made";
+const ADVICE: &str = "name a folder that `keylatch evidence sample --out` made";
 
 /// The file with an item's event, by its place in the sample from 0.
 pub(super) fn event_of(folder: &Path, place: usize) -> PathBuf {

@@ -267,7 +267,10 @@ fn the_security_officer_can_take_pre_active_keys_out_and_it_shows() {
         assert!(matches!(refused, Err(keystore::Error::Storage(_))), "the store is locked out: {refused:?}");
         tokens.write_pin("pre-active.pin", "a pin of the officer's");
         let findings = bench.store().survey().unwrap().findings;
-        assert!(matches!(&findings[..], [keystore_pkcs11::Finding::Unknown { usages, .. }]
-            if usages.contains(&keystore::attestation::Usage::Wrap)), "{findings:?}");
+        assert!(
+            matches!(&findings[..], [keystore_pkcs11::Finding::Unknown { usages, .. }]
+            if usages.contains(&keystore::attestation::Usage::Wrap)),
+            "{findings:?}"
+        );
     });
 }

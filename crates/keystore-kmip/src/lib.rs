@@ -25,5 +25,5 @@ pub use doors::{Door, DoorFinding, Verdict};
 pub use error::{Error, Found};
 pub use protocol::{Attributes, Operation, Reason, ServerState};
 pub use settings::{Login, Mode, Password, Settings};
-pub use store::{Attestation, KmipStore};
+pub use store::{KmipStore, OnTheServer};
 pub use survey::{Finding, Subject, Survey};

@@ -8,10 +8,12 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use keystore::attestation::Device;
 use keystore::ciphertext::{Header, Purpose};
 use keystore::transition::{self, Step};
 use keystore::{
-    Applied, Entry, Found, Generated, Held, KeyStore, Material, Output, Permit, Proof, Refused, Use, material, seal,
+    Applied, Attestation, Entry, Found, Generated, Held, KeyStore, Material, Output, Permit, Proof, Refused, Use,
+    material, seal,
 };
 use model::command::{Sealed, USE_BYTES_MAX};
 use model::event::{Inventory, Place};
@@ -63,7 +65,7 @@ impl std::fmt::Debug for KmipStore {
 
 /// What the server itself says of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Attestation {
+pub struct OnTheServer {
     /// What the server calls itself.
     pub server: String,
     /// Its identifier of the key.
@@ -109,14 +111,14 @@ impl KmipStore {
         })
     }
 
-    /// What the server itself says of a key, now.
+    /// What the server itself says of a key, now: every attribute, in its own words.
     ///
     /// # Errors
     /// [`keystore::Error::NotFound`] where the index or the server does not have it; [`keystore::Error::Storage`].
-    pub fn attest(&self, tenant: TenantId, key_id: KeyId) -> Result<Attestation, keystore::Error> {
+    pub fn on_the_server(&self, tenant: TenantId, key_id: KeyId) -> Result<OnTheServer, keystore::Error> {
         let object = self.known(Id { tenant, key_id })?.object.ok_or(keystore::Error::NotFound(key_id))?;
         let attributes = self.attributes(&object)?.ok_or(keystore::Error::NotFound(key_id))?;
-        Ok(Attestation { server: self.server()?, object, attributes })
+        Ok(OnTheServer { server: self.server()?, object, attributes })
     }
 
     /// What the server calls itself.
@@ -431,6 +433,30 @@ impl KeyStore for KmipStore {
 
     fn seal_key(&self) -> [u8; 32] {
         self.seal.public()
+    }
+
+    /// The server can say little of how it keeps a key: that anybody who may use it may also Get it is taken as given.
+    fn attest(&self, tenant: TenantId, key_id: KeyId) -> Result<Attestation, keystore::Error> {
+        let record = self.known(Id { tenant, key_id })?;
+        let held = self.held(&record).ok_or(keystore::Error::NotFound(key_id))?;
+        let material = held.place.is_some().then(|| self.material(key_id, &record)).transpose()?;
+        let attested = Attestation::of_files(self.name.clone(), held, material.as_ref());
+        if attested.place.is_none() {
+            return Ok(attested);
+        }
+        let OnTheServer { server, object, .. } = self.on_the_server(tenant, key_id)?;
+        let unsaid = String::new;
+        let device = Device {
+            label: object,
+            manufacturer: server,
+            model: unsaid(),
+            serial: unsaid(),
+            hardware: unsaid(),
+            firmware: unsaid(),
+            module: "KMIP 1.2".to_owned(),
+            mechanism: None,
+        };
+        Ok(Attestation { device: Some(device), ..attested })
     }
 
     fn survey(

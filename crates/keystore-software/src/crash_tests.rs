@@ -5,11 +5,11 @@ use keystore::{Error as PortError, KeyStore, Material, Output, Permit, Use};
 use model::{Algorithm, Digest, KeyId, KeyState, TenantId};
 use tempfile::TempDir;
 
-use crate::nonces::BLOCKS_MAX;
 use crate::record;
 use crate::shelf::Shelf;
 use crate::writer::tests::Fault;
 use crate::{Error, SoftwareStore};
+use keystore::nonces::BLOCKS_MAX;
 
 /// A change that the matrix goes through: the key's way up to it, and the change.
 #[derive(Clone, Copy, Debug)]

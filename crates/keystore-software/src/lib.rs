@@ -21,7 +21,6 @@ mod crash_tests;
 mod error;
 mod files;
 mod listing;
-mod nonces;
 mod record;
 mod shelf;
 mod store;

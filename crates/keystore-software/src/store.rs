@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use keystore::nonces::{BLOCKS_MAX, Nonces};
 use keystore::transition::{self, Step};
 use keystore::{
-    Applied, Entry, Generated, Held, KeyStore, Material, Output, Permit, Proof, Refused, Use, material, seal,
+    Applied, Attestation, Entry, Generated, Held, KeyStore, Material, Output, Permit, Proof, Refused, Use, material,
+    seal,
 };
 use model::command::Sealed;
 use model::event::{Inventory, Place};
@@ -17,7 +19,6 @@ use rand_core::{OsRng, RngCore as _};
 use zeroize::Zeroizing;
 
 use crate::files::{self, KeyFile, Kind, Lock, SEAL_KEY};
-use crate::nonces::{BLOCKS_MAX, Nonces};
 use crate::record::{self, Id, Record, Secret};
 use crate::shelf::{Shelf, StoreId};
 use crate::{Error, listing, wrapping};
@@ -177,13 +178,13 @@ impl SoftwareStore {
     /// Counts an encryption before it is done.
     fn count_encryption(&self, tenant: TenantId, key_id: KeyId) -> Result<(), keystore::Error> {
         let id = record::id(tenant, key_id);
-        if self.nonces.take(&id) {
+        if self.nonces.take((tenant, key_id)) {
             return Ok(());
         }
         let _changes = self.changes.read().unwrap_or_else(PoisonError::into_inner);
         let _key = self.key_lock(&id);
         // Another thread may have reserved meanwhile.
-        if self.nonces.take(&id) {
+        if self.nonces.take((tenant, key_id)) {
             return Ok(());
         }
         let Found { shelf, mut record, secret, .. } = self.known(tenant, key_id)?;
@@ -193,8 +194,8 @@ impl SoftwareStore {
         }
         record.blocks_reserved += 1;
         shelf.put(&id, &record, secret.as_ref())?;
-        self.nonces.add(id);
-        if self.nonces.take(&id) { Ok(()) } else { Err(keystore::Error::Exhausted(key_id)) }
+        self.nonces.add((tenant, key_id));
+        if self.nonces.take((tenant, key_id)) { Ok(()) } else { Err(keystore::Error::Exhausted(key_id)) }
     }
 }
 
@@ -298,6 +299,13 @@ impl KeyStore for SoftwareStore {
         let found = self.known(tenant, key_id)?;
         transition::check_proof(key_id, found.record.state)?;
         Proof::make(&found.material(&record::id(tenant, key_id))?, tenant, key_id, challenge)
+    }
+
+    fn attest(&self, tenant: TenantId, key_id: KeyId) -> Result<Attestation, keystore::Error> {
+        let found = self.known(tenant, key_id)?;
+        let id = record::id(tenant, key_id);
+        let material = found.secret.is_some().then(|| found.material(&id)).transpose()?;
+        Ok(Attestation::of_files(self.name.clone(), found.held(), material.as_ref()))
     }
 
     fn open(&self, sealed: &Sealed, info: &[u8]) -> Result<Zeroizing<Vec<u8>>, keystore::Error> {

@@ -45,6 +45,7 @@ pub fn conformance<S: Subject>(make: impl Fn() -> S) {
             proves_possession_before_activation,
             a_proof_is_no_signature_of_a_digest,
             opens_what_is_sealed_to_it,
+            attests_what_it_has,
             makes_keys_of_its_own_algorithms_only,
             lists_every_key,
             knows_nothing_of_unknown_keys,
@@ -514,6 +515,31 @@ fn a_proof_is_no_signature_of_a_digest(bench: &mut Bench<'_>) {
     assert!(!bench.verify(key_id, &digest(Algorithm::Ed25519, &message), &proof));
 }
 
+fn attests_what_it_has(bench: &mut Bench<'_>) {
+    for algorithm in bench.algorithms() {
+        for way in WAYS {
+            let key_id = bench.bring(algorithm, way);
+            let held = bench.held(key_id);
+            let attested = bench.store().attest(tenant(), key_id).unwrap();
+            let said = Held {
+                algorithm: attested.algorithm,
+                identity: attested.identity.clone(),
+                state: attested.state,
+                place: attested.place.clone(),
+            };
+            assert_eq!(said, held, "{algorithm} {way:?}");
+            assert_eq!(attested.store, *bench.store().name());
+            assert_eq!(attested.protection.is_some(), held.place.is_some(), "{algorithm} {way:?}");
+            match held.state {
+                KeyState::Active => assert!(!attested.usages.is_empty(), "{algorithm}"),
+                KeyState::Deactivated => assert!(attested.usages.iter().all(|usage| usage.processes_only())),
+                _ => assert!(attested.usages.is_empty(), "{algorithm} {way:?}: {:?}", attested.usages),
+            }
+            assert_eq!(bench.store().attest(tenant(), key_id).unwrap(), attested, "asking changes nothing");
+        }
+    }
+}
+
 fn makes_keys_of_its_own_algorithms_only(bench: &mut Bench<'_>) {
     let offered = bench.algorithms();
     for algorithm in Algorithm::ALL {
@@ -586,6 +612,7 @@ fn knows_nothing_of_unknown_keys(bench: &mut Bench<'_>) {
             assert!(matches!(refused, Err(Error::NotFound(_))), "{operation}: {refused:?}");
         }
         assert!(matches!(bench.store().prove(tenant, key_id, &[7; 32]), Err(Error::NotFound(_))));
+        assert!(matches!(bench.store().attest(tenant, key_id), Err(Error::NotFound(_))));
         assert_eq!(bench.store().get(tenant, key_id).unwrap(), None, "asking leaves nothing behind");
     }
 }

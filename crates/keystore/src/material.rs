@@ -95,8 +95,8 @@ impl Material {
     pub fn identity(&self) -> KeyIdentity {
         match &self.0 {
             Secret::Aes256(secret) => KeyIdentity::CheckValue(Base64(check_value(secret).to_vec())),
-            Secret::Ed25519(key) => KeyIdentity::PublicKey(Base64(spki_ed25519(&key.verifying_key()))),
-            Secret::EcdsaP256(key) => KeyIdentity::PublicKey(Base64(spki_p256(key.verifying_key()))),
+            Secret::Ed25519(key) => PublicKey::Ed25519(key.verifying_key()).identity(),
+            Secret::EcdsaP256(key) => PublicKey::EcdsaP256(*key.verifying_key()).identity(),
         }
     }
 
@@ -255,6 +255,23 @@ pub fn check_operation(algorithm: Algorithm, operation: Operation) -> Result<(),
     fits.then_some(()).ok_or(Error::OperationNotAllowed { algorithm, operation })
 }
 
+/// Refuses an operation that is not the algorithm's, and inputs that are too large or of the wrong length: what a store
+/// looks at that hands them to a device.
+///
+/// # Errors
+/// [`Error::OperationNotAllowed`], [`Error::TooLarge`], [`Error::InvalidInput`].
+pub fn check_inputs(algorithm: Algorithm, asked: &Use<'_>) -> Result<(), Error> {
+    check_operation(algorithm, asked.operation())?;
+    match *asked {
+        Use::Encrypt { plaintext, aad } => check_length(plaintext).and_then(|()| check_length(aad)),
+        Use::Sign { digest } | Use::Verify { digest, .. } if algorithm == Algorithm::Ed25519 => {
+            Given::new(digest).map(drop)
+        }
+        Use::Sign { digest } | Use::Verify { digest, .. } => sha256_digest(digest).map(drop),
+        Use::Decrypt { .. } | Use::Wrap | Use::Unwrap { .. } => Ok(()),
+    }
+}
+
 fn check_length(input: &[u8]) -> Result<(), Error> {
     let fits = input.len() <= USE_BYTES_MAX;
     fits.then_some(()).ok_or(Error::TooLarge)
@@ -308,6 +325,14 @@ impl PublicKey {
         let point = der.strip_prefix(&SPKI_P256)?;
         let uncompressed = point.len() == 65;
         uncompressed.then(|| p256::ecdsa::VerifyingKey::from_sec1_bytes(point).ok()).flatten().map(Self::EcdsaP256)
+    }
+
+    /// By what the key pair is recognised.
+    pub fn identity(&self) -> KeyIdentity {
+        KeyIdentity::PublicKey(Base64(match self {
+            Self::Ed25519(key) => spki_ed25519(key),
+            Self::EcdsaP256(key) => spki_p256(key),
+        }))
     }
 
     /// Whether `signature` is one that [`Use::Sign`] gives for this digest. A digest of the wrong length has none.

@@ -13,7 +13,9 @@ use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
 use crate::transition::{self, Step};
-use crate::{Applied, Entry, Error, Generated, Held, KeyStore, Material, Output, Permit, Proof, Refused, Use, seal};
+use crate::{
+    Applied, Attestation, Entry, Error, Generated, Held, KeyStore, Material, Output, Permit, Proof, Refused, Use, seal,
+};
 
 /// The store. Everything random comes from the source it was given, so one seed replays it.
 pub struct MemoryStore {
@@ -149,6 +151,13 @@ impl KeyStore for MemoryStore {
         transition::check_proof(key_id, key.state)?;
         let (_, material) = key.held.as_ref().ok_or(Error::NotFound(key_id))?;
         Proof::make(material, tenant, key_id, challenge)
+    }
+
+    fn attest(&self, tenant: TenantId, key_id: KeyId) -> Result<Attestation, Error> {
+        let inside = self.inside();
+        let key = inside.keys.get(&(tenant, key_id)).ok_or(Error::NotFound(key_id))?;
+        let material = key.held.as_ref().map(|(_, material)| material);
+        Ok(Attestation::of_files(self.name.clone(), held(key), material))
     }
 
     fn open(&self, sealed: &Sealed, info: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {

@@ -10,7 +10,7 @@ use model::key::{KeyIdentity, Operation};
 use model::{Algorithm, Digest, KeyId, KeyState, Name, TenantId};
 use zeroize::Zeroizing;
 
-use crate::{Error, Proof};
+use crate::{Attestation, Error, Proof};
 
 /// A store of keys, in two inventories that are apart in storage and under wrapping keys of their own: one for keys not
 /// yet authorised, one for keys that are or were active (CEK-15, auditing guideline 2).
@@ -94,6 +94,13 @@ pub trait KeyStore: Send + Sync {
     /// # Errors
     /// [`Error::NotFound`], [`Error::State`], [`Error::InvalidInput`].
     fn prove(&self, tenant: TenantId, key_id: KeyId, challenge: &[u8]) -> Result<Proof, Error>;
+
+    /// What the store itself says of the key, as it is now. Asked of the device, or computed from what is stored: not
+    /// repeated from a record. Changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::Storage`] where what should be there is not.
+    fn attest(&self, tenant: TenantId, key_id: KeyId) -> Result<Attestation, Error>;
 
     /// Opens what was sealed to [`KeyStore::seal_key`] with this `info` (see [`crate::seal::info`]) and no further
     /// additional data.

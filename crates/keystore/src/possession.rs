@@ -15,7 +15,9 @@
 //!   digests with an active key can make what looks like a proof. That is possession.)
 //! - **AES-256** proves with HMAC-SHA-256 over the message under a key derived for this alone by HKDF-SHA-256. It can be
 //!   checked by who has the key only; so the key check value, computed anew from the material, comes with it. No block
-//!   that GCM computes is an output of this.
+//!   that GCM computes is an output of this. (A device has no way to run HKDF over a key that it does not show. There the
+//!   key of the HMAC is derived by `CKM_AES_CBC_ENCRYPT_DATA` inside the device: see `docs/pkcs11-store.md`. Nobody can tell
+//!   the two apart who has not the key, and so nothing depends on which it is.)
 
 use model::key::KeyIdentity;
 use model::{KeyId, TenantId, dsse};

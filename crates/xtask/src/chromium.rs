@@ -3,6 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::process::{Command, Stdio};
 
+use crate::debian;
+
 /// The environment variable that names the program, for whoever has it elsewhere and for the tests.
 pub const VARIABLE: &str = "KEYLATCH_CHROMIUM";
 /// The names that it goes by.
@@ -45,7 +47,7 @@ pub fn ensure() -> Result<OsString, Error> {
     if let Some(found) = find() {
         return found;
     }
-    install().map_err(Error::Missing)?;
+    debian::install(&PACKAGES).map_err(Error::Missing)?;
     find().unwrap_or_else(|| Err(Error::Missing("it was installed, and still does not run".into())))
 }
 
@@ -72,30 +74,6 @@ fn major(said: &str) -> Option<u32> {
     let number = said.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
     let browser = said.starts_with("Chrom") || said.starts_with("Google Chrome");
     number.split('.').next()?.parse().ok().filter(|_| browser)
-}
-
-fn install() -> Result<(), String> {
-    let id = Command::new("id").arg("-u").output().map_err(|error| error.to_string())?;
-    if id.stdout.trim_ascii() != b"0" {
-        return Err("and only root can install it".into());
-    }
-    eprintln!("installing {}", PACKAGES.join(" and "));
-    apt_get(&["update", "-q"])?;
-    let install = ["install", "-y", "-q", "--no-install-recommends"];
-    apt_get(&[install.as_slice(), &PACKAGES].concat())
-}
-
-fn apt_get(arguments: &[&str]) -> Result<(), String> {
-    let output = Command::new("apt-get")
-        .args(arguments)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("can't run apt-get: {error}"))?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(format!("apt-get failed: {}", String::from_utf8_lossy(&output.stderr).trim())),
-    }
 }
 
 #[cfg(test)]

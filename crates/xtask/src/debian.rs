@@ -1,8 +1,8 @@
-//! Programs from Debian's packages, without root: downloaded and unpacked in the cache.
+//! Programs from Debian's packages: without root, downloaded and unpacked in the cache; or, as root, installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// Unpacks a package below the cache and gives the folder. An error says what failed.
 pub fn unpack(package: &str, cache: &Path) -> Result<PathBuf, String> {
@@ -21,6 +21,32 @@ pub fn unpack(package: &str, cache: &Path) -> Result<PathBuf, String> {
     run(Command::new("dpkg-deb").arg("-x").args([&file, &unpacked]))?;
     fs::rename(&unpacked, &folder).map_err(|error| error.to_string())?;
     Ok(folder)
+}
+
+/// Installs packages, as root; for programs that need many libraries, or whose files must lie in their places. An error says
+/// why not.
+pub fn install(packages: &[&str]) -> Result<(), String> {
+    let id = Command::new("id").arg("-u").output().map_err(|error| error.to_string())?;
+    if id.stdout.trim_ascii() != b"0" {
+        return Err("and only root can install it".into());
+    }
+    eprintln!("installing {}", packages.join(" and "));
+    apt_get(&["update", "-q"])?;
+    let install = ["install", "-y", "-q", "--no-install-recommends"];
+    apt_get(&[install.as_slice(), packages].concat())
+}
+
+fn apt_get(arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new("apt-get")
+        .args(arguments)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("can't run apt-get: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!("apt-get failed: {}", String::from_utf8_lossy(&output.stderr).trim())),
+    }
 }
 
 fn run(command: &mut Command) -> Result<(), String> {

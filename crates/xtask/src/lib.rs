@@ -5,6 +5,7 @@ pub mod debian;
 pub mod nats_server;
 pub mod python;
 pub mod schemas;
+pub mod softhsm;
 pub mod tools;
 pub mod vectors;
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use clap::Parser;
-use xtask::{cache_dir, checkout, chromium, nats_server, python, schemas, tools, vectors};
+use xtask::{cache_dir, checkout, chromium, nats_server, python, schemas, softhsm, tools, vectors};
 
 /// What developing Keylatch takes besides cargo.
 #[derive(Parser)]
@@ -61,9 +61,10 @@ fn main() -> ExitCode {
 fn test(arguments: &[OsString]) -> Outcome {
     let packages = python::packages(&cache_dir())?;
     let browser = chromium::ensure()?;
+    let token = softhsm::ensure()?;
     let mut command = cargo()?;
     command.args(["test", "--workspace"]).args(arguments);
-    command.env("KEYLATCH_TEST_PYTHONPATH", packages).env(chromium::VARIABLE, browser);
+    command.env("KEYLATCH_TEST_PYTHONPATH", packages).env(chromium::VARIABLE, browser).env(softhsm::VARIABLE, token);
     Ok(command.status()?.success())
 }
 

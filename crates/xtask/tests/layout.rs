@@ -9,7 +9,8 @@ use serde_json::Value;
 
 /// Our crates, in rows, each in an order: a crate depends only on crates that come before it.
 const PURE: [&str; 5] = ["model", "journal", "lifecycle", "evidence", "keystore"];
-const IO: [&str; 5] = ["journal-nats", "journal-sled", "keystore-software", "keystore-kmip", "service"];
+const IO: [&str; 6] =
+    ["journal-nats", "journal-sled", "keystore-software", "keystore-pkcs11", "keystore-kmip", "service"];
 const PROCESSES: [&str; 6] = ["issuer", "approver", "activator", "expirer", "evidence-exporter", "custodian"];
 const TOOLS: [&str; 2] = ["keylatch", "xtask"];
 

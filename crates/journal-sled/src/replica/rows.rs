@@ -224,6 +224,7 @@ fn number_of(duty: Duty) -> u8 {
         Duty::Export => 17,
         Duty::WarnLapse(_) => 18,
         Duty::WarnLapseRequest(_) => 19,
+        Duty::Reconcile => 20,
     }
 }
 
@@ -255,6 +256,7 @@ fn duty_of(number: u8, about: About) -> Option<Duty> {
         (17, About::Tenant) => Duty::Export,
         (18, About::Key(key)) => Duty::WarnLapse(key),
         (19, About::Request(request)) => Duty::WarnLapseRequest(request),
+        (20, About::Tenant) => Duty::Reconcile,
         _ => return None,
     })
 }

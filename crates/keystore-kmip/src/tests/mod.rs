@@ -134,7 +134,7 @@ fn an_application_uses_a_placed_key_from_its_activation_to_its_end() {
     let server = shared();
     let bench = placed(&server);
     let key_id = bench.generate(1);
-    let object = bench.store().attest(tenant(), key_id).unwrap().object;
+    let object = bench.store().on_the_server(tenant(), key_id).unwrap().object;
     let tries = |what: &str| {
         server.application(&format!(
             "parameters = {{'cryptographic_algorithm': enums.CryptographicAlgorithm.AES, \
@@ -166,7 +166,7 @@ fn an_application_has_no_identity_for_a_mediated_key() {
     let server = shared();
     let bench = Bench::new();
     let key_id = bench.bring(1, &[KeyState::Active]);
-    let object = bench.store().attest(tenant(), key_id).unwrap().object;
+    let object = bench.store().on_the_server(tenant(), key_id).unwrap().object;
     let shown = server.application(&format!(
         "from kmip.pie.exceptions import KmipOperationFailure\n\
          with client:\n    \

@@ -11,7 +11,7 @@ use crate::{Finding, ServerState};
 impl Bench {
     /// The server's identifier of a key.
     fn object(&self, key_id: KeyId) -> String {
-        self.store().attest(tenant(), key_id).unwrap().object
+        self.store().on_the_server(tenant(), key_id).unwrap().object
     }
 
     /// What a survey says of one key.
@@ -141,7 +141,7 @@ fn strangers_are_told_and_left_alone() {
         let refused = bench.store().discard(not_an_orphan);
         assert!(matches!(refused, Err(crate::Error::NoOrphan(_))), "{not_an_orphan}: {refused:?}");
     }
-    bench.store().attest(tenant(), key_id).unwrap();
+    bench.store().on_the_server(tenant(), key_id).unwrap();
 }
 
 /// An index that was put back from a backup does not know the keys that came after it; the server's names do.
@@ -171,12 +171,12 @@ fn keys_that_the_index_has_lost_are_orphans_with_their_names() {
 fn an_attestation_is_the_servers_own_words() {
     let bench = Bench::new();
     let key_id = bench.bring(1, &[Active]);
-    let attestation = bench.store().attest(tenant(), key_id).unwrap();
+    let attestation = bench.store().on_the_server(tenant(), key_id).unwrap();
     assert!(attestation.server.contains("PyKMIP"), "{}", attestation.server);
     let of = |name| attestation.attributes.get(name);
     assert_eq!((of("Cryptographic Length"), of("Cryptographic Usage Mask")), (Some("256"), Some("12")));
     assert_eq!(attestation.attributes.state(), Some(ServerState::Active));
     assert_eq!(of("Activation Date"), None, "PyKMIP keeps none");
     assert!(of("Name").unwrap().contains(&key_id.to_string()));
-    assert!(matches!(bench.store().attest(tenant(), key(99)), Err(PortError::NotFound(_))));
+    assert!(matches!(bench.store().on_the_server(tenant(), key(99)), Err(PortError::NotFound(_))));
 }

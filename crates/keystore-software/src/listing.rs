@@ -85,12 +85,18 @@ pub(crate) fn stored<'a>(
     records(snapshot, shelf, None)
 }
 
+/// Some of a shelf's records, as they are stored.
+pub(crate) struct Page {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) records: Vec<(Id, Vec<u8>)>,
+}
+
 /// Up to `most` records of a shelf that follow an id.
-pub(crate) fn page(shelf: &Shelf, after: Option<&Id>, most: usize) -> Result<(Snapshot, Vec<(Id, Vec<u8>)>), Error> {
+pub(crate) fn page(shelf: &Shelf, after: Option<&Id>, most: usize) -> Result<Page, Error> {
     let snapshot = shelf.snapshot()?;
     let from = after.map_or(Bound::Unbounded, |id| Bound::Excluded(*id));
     let records = range(&snapshot, shelf, (from, Bound::Unbounded))?.take(most).collect::<Result<_, _>>()?;
-    Ok((snapshot, records))
+    Ok(Page { snapshot, records })
 }
 
 fn records<'a>(

@@ -13,6 +13,7 @@
 use std::sync::PoisonError;
 
 use crate::keyring::{self, Keyring, Sealed};
+use crate::listing::Page;
 use crate::master::{MasterKey, MasterKeyId, MasterKeys};
 use crate::record::{self, Id, Record};
 use crate::shelf::Shelf;
@@ -123,7 +124,7 @@ impl SoftwareStore {
         let (mut after, mut records) = (None, 0);
         loop {
             let _changes = self.changes.write().unwrap_or_else(PoisonError::into_inner);
-            let (snapshot, page) = listing::page(shelf, after.as_ref(), PAGE)?;
+            let Page { snapshot, records: page } = listing::page(shelf, after.as_ref(), PAGE)?;
             let Some((last, _)) = page.last() else { break };
             after = Some(*last);
             let anew = |(id, bytes): &(Id, Vec<u8>)| {

@@ -171,8 +171,8 @@ fn flip_everywhere(part: &str) {
     let used = used_bytes(&path);
     let whole = fs::read(&path).unwrap();
     let mut refusals = 0;
-    // The header byte by byte, then the bytes of records, then every page at a stride that meets each offset class.
-    for at in (0..1024).chain(used.iter().copied().step_by(7)).chain((1024..whole.len()).step_by(331)) {
+    // The header, then the bytes of records, then every page at a stride that meets each offset class.
+    for at in (0..1024).step_by(3).chain(used.iter().copied().step_by(11)).chain((1024..whole.len()).step_by(997)) {
         let mut changed = whole.clone();
         changed[at] ^= 0x55;
         fs::write(&path, &changed).unwrap();

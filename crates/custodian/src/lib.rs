@@ -7,8 +7,10 @@
 //! It reports, gathered, which uses it carried out and which it refused (`tally`).
 
 mod apply;
+pub mod custody;
 mod generate;
 mod lease;
+mod memory;
 mod reconcile;
 mod replay_guard;
 mod software;
@@ -25,7 +27,8 @@ use lifecycle::{Duty, Rejection};
 use model::{Problem, ProblemType, ServiceRole, TenantId, subject};
 use service::{Error, Ports, Shutdown, command, duty, health, process, requests};
 
-pub use crate::software::{SOFTWARE, open as open_software_store};
+pub use crate::memory::{Guarded, guard_memory};
+pub use crate::software::{SOFTWARE, Software, open as open_software_store};
 pub use crate::stores::{Store, Stores};
 
 use crate::lease::Leases;

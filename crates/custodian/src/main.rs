@@ -2,12 +2,17 @@
 
 use std::process::ExitCode;
 
+use custodian::custody::Place;
 use model::ServiceRole;
 
 fn main() -> ExitCode {
     service::process::main(ServiceRole::Custodian, false, |ports, config, shutdown| async move {
-        let folder = config.keys();
-        let store = custodian::open_software_store(&ports.node, &folder.join("store"), shutdown.clone()).await?;
-        custodian::run(ports, store.into(), &folder.join("uses"), shutdown).await
+        custodian::guard_memory();
+        let place = Place::new(config.keys(), &config.master_key, &config.folder, &config.key)?;
+        let uses = place.keys().join("uses");
+        let software = custodian::open_software_store(&ports.node, place, shutdown.clone()).await?;
+        let stores = software.store().into();
+        tokio::try_join!(custodian::run(ports, stores, &uses, shutdown.clone()), software.tend(shutdown))?;
+        Ok(())
     })
 }

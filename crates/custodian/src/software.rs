@@ -1,6 +1,5 @@
 //! Opening the custodian's software key store: it is waited for, and compared with the chain before it is used.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +7,12 @@ use journal::Journal;
 use keystore::KeyStore as _;
 use keystore_software::SoftwareStore;
 use lifecycle::state::Key;
-use model::{KeyState, Name};
+use lifecycle::transition;
+use model::{KeyState, Name, TenantId};
 use service::{Error, Node, Shutdown};
 use tracing::{info, warn};
 
+use crate::custody::{self, Open, Place};
 use crate::stores::Store;
 
 /// The name under which policies and events know the software store.
@@ -21,23 +22,42 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How many keys are read from the replica at once.
 const PAGE: usize = 1024;
 
-/// Opens the software store in a folder. If another custodian has it, waits until that one is gone, or until `shutdown`.
+/// The software store, open.
+pub struct Software {
+    open: Arc<Open>,
+    place: Place,
+}
+
+impl Software {
+    /// As a store among others.
+    pub fn store(&self) -> Store {
+        self.open.store.clone()
+    }
+
+    /// Does what whoever runs the platform asks of it (`keylatch custody`), until `shutdown`.
+    pub async fn tend(self, shutdown: Shutdown) -> Result<(), Error> {
+        custody::tend(self.open, &self.place, shutdown).await
+    }
+}
+
+/// Opens the software store. If another custodian has it, waits until that one is gone, or until `shutdown`.
 ///
 /// An empty store is made only where the chain knows of no key that it should have: a store that has gone missing is put
 /// back from a backup, and never made anew.
 ///
 /// # Errors
-/// If the folder's store is not the one that holds the chain's keys, is damaged, or can't be read.
-pub async fn open<J: Journal>(node: &Node<J>, folder: &Path, shutdown: Shutdown) -> Result<Store, Error> {
+/// If the folder's store is not the one that holds the chain's keys, is damaged, or can't be read; if its master key is not
+/// at hand.
+pub async fn open<J: Journal>(node: &Node<J>, place: Place, shutdown: Shutdown) -> Result<Software, Error> {
     let mut waiting = false;
     loop {
-        let (node, path) = (node.clone(), folder.to_owned());
-        let opened = tokio::task::spawn_blocking(move || try_open(&node, &path)).await;
+        let (node, here) = (node.clone(), place.clone());
+        let opened = tokio::task::spawn_blocking(move || try_open(&node, &here)).await;
         if let Some(store) = opened.map_err(|error| Error::Internal(error.to_string()))?? {
-            return Ok(store);
+            return Ok(Software { open: Arc::new(Open::new(Arc::new(store), &place)), place });
         }
         if !std::mem::replace(&mut waiting, true) {
-            info!(folder = %folder.display(), "another custodian has the key store; waiting to take over");
+            info!(folder = %place.store().display(), "another custodian has the key store; waiting to take over");
         }
         tokio::select! {
             () = tokio::time::sleep(LOOK_AGAIN) => {}
@@ -47,7 +67,8 @@ pub async fn open<J: Journal>(node: &Node<J>, folder: &Path, shutdown: Shutdown)
 }
 
 /// `None` where another process has it.
-fn try_open<J: Journal>(node: &Node<J>, folder: &Path) -> Result<Option<Store>, Error> {
+fn try_open<J: Journal>(node: &Node<J>, place: &Place) -> Result<Option<SoftwareStore>, Error> {
+    let folder = &place.store();
     let wrong = |error: String| Error::File { path: folder.to_owned(), error };
     let name: Name = SOFTWARE.parse().map_err(|error: model::id::Malformed| wrong(error.to_string()))?;
     let is_new = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
@@ -58,11 +79,8 @@ fn try_open<J: Journal>(node: &Node<J>, folder: &Path) -> Result<Option<Store>, 
             known.keys
         )));
     }
-    if let Some(parent) = folder.parent() {
-        service::secret::ensure_folder(parent)?;
-    }
-    let opened = if is_new { SoftwareStore::create(folder, name) } else { SoftwareStore::open(folder, name) };
-    let store = match opened {
+    service::secret::ensure_folder(place.keys())?;
+    let store = match open_or_make(place, name, is_new) {
         Ok(store) => store,
         // Another custodian has it, or made it a moment ago.
         Err(keystore_software::Error::InUse { .. }) => return Ok(None),
@@ -79,7 +97,113 @@ fn try_open<J: Journal>(node: &Node<J>, folder: &Path) -> Result<Option<Store>, 
     if here < known.keys {
         warn!(here, elsewhere = known.keys - here, "the chain knows keys that are in another store of this name");
     }
-    Ok(Some(Arc::new(store)))
+    catch_up(node, &store)?;
+    Ok(Some(store))
+}
+
+/// Brings every key to the state that the chain says was applied already: a store that was put back from a backup has the
+/// states of then. What the chain knows and the store has not is said; what is not applied yet will be, as is due.
+fn catch_up<J: Journal>(node: &Node<J>, store: &SoftwareStore) -> Result<(), Error> {
+    let (mut lost, mut caught_up) = (0_usize, 0_usize);
+    every_key(node, |tenant, key| {
+        if key.store != *store.name() || key.seal_key.0 != store.seal_key() || !key.is_applied() {
+            return Ok(());
+        }
+        match catch_key_up(store, tenant, key) {
+            Ok(Caught::There) => {}
+            Ok(Caught::Up) => caught_up += 1,
+            Ok(Caught::Lost) => lost += 1,
+            // The others are not to wait for it; its uses are refused, by the store or by the chain.
+            Err(error) => warn!(%tenant, key = %key.id, %error, "the key store can't be brought to the chain's state"),
+        }
+        Ok(())
+    })?;
+    if caught_up > 0 {
+        warn!(
+            keys = caught_up,
+            "the key store was behind the chain, as one put back from a backup is; it is not any more"
+        );
+    }
+    if lost > 0 {
+        warn!(keys = lost, "the chain knows keys that the key store has not: they were generated after its backup");
+    }
+    Ok(())
+}
+
+/// How a key was found.
+enum Caught {
+    /// As the chain says.
+    There,
+    /// In another state, and brought to the chain's.
+    Up,
+    /// Not at all.
+    Lost,
+}
+
+fn catch_key_up(store: &SoftwareStore, tenant: TenantId, key: &Key) -> Result<Caught, keystore::Error> {
+    let Some(held) = store.get(tenant, key.id)? else {
+        return Ok(if is_destroyed(key.state) { Caught::There } else { Caught::Lost });
+    };
+    if held.state == key.state {
+        return Ok(Caught::There);
+    }
+    for step in transition::path(Some(held.state), key.activation.is_some(), key.state) {
+        store.apply(tenant, key.id, step)?;
+    }
+    Ok(Caught::Up)
+}
+
+/// Opens it, or makes it, and says what was made with it that people must know of.
+fn open_or_make(place: &Place, name: Name, is_new: bool) -> Result<SoftwareStore, keystore_software::Error> {
+    let (folder, masters) = (place.store(), place.masters());
+    let own = masters.own_file().filter(|file| !file.exists());
+    let is_old = SoftwareStore::is_old(&folder);
+    let store = if is_new {
+        SoftwareStore::create(&folder, name, masters)?
+    } else {
+        SoftwareStore::open(&folder, name, masters)?
+    };
+    if let Some(file) = own.filter(|file| file.exists()) {
+        warn!(
+            file = %file.display(),
+            "made the key store's master key: keep a copy of it apart from the store's backups; without it no key can be \
+             opened, and with it and the store every one"
+        );
+    }
+    if is_old {
+        warn!(
+            "the key store's wrapping keys lay in it in the clear, and are now under its master key: older copies and \
+             backups still have them so. `keylatch custody rewrap` makes them worthless for what comes"
+        );
+    }
+    Ok(store)
+}
+
+/// Shows every key of every tenant, as the verified chain has it.
+fn every_key<J: Journal>(
+    node: &Node<J>,
+    mut visit: impl FnMut(TenantId, &Key) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let replica = node.replica();
+    let mut tenant = None;
+    loop {
+        let tenants = replica.tenants(tenant, PAGE)?;
+        let Some((last, _)) = tenants.last() else { return Ok(()) };
+        tenant = Some(*last);
+        for (tenant, _) in tenants {
+            let mut key = None;
+            loop {
+                let keys = replica.keys(tenant, key, PAGE)?;
+                let Some(last) = keys.last() else { break };
+                key = Some(last.id);
+                keys.iter().try_for_each(|key| visit(tenant, key))?;
+            }
+        }
+    }
+}
+
+fn is_destroyed(state: KeyState) -> bool {
+    matches!(state, KeyState::Destroyed | KeyState::DestroyedCompromised)
 }
 
 /// The keys that the chain says are in stores of one name, by the stores' own keys. Destroyed ones aside.
@@ -90,29 +214,17 @@ struct Known {
 
 impl Known {
     fn of<J: Journal>(node: &Node<J>, store: &Name) -> Result<Self, Error> {
-        let replica = node.replica();
         let mut known = Self { keys: 0, by_store: Vec::new() };
-        let mut tenant = None;
-        loop {
-            let tenants = replica.tenants(tenant, PAGE)?;
-            let Some((last, _)) = tenants.last() else { return Ok(known) };
-            tenant = Some(*last);
-            for (tenant, _) in tenants {
-                let mut key = None;
-                loop {
-                    let keys = replica.keys(tenant, key, PAGE)?;
-                    let Some(last) = keys.last() else { break };
-                    key = Some(last.id);
-                    keys.iter().filter(|key| key.store == *store).for_each(|key| known.count(key));
-                }
+        every_key(node, |_, key| {
+            if key.store == *store && !is_destroyed(key.state) {
+                known.count(key);
             }
-        }
+            Ok(())
+        })?;
+        Ok(known)
     }
 
     fn count(&mut self, key: &Key) {
-        if matches!(key.state, KeyState::Destroyed | KeyState::DestroyedCompromised) {
-            return;
-        }
         self.keys += 1;
         match self.by_store.iter_mut().find(|(seal_key, _)| *seal_key == key.seal_key.0) {
             Some((_, count)) => *count += 1,

@@ -8,9 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use model::Name;
 
 use crate::command::{
-    access, apply, approve, certificate, context, controls, delegation, doctor, export, fact, history, hold, inbox,
-    key, never_active, pack, policy, principal, probe, procedure, proof, request, requests, sample, sign, simulate,
-    store, submit, tenant, up, usage, verify, watch,
+    access, apply, approve, certificate, context, controls, custody, delegation, doctor, export, fact, history, hold,
+    inbox, key, never_active, pack, policy, principal, probe, procedure, proof, request, requests, sample, sign,
+    simulate, store, submit, tenant, up, usage, verify, watch,
 };
 use crate::context::{Context, Contexts};
 use crate::demo;
@@ -95,6 +95,10 @@ pub enum Command {
         after_long_help = "Example:\n  keylatch up --dir my-platform\n\nEverything is kept in the folder, and goes on from there after a stop or a kill. Stop with Ctrl-C or SIGTERM."
     )]
     Up(up::UpArgs),
+    /// The software key store: check, back up, restore, rotate its master key and its wrapping keys: for whoever runs the
+    /// platform.
+    #[command(subcommand)]
+    Custody(custody::CustodyCommand),
     /// Make tenants, and users of theirs: for whoever runs the platform.
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
@@ -265,6 +269,7 @@ pub async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Error> {
     let Cli { global, command } = cli;
     match command {
         Command::Up(args) => up::run(args, screen).await?,
+        Command::Custody(command) => custody::run(command, screen).await?,
         Command::Tenant(command) => tenant::run(command, &global, screen).await?,
         Command::Demo(args) => demo::run(args, screen).await?,
         Command::Context(command) => {
@@ -340,6 +345,7 @@ async fn with_session(command: Command, session: &mut Session, screen: &mut Scre
         Command::Export(args) => return export::run(args, session, screen).await,
         Command::Certificate(args) => certificate::run(args, session, screen).await?,
         Command::Up(_)
+        | Command::Custody(_)
         | Command::Tenant(_)
         | Command::Demo(_)
         | Command::Context(_)

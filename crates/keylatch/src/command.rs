@@ -8,6 +8,7 @@ pub mod as_of;
 pub mod certificate;
 pub mod context;
 pub mod controls;
+pub mod custody;
 pub mod delegation;
 pub mod doctor;
 pub mod event_line;

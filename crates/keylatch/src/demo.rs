@@ -44,7 +44,7 @@ pub async fn run(args: DemoArgs, screen: &mut Screen) -> Result<(), Error> {
     let folder = tempfile::Builder::new().prefix("keylatch-demo-").tempdir()?;
     let dir = folder.path().join("platform");
     let (cache, sync, clock) = (args.cache, SyncInterval::Always, Clock::default());
-    let options = Options { dir: dir.clone(), cache, sync, keep_exports: None, clock };
+    let options = Options { dir: dir.clone(), cache, sync, keep_exports: None, master_key: Vec::new(), clock };
     let platform = Platform::start(options).await.map_err(of_platform)?;
     let mut stage = Stage::new(screen, folder.path(), &dir)?;
     let played = play(&mut stage, &platform, &input).await;

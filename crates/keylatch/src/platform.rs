@@ -7,4 +7,4 @@ pub mod registrar;
 pub mod up;
 
 pub use deployment::Deployment;
-pub use up::{Options, Platform};
+pub use up::{Options, Platform, custody_place};

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use keystore::KeyStore as _;
-use keystore_software::SoftwareStore;
+use keystore_software::{MasterKeys, SoftwareStore};
 use model::{Algorithm, Digest, KeyId, KeyState, TenantId};
 
 /// What a key's birth and activation write: born, entered into the active inventory, removed from the pre-active one.
@@ -24,7 +24,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut alone = None;
     for threads in [1, 4, 16, 64] {
         let place = tempfile::tempdir_in(&directory)?;
-        let store = SoftwareStore::create(&place.path().join("store"), "software".parse()?)?;
+        let masters = MasterKeys::own(place.path().join("master"));
+        let store = SoftwareStore::create(&place.path().join("store"), "software".parse()?, &masters)?;
         let begun = Instant::now();
         run(&store, threads, keys)?;
         let rate = keys as f64 / begun.elapsed().as_secs_f64();
@@ -33,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let shared = changes as f64 / commits as f64;
         drop(store);
         let begun = Instant::now();
-        let store = SoftwareStore::open(&place.path().join("store"), "software".parse()?)?;
+        let store = SoftwareStore::open(&place.path().join("store"), "software".parse()?, &masters)?;
         let open = begun.elapsed().as_millis();
         println!("{threads:>7} {changes:>8} {commits:>8} {shared:>15.1} {rate:>10.0} {ratio:>6.1} {open:>8}");
         let checked = store.check()?;

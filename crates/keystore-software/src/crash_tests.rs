@@ -1,15 +1,18 @@
 //! Every change, cut short at every commit, before it and after it: what is then on the disk is the state before or the
 //! state after, nothing is lost, and doing it again gives the answer of an undisturbed run.
 
+use keystore::nonces::BLOCKS_MAX;
 use keystore::{Error as PortError, KeyStore, Material, Output, Permit, Use};
 use model::{Algorithm, Digest, KeyId, KeyState, TenantId};
 use tempfile::TempDir;
 
+use crate::files::tests as files;
+use crate::master::MasterKeys;
+use crate::master::tests::masters_of;
 use crate::record;
 use crate::shelf::Shelf;
 use crate::writer::tests::Fault;
 use crate::{Error, SoftwareStore};
-use keystore::nonces::BLOCKS_MAX;
 
 /// A change that the matrix goes through: the key's way up to it, and the change.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +68,9 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = SoftwareStore::create(&directory.path().join("store"), "software".parse().unwrap()).unwrap();
+        let masters = masters_of(directory.path(), "master");
+        let store =
+            SoftwareStore::create(&directory.path().join("store"), "software".parse().unwrap(), &masters).unwrap();
         Self { directory, store: Some(store), keys: 0 }
     }
 
@@ -77,7 +82,11 @@ impl Bench {
     fn restart(&mut self) {
         self.store = None;
         let path = self.directory.path().join("store");
-        self.store = Some(SoftwareStore::open(&path, "software".parse().unwrap()).unwrap());
+        self.store = Some(SoftwareStore::open(&path, "software".parse().unwrap(), &self.masters()).unwrap());
+    }
+
+    fn masters(&self) -> MasterKeys {
+        masters_of(self.directory.path(), "master")
     }
 
     fn unused_id(&mut self) -> KeyId {
@@ -280,15 +289,13 @@ fn no_key_shows_anywhere() {
     let secret = secret.unwrap();
     bench.run(key_id, Change::Apply(KeyState::Active)).unwrap();
     let path = bench.directory.path().join("store");
-    for file in
-        ["pre-active/keys.redb", "active/keys.redb", "seal.key", "pre-active/wrapping.key", "active/wrapping.key"]
-    {
+    for file in ["pre-active/keys.redb", "active/keys.redb", "keyring"] {
         let bytes = std::fs::read(path.join(file)).unwrap();
         assert!(!bytes.windows(16).any(|window| secret.windows(16).any(|part| part == window)), "{file}");
     }
     let (record, _) = bench.shelf(true).read(&id).unwrap().unwrap();
     let material = Material::from_secret(Algorithm::Aes256Gcm, &secret).unwrap();
-    let damaged: PortError = bench.shelf(true).unseal(&id, b"nonsense").unwrap_err().into();
+    let damaged: PortError = bench.shelf(true).unseal(&bench.shelf(true).ring(), &id, b"nonsense").unwrap_err().into();
     let shown = format!("{:?} {record:?} {material:?} {damaged:?} {damaged}", bench.store());
     let forms = [data_encoding::HEXLOWER.encode(&secret[..8]), data_encoding::BASE64.encode(&secret[..9])];
     assert!(forms.iter().all(|form| !shown.contains(form)), "{shown}");
@@ -311,29 +318,187 @@ fn a_record_is_these_bytes() {
         identity: KeyIdentity::CheckValue(Base64(vec![1, 2, 3])),
     };
     let directory = tempfile::tempdir().unwrap();
-    let key = crate::wrapping::WrappingKey::create(Inventory::Active, &directory.path().join("wrapping.key")).unwrap();
+    let ring = crate::wrapping::Ring::of(Inventory::Active, &[zeroize::Zeroizing::new([5; 32])]).unwrap();
+    let key = &ring.current;
     let id = record::id(tenant(), "01930000-0000-7000-8000-00000000000a".parse().unwrap());
     let secret = zeroize::Zeroizing::new([9; 32]);
-    let bytes = record.seal(&key, Inventory::Active, &id, Some(&secret)).unwrap();
+    let bytes = record.seal(key, Inventory::Active, &id, Some(&secret)).unwrap();
     let wanted =
         [&[1, 1, 1, 1][..], b"8 bytes.at birth", &[0xcc; 32], &[1, 2, 3, 4, 2, 3, 1, 2, 3], &key.id.0].concat();
     assert_eq!(bytes[..wanted.len()], wanted);
     assert_eq!(bytes.len(), wanted.len() + 12 + 32 + 16);
-    let (again, unwrapped) = record::Record::open(&key, Inventory::Active, &id, &bytes).unwrap();
+    let (again, unwrapped) = record::Record::open(&ring, Inventory::Active, &id, &bytes).unwrap();
     assert_eq!((again, unwrapped.unwrap()), (record, secret));
 
     for at in 0..bytes.len() {
         let mut changed = bytes.clone();
         changed[at] ^= 1;
-        assert!(record::Record::open(&key, Inventory::Active, &id, &changed).is_err(), "byte {at}");
-        assert!(record::Record::open(&key, Inventory::Active, &id, &bytes[..at]).is_err(), "cut at {at}");
+        assert!(record::Record::open(&ring, Inventory::Active, &id, &changed).is_err(), "byte {at}");
+        assert!(record::Record::open(&ring, Inventory::Active, &id, &bytes[..at]).is_err(), "cut at {at}");
     }
     let mut elsewhere = id;
     elsewhere[0] ^= 1;
-    assert!(record::Record::open(&key, Inventory::Active, &elsewhere, &bytes).is_err(), "another tenant");
+    assert!(record::Record::open(&ring, Inventory::Active, &elsewhere, &bytes).is_err(), "another tenant");
     let mut elsewhere = id;
     elsewhere[47] ^= 1;
-    assert!(record::Record::open(&key, Inventory::Active, &elsewhere, &bytes).is_err(), "another key");
-    assert!(record::Record::open(&key, Inventory::PreActive, &id, &bytes).is_err(), "another inventory");
+    assert!(record::Record::open(&ring, Inventory::Active, &elsewhere, &bytes).is_err(), "another key");
+    assert!(record::Record::open(&ring, Inventory::PreActive, &id, &bytes).is_err(), "another inventory");
     assert!(matches!(Error::damaged(directory.path(), "x"), Error::Damaged { .. }));
+}
+
+// === Upkeep: what writes the keyring ===
+
+/// What is cut short at each of its steps.
+type Upkeep<'a> = &'a dyn Fn(&mut Bench) -> Result<(), Error>;
+
+/// Keys of which a store is made that is cut short: the way of each, and where it ends.
+const WAYS: [(&[KeyState], KeyState); 4] = {
+    use KeyState::{Active, Deactivated, Destroyed, PreActive, Suspended};
+    [
+        (&[], PreActive),
+        (&[Active, Suspended], Suspended),
+        (&[Destroyed], Destroyed),
+        (&[Active, Deactivated], Deactivated),
+    ]
+};
+
+fn bench_with_keys() -> (Bench, Vec<KeyId>) {
+    let mut bench = Bench::new();
+    let keys = WAYS.map(|(way, _)| bench.prepare(case(way, KeyState::PreActive, (0, 0)))).to_vec();
+    (bench, keys)
+}
+
+/// Cuts it short at every step on files in turn, then at every commit of either database, with a restart and without one:
+/// the store opens, has every key, and doing it again completes it.
+fn cut_short_everywhere(prepare: &dyn Fn(&mut Bench), upkeep: Upkeep<'_>, steps: u32, commits: (u32, u32)) {
+    for fault in [Fault::Failed, Fault::FailedButPersisted] {
+        for restart in [false, true] {
+            let mut struck = 0;
+            for step in 0.. {
+                let (mut bench, keys) = bench_with_keys();
+                prepare(&mut bench);
+                files::set_fault(Some((step, fault)));
+                let outcome = upkeep(&mut bench);
+                let waits = files::fault_waits();
+                files::set_fault(None);
+                if waits {
+                    outcome.unwrap();
+                    break;
+                }
+                assert!(outcome.is_err(), "step {step}");
+                struck += 1;
+                completes(bench, &keys, upkeep, restart, &format!("{fault:?} of step {step}, restart: {restart}"));
+            }
+            assert_eq!(struck, steps, "{fault:?}");
+            for (active, commits) in [(false, commits.0), (true, commits.1)] {
+                for commit in 0..commits {
+                    let (mut bench, keys) = bench_with_keys();
+                    prepare(&mut bench);
+                    bench.shelf(active).writer.faults.set_after(commit, Some(fault));
+                    assert!(upkeep(&mut bench).is_err(), "commit {commit}");
+                    assert!(!bench.shelf(active).writer.faults.waiting());
+                    let what = format!("{fault:?} of commit {commit}, active: {active}, restart: {restart}");
+                    completes(bench, &keys, upkeep, restart, &what);
+                }
+            }
+        }
+    }
+}
+
+fn completes(mut bench: Bench, keys: &[KeyId], upkeep: Upkeep<'_>, restart: bool, what: &str) {
+    let works = |bench: &mut Bench| {
+        bench.store().check().unwrap_or_else(|error| panic!("{what}: {error}"));
+        for (key, (_, wanted)) in keys.iter().zip(WAYS) {
+            assert_eq!(bench.store().get(tenant(), *key).unwrap().unwrap().state, wanted, "{what}");
+        }
+        let new = bench.prepare(CASES[1]);
+        bench.run(new, Change::Encrypt).unwrap_or_else(|error| panic!("{what}: {error}"));
+    };
+    if bench.store.is_none() || restart {
+        bench.restart();
+    }
+    works(&mut bench);
+    upkeep(&mut bench).unwrap_or_else(|error| panic!("{what}, again: {error}"));
+    works(&mut bench);
+    assert!(!bench.store().is_rewrapping(), "{what}");
+    bench.restart();
+    works(&mut bench);
+    let left: Vec<_> = std::fs::read_dir(bench.directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let of_no_use = |path: &&std::path::PathBuf| path.to_string_lossy().contains(".partial");
+    assert_eq!(left.iter().find(of_no_use), None, "{what}");
+}
+
+#[test]
+fn a_rotation_of_the_master_key_survives_a_crash_at_every_step() {
+    let rekey = |bench: &mut Bench| {
+        let masters = bench.masters();
+        let rekeyed = bench.store().rekey(&masters, None)?;
+        assert_eq!(bench.store().master_key()?, rekeyed.after);
+        Ok(())
+    };
+    // The new key, the keyring, the old key's name, the new key's name.
+    cut_short_everywhere(&|_| {}, &rekey, 4, (0, 0));
+}
+
+#[test]
+fn a_rotation_of_the_wrapping_keys_survives_a_crash_at_every_step() {
+    let rewrap = |bench: &mut Bench| bench.store().rewrap(&bench.masters()).map(|_| ());
+    // The keyring with both keys, the keyring with the new one; of each database its one page, and the key's name.
+    cut_short_everywhere(&|_| {}, &rewrap, 2, (2, 2));
+}
+
+/// A store from before there were keyrings: opening it wraps what lay in the clear.
+#[test]
+fn opening_an_old_store_survives_a_crash_at_every_step() {
+    let make_old = |bench: &mut Bench| {
+        bench.store = None;
+        let (store, masters) = (bench.directory.path().join("store"), bench.masters());
+        crate::keyring::tests::make_old(&store, &masters);
+        assert!(SoftwareStore::is_old(&store));
+        std::fs::remove_file(bench.directory.path().join("master")).unwrap();
+    };
+    let open = |bench: &mut Bench| {
+        bench.store = None;
+        let path = bench.directory.path().join("store");
+        bench.store = Some(SoftwareStore::open(&path, "software".parse().unwrap(), &bench.masters())?);
+        let left = ["seal.key", "pre-active/wrapping.key", "active/wrapping.key"].map(|file| path.join(file).exists());
+        assert_eq!(left, [false; 3], "nothing is left in the clear");
+        assert!(!SoftwareStore::is_old(&path));
+        Ok(())
+    };
+    // The master key, the keyring, three key files.
+    cut_short_everywhere(&make_old, &open, 5, (0, 0));
+}
+
+#[test]
+fn rejects_an_old_store_whose_key_files_are_damaged_or_anothers() {
+    let (mut bench, _) = bench_with_keys();
+    bench.store = None;
+    let (store, masters) = (bench.directory.path().join("store"), bench.masters());
+    crate::keyring::tests::make_old(&store, &masters);
+    let open = || SoftwareStore::open(&store, "software".parse().unwrap(), &masters).map(|_| ());
+    for part in ["seal.key", "pre-active/wrapping.key", "active/wrapping.key"] {
+        let path = store.join(part);
+        let whole = std::fs::read(&path).unwrap();
+        for at in (0..whole.len()).step_by(3) {
+            let mut changed = whole.clone();
+            changed[at] ^= 1;
+            std::fs::write(&path, changed).unwrap();
+            assert!(matches!(open(), Err(Error::Damaged { path, .. }) if path.ends_with(part)), "{part}, byte {at}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(open(), Err(Error::Missing { path, .. }) if path.ends_with(part)), "{part}");
+        std::fs::copy(bench.directory.path().join("master"), &path).unwrap();
+        assert!(matches!(open(), Err(Error::Damaged { .. })), "{part}");
+        std::fs::write(&path, whole).unwrap();
+    }
+    assert!(SoftwareStore::is_old(&store), "nothing was changed");
+    open().unwrap();
+    // A key file that turns up beside the keyring, and is not this store's.
+    let (mut stranger, _) = bench_with_keys();
+    stranger.store = None;
+    let other = stranger.directory.path().join("store");
+    crate::keyring::tests::make_old(&other, &stranger.masters());
+    std::fs::copy(other.join("seal.key"), store.join("seal.key")).unwrap();
+    assert!(matches!(open(), Err(Error::Misplaced { .. })));
 }

@@ -1,6 +1,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::master::MasterKeyId;
+
 /// What is wrong with a software store, and what to do about it. Never shows a key.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -75,6 +77,24 @@ pub enum Error {
         path: PathBuf,
         /// What it said.
         what: String,
+    },
+    /// A master key can't be had from where it was said to be.
+    #[error("no master key from {from}: {what}")]
+    MasterKey {
+        /// From where.
+        from: String,
+        /// Why not.
+        what: String,
+    },
+    /// None of the master keys at hand is the one that the store is under. Nothing was changed.
+    #[error("{} is under the master key {wanted}, and that is not among those at hand ({tried}): put it back, or name where it is. Nothing was changed", keyring.display())]
+    NoMasterKey {
+        /// The keyring, or the backup.
+        keyring: PathBuf,
+        /// The master key that it is under.
+        wanted: MasterKeyId,
+        /// Which were tried, and what they are.
+        tried: String,
     },
     /// AES-GCM refused to wrap: it takes 64 GiB and more to come here.
     #[error("a key could not be wrapped")]

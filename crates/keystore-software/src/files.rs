@@ -6,14 +6,14 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use base64::prelude::{BASE64_STANDARD, Engine as _};
+use rand_core::{OsRng, RngCore as _};
 use zeroize::Zeroizing;
 
 use crate::Error;
 
 pub(crate) const LOCK: &str = "store.lock";
-pub(crate) const SEAL_KEY: &str = "seal.key";
+pub(crate) const KEYRING: &str = "keyring";
 pub(crate) const DATABASE: &str = "keys.redb";
-pub(crate) const WRAPPING_KEY: &str = "wrapping.key";
 
 const FILE_MODE: u32 = 0o600;
 const DIRECTORY_MODE: u32 = 0o700;
@@ -83,9 +83,7 @@ pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {
 /// at `path` is whole or not there at all. One process at a time builds in a folder; what an attempt that was cut short has
 /// left behind is removed: nobody has used it.
 pub(crate) fn build_directory<T>(path: &Path, build: impl FnOnce(&Path) -> Result<T, Error>) -> Result<T, Error> {
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
+    let partial = with_partial(path);
     let _alone = lock_folder(&parent(path))?;
     let empty = fs::read_dir(path).map(|mut entries| entries.next().is_none());
     match empty {
@@ -116,6 +114,94 @@ fn parent(path: &Path) -> PathBuf {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
         _ => PathBuf::from("."),
     }
+}
+
+/// A step after which a crash must find things in order. In tests, one can be cut short before it or after it.
+fn step<T>(take: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    #[cfg(test)]
+    tests::strike(crate::writer::tests::Fault::Failed)?;
+    let taken = take()?;
+    #[cfg(test)]
+    tests::strike(crate::writer::tests::Fault::FailedButPersisted)?;
+    Ok(taken)
+}
+
+/// A whole file of the owner's alone, or none: written under another name, synced, and put into place by `place`.
+fn put_whole(path: &Path, bytes: &[u8], place: impl FnOnce(&Path) -> Result<(), Error>) -> Result<(), Error> {
+    let partial = with_random(path)?;
+    let mut file = create_file(&partial)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(Error::io("write", &partial))?;
+    let placed = step(|| place(&partial).and_then(|()| sync_directory(&parent(path))));
+    // Renamed, it is not there any more; otherwise it is of no use. Where this fails too, the next attempt says so.
+    let _ = fs::remove_file(&partial);
+    placed
+}
+
+/// Makes a whole file. There must be none.
+pub(crate) fn create_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    put_whole(path, bytes, |partial| {
+        fs::hard_link(partial, path).map_err(|source| match source.kind() {
+            io::ErrorKind::AlreadyExists => Error::Exists { path: path.to_owned() },
+            _ => Error::Io { action: "create", path: path.to_owned(), source },
+        })
+    })
+}
+
+/// Puts a whole file in the place of what is there.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    put_whole(path, bytes, |partial| fs::rename(partial, path).map_err(Error::io("replace", path)))
+}
+
+/// Renames a file within its directory, to the disk.
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
+    step(|| fs::rename(from, to).map_err(Error::io("rename", from)).and_then(|()| sync_directory(&parent(to))))
+}
+
+/// Removes a file, from the disk.
+pub(crate) fn remove(path: &Path) -> Result<(), Error> {
+    step(|| fs::remove_file(path).map_err(Error::io("remove", path)).and_then(|()| sync_directory(&parent(path))))
+}
+
+fn remove_if_there(path: &Path) -> Result<(), Error> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a file of the owner's alone under another name, and puts it in its place when `write` is through with it. There
+/// must be none.
+pub(crate) fn build_file<T>(path: &Path, write: impl FnOnce(&Path, File) -> Result<T, Error>) -> Result<T, Error> {
+    if fs::symlink_metadata(path).is_ok() {
+        return Err(Error::Exists { path: path.to_owned() });
+    }
+    let partial = with_partial(path);
+    remove_if_there(&partial)?;
+    let built = write(&partial, create_file(&partial)?).and_then(|built| {
+        fs::rename(&partial, path).map_err(Error::io("rename into place", path))?;
+        sync_directory(&parent(path))?;
+        Ok(built)
+    });
+    if built.is_err() {
+        // What was made here a moment ago and is of no use; where this fails too, the next attempt says so.
+        let _ = fs::remove_file(&partial);
+    }
+    built
+}
+
+/// A name that no other process or thread writes to.
+fn with_random(path: &Path) -> Result<PathBuf, Error> {
+    let mut random = [0; 8];
+    OsRng.try_fill_bytes(&mut random).map_err(Error::Random)?;
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".partial-{}", data_encoding::HEXLOWER.encode(&random)));
+    Ok(name.into())
+}
+
+fn with_partial(path: &Path) -> PathBuf {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    partial.into()
 }
 
 // === The lock ===
@@ -173,13 +259,17 @@ pub(crate) struct KeyFile {
 /// The kinds of key file.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
+    Master,
+    /// As stores had it before they had a keyring.
     Wrapping,
+    /// Likewise.
     Seal,
 }
 
 impl Kind {
     fn title(self) -> &'static str {
         match self {
+            Self::Master => "keylatch master key v1",
             Self::Wrapping => "keylatch wrapping key v1",
             Self::Seal => "keylatch seal key v1",
         }
@@ -187,12 +277,15 @@ impl Kind {
 }
 
 impl KeyFile {
-    /// Writes it, to the disk. There must be none.
-    pub(crate) fn write(&self, kind: Kind, path: &Path) -> Result<(), Error> {
+    /// Its text.
+    pub(crate) fn text(&self, kind: Kind) -> Zeroizing<Vec<u8>> {
         let encoded = Zeroizing::new(BASE64_STANDARD.encode(self.key.as_ref()));
-        let text = Zeroizing::new(format!("{}\nid {}\nkey {}\n", kind.title(), self.id, *encoded));
-        let mut file = create_file(path)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(Error::io("write", path))
+        // All the room at once: a buffer that grows leaves copies behind.
+        let mut text = Zeroizing::new(Vec::with_capacity(KEY_FILE_BYTES_MAX));
+        for part in [kind.title(), "\nid ", &self.id, "\nkey ", &encoded, "\n"] {
+            text.extend_from_slice(part.as_bytes());
+        }
+        text
     }
 
     /// Reads it.
@@ -205,7 +298,8 @@ impl KeyFile {
         Self::parse(kind, &text).ok_or_else(|| Error::damaged(path, format!("not a `{}` file", kind.title())))
     }
 
-    fn parse(kind: Kind, text: &[u8]) -> Option<Self> {
+    /// Reads its text.
+    pub(crate) fn parse(kind: Kind, text: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(text).ok()?.strip_suffix('\n')?;
         let mut lines = text.split('\n');
         let (title, id, key, rest) = (lines.next()?, lines.next()?, lines.next()?, lines.next());
@@ -219,18 +313,42 @@ impl KeyFile {
     }
 }
 
-/// Copies a key file as it is, to the disk. There must be none.
-pub(crate) fn copy_key_file(from: &Path, to: &Path) -> Result<(), Error> {
-    let mut text = Zeroizing::new(Vec::with_capacity(KEY_FILE_BYTES_MAX));
-    let file = File::open(from).map_err(Error::io("open", from))?;
-    file.take(KEY_FILE_BYTES_MAX as u64).read_to_end(&mut text).map_err(Error::io("read", from))?;
-    let mut file = create_file(to)?;
-    file.write_all(&text).and_then(|()| file.sync_all()).map_err(Error::io("write", to))
-}
-
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use std::cell::Cell;
+
     use super::*;
+    use crate::writer::tests::Fault;
+
+    thread_local! {
+        /// The fault that waits for this thread's steps, and how many of them pass before.
+        static WAITING: Cell<Option<(u32, Fault)>> = const { Cell::new(None) };
+    }
+
+    /// Has this thread's step number `after` (from 0 on) cut short.
+    pub(crate) fn set_fault(fault: Option<(u32, Fault)>) {
+        WAITING.set(fault);
+    }
+
+    /// Whether it is still waiting.
+    pub(crate) fn fault_waits() -> bool {
+        WAITING.get().is_some()
+    }
+
+    pub(super) fn strike(now: Fault) -> Result<(), Error> {
+        match WAITING.get() {
+            Some((0, fault)) if fault == now => {
+                WAITING.set(None);
+                Err(Error::Io { action: "test", path: PathBuf::new(), source: io::Error::other("fault injected") })
+            }
+            // A step is over with what comes after it.
+            Some((left, fault)) if left > 0 && now == Fault::FailedButPersisted => {
+                WAITING.set(Some((left - 1, fault)));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
 
     /// A process that forks has, until it execs, a second descriptor of every open file; the lock is let go all the same.
     #[test]

@@ -1,13 +1,11 @@
 //! The software key store: keys wrapped with AES-256-GCM in two inventories, each a redb database under a wrapping key of
-//! its own. Layout, guarantees and limits: `docs/software-store.md`.
+//! its own; the wrapping keys in a keyring under a master key. Layout, guarantees and limits: `docs/software-store.md`.
 //!
 //! ```text
 //! store.lock              held while the store is open: one process at a time
-//! seal.key                X25519, to which inputs for uses are sealed
+//! keyring                 the seal key (inputs for uses are sealed to it) and the wrapping keys, under the master key
 //! pre-active/keys.redb    keys not yet authorised
-//! pre-active/wrapping.key
 //! active/keys.redb        keys that are or were active
-//! active/wrapping.key
 //! ```
 //!
 //! INVARIANT (active wins): activation commits the key to the active inventory first and removes it from the pre-active
@@ -20,8 +18,11 @@ mod backup;
 mod crash_tests;
 mod error;
 mod files;
+mod keyring;
 mod listing;
+mod master;
 mod record;
+mod rotation;
 mod shelf;
 mod store;
 mod wrapping;
@@ -29,4 +30,6 @@ mod writer;
 
 pub use backup::Checked;
 pub use error::Error;
+pub use master::{MasterKey, MasterKeyId, MasterKeys, Provide, Source};
+pub use rotation::{Rekeyed, Rewrapped};
 pub use store::SoftwareStore;

@@ -24,6 +24,8 @@
 //! So a record can't be moved to another key, tenant or inventory, nor its state or identity be changed, by anyone who
 //! has no wrapping key. (It can be put back to what it was: see the limits in `docs/software-store.md`.)
 
+use std::path::Path;
+
 use keystore::transition;
 use model::event::{Inventory, Place};
 use model::key::KeyIdentity;
@@ -31,7 +33,8 @@ use model::text::Base64;
 use model::{Algorithm, Digest, KeyId, KeyState, TenantId};
 use zeroize::Zeroizing;
 
-use crate::wrapping::{WrappingKey, WrappingKeyId};
+use crate::Error;
+use crate::wrapping::{Ring, WrappingKey, WrappingKeyId};
 
 const VERSION: u8 = 1;
 const LABEL: &[u8] = b"keylatch record v1";
@@ -55,6 +58,19 @@ pub(crate) fn id(tenant: TenantId, key_id: KeyId) -> Id {
 pub(crate) fn parse_id(id: &[u8]) -> Option<(TenantId, KeyId)> {
     let (tenant, key_id) = id.split_first_chunk::<32>()?;
     Some((TenantId::from_bytes(*tenant), KeyId::from_bytes(key_id.try_into().ok()?)?))
+}
+
+/// The error for a record that is not as it should be; `path` is the file that has it.
+pub(crate) fn damaged(path: &Path, id: &Id, what: &str) -> Error {
+    match parse_id(id) {
+        Some((tenant, key_id)) => Error::damaged(path, format!("{what}: key {key_id} of tenant {tenant}")),
+        None => Error::damaged(path, what),
+    }
+}
+
+/// The wrapping key that a record is under; `None` where it is no record.
+pub(crate) fn under(bytes: &[u8]) -> Option<WrappingKeyId> {
+    Record::parse(bytes).map(|(_, key, _)| key)
 }
 
 /// The record, without the material.
@@ -84,7 +100,7 @@ impl Record {
         inventory: Inventory,
         id: &Id,
         secret: Option<&Secret>,
-    ) -> Result<Vec<u8>, crate::Error> {
+    ) -> Result<Vec<u8>, Error> {
         let mut bytes = self.header(key.id);
         let aad = aad(inventory, id, &bytes);
         let secret = secret.map_or(&[][..], |secret| &secret[..]);
@@ -92,17 +108,15 @@ impl Record {
         Ok(bytes)
     }
 
-    /// Reads it. Says what is wrong otherwise.
+    /// Reads it, with the key of the ring that it is under. Says what is wrong otherwise.
     pub(crate) fn open(
-        key: &WrappingKey,
+        ring: &Ring,
         inventory: Inventory,
         id: &Id,
         bytes: &[u8],
     ) -> Result<(Self, Option<Secret>), &'static str> {
         let (record, wrapping_key, wrapped) = Self::parse(bytes).ok_or("a record is in no known format")?;
-        if wrapping_key != key.id {
-            return Err("a record is under an unknown wrapping key");
-        }
+        let key = ring.get(wrapping_key).ok_or("a record is under an unknown wrapping key")?;
         let header = bytes.strip_suffix(wrapped).ok_or("a record is in no known format")?;
         let secret = key.unwrap(&aad(inventory, id, header), wrapped).ok_or("a record does not authenticate")?;
         let secret = match secret.as_slice() {

@@ -4,21 +4,22 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
-use base64::prelude::{BASE64_STANDARD, Engine as _};
 use keystore::nonces::{BLOCKS_MAX, Nonces};
 use keystore::transition::{self, Step};
 use keystore::{
     Applied, Attestation, Entry, Generated, Held, KeyStore, Material, Output, Permit, Proof, Refused, Use, material,
     seal,
 };
-use model::command::Sealed;
+use model::command;
 use model::event::{Inventory, Place};
 use model::key::Operation;
 use model::{Algorithm, Digest, KeyId, KeyState, Name, TenantId};
 use rand_core::{OsRng, RngCore as _};
 use zeroize::Zeroizing;
 
-use crate::files::{self, KeyFile, Kind, Lock, SEAL_KEY};
+use crate::files::{self, Lock};
+use crate::keyring::{self, Keyring, Sealed};
+use crate::master::MasterKeys;
 use crate::record::{self, Id, Record, Secret};
 use crate::shelf::{Shelf, StoreId};
 use crate::{Error, listing, wrapping};
@@ -38,6 +39,8 @@ pub struct SoftwareStore {
     stripes: [Mutex<()>; STRIPES],
     /// Held shared by every change, alone by whoever wants both inventories at one moment.
     pub(crate) changes: RwLock<()>,
+    /// Held by whoever reads the keyring to write it anew, or to back it up.
+    pub(crate) upkeep: Mutex<()>,
     /// Last, so that it is let go when everything else is closed.
     _lock: Lock,
 }
@@ -76,42 +79,56 @@ impl Found<'_> {
 }
 
 impl SoftwareStore {
-    /// Makes an empty store in a directory that is empty or not there, and opens it.
+    /// Makes an empty store in a directory that is empty or not there, under the first of these master keys, and opens it.
     ///
     /// # Errors
-    /// [`Error::Exists`] where the directory has anything in it.
-    pub fn create(directory: &Path, name: Name) -> Result<Self, Error> {
+    /// [`Error::Exists`] where the directory has anything in it; [`Error::MasterKey`].
+    pub fn create(directory: &Path, name: Name, masters: &MasterKeys) -> Result<Self, Error> {
         files::build_directory(directory, |partial| {
-            let secret = seal::SecretKey::generate(&mut OsRng);
-            let id = BASE64_STANDARD.encode(secret.public());
-            KeyFile { id, key: secret.to_bytes() }.write(Kind::Seal, &partial.join(SEAL_KEY))?;
-            let mut store_id = StoreId::default();
-            OsRng.try_fill_bytes(&mut store_id).map_err(Error::Random)?;
-            Shelf::create(partial, Inventory::PreActive, &store_id)?;
-            Shelf::create(partial, Inventory::Active, &store_id)
+            let master = masters.first()?;
+            let mut id = StoreId::default();
+            OsRng.try_fill_bytes(&mut id).map_err(Error::Random)?;
+            let keyring = Keyring::generate()?;
+            files::create_whole(&keyring::path(partial), &keyring.seal(&id, &*master)?)?;
+            Shelf::create(partial, Inventory::PreActive, &*keyring.ring(Inventory::PreActive)?, &id)?;
+            Shelf::create(partial, Inventory::Active, &*keyring.ring(Inventory::Active)?, &id)
         })?;
-        Self::open(directory, name)
+        Self::open(directory, name, masters)
     }
 
-    /// Opens a store, or a backup of one. Makes nothing that is missing; finishes activations that were cut short.
+    /// Opens a store whose keyring is under one of these master keys. Makes nothing that is missing; finishes activations
+    /// and rotations of the master key that were cut short. (Rotations of wrapping keys go on with
+    /// [`SoftwareStore::rewrap`].)
+    ///
+    /// A store from before there were keyrings gets one, under the first of the master keys; the files in which its keys lay
+    /// in the clear are then removed.
     ///
     /// Reads both databases once from end to end, to look at their checksums.
     ///
     /// # Errors
     /// Every variant of [`Error`]: each names the file and what to do.
-    pub fn open(directory: &Path, name: Name) -> Result<Self, Error> {
+    pub fn open(directory: &Path, name: Name, masters: &MasterKeys) -> Result<Self, Error> {
         files::check_directory(directory, "create the store first, or restore it from a backup")?;
         let lock = files::lock(directory)?;
-        let path = directory.join(SEAL_KEY);
-        let file = KeyFile::read(Kind::Seal, &path, "put it back from a backup; commands are sealed to it")?;
-        let seal = seal::SecretKey::from_bytes(&file.key)
-            .filter(|secret| BASE64_STANDARD.encode(secret.public()) == file.id)
-            .ok_or_else(|| Error::damaged(&path, "the key does not go with its id"))?;
-        let (pre_active, id) = Shelf::open(directory, Inventory::PreActive)?;
-        let (active, other) = Shelf::open(directory, Inventory::Active)?;
+        let old = keyring::is_missing_but_keys_are_there(directory);
+        let (keyring, of_keyring) =
+            if old { (keyring::read_old(directory)?, None) } else { open_keyring(directory, masters)? };
+        let seal = seal::SecretKey::from_bytes(&keyring.seal)
+            .ok_or_else(|| Error::damaged(&keyring::path(directory), "its seal key is none"))?;
+        let ring = |inventory| keyring.ring(inventory);
+        let (pre_active, id) = Shelf::open(directory, Inventory::PreActive, ring(Inventory::PreActive)?)?;
+        let (active, other) = Shelf::open(directory, Inventory::Active, ring(Inventory::Active)?)?;
         if id != other {
             return Err(Error::misplaced(active.path(), "the two inventories are of different stores"));
         }
+        if of_keyring.is_some_and(|store| store != id) {
+            return Err(Error::misplaced(&keyring::path(directory), "it is another store's"));
+        }
+        if old {
+            let sealed = keyring.seal(&id, &*masters.first()?)?;
+            files::replace(&keyring::path(directory), &sealed)?; // COMMIT POINT: from here on the keys are in the keyring
+        }
+        keyring::remove_old(directory, &keyring)?;
         let store = Self {
             name,
             directory: directory.to_owned(),
@@ -122,10 +139,16 @@ impl SoftwareStore {
             nonces: Nonces::default(),
             stripes: std::array::from_fn(|_| Mutex::new(())),
             changes: RwLock::new(()),
+            upkeep: Mutex::new(()),
             _lock: lock,
         };
         store.finish_moves()?;
         Ok(store)
+    }
+
+    /// Whether a store in this directory is from before there were keyrings: its keys lie beside what they wrap.
+    pub fn is_old(directory: &Path) -> bool {
+        keyring::is_missing_but_keys_are_there(directory)
     }
 
     /// How many commits both databases have made since the store was opened.
@@ -199,6 +222,15 @@ impl SoftwareStore {
     }
 }
 
+/// The keys of a store, and its id, by its keyring.
+fn open_keyring(directory: &Path, masters: &MasterKeys) -> Result<(Keyring, Option<StoreId>), Error> {
+    let sealed = Sealed::read(directory)?;
+    let master = masters.find(&keyring::path(directory), &sealed.master)?;
+    let (keyring, _) = sealed.open(&*master)?;
+    masters.settle(&sealed.master)?;
+    Ok((keyring, Some(sealed.store)))
+}
+
 impl KeyStore for SoftwareStore {
     fn name(&self) -> &Name {
         &self.name
@@ -232,7 +264,7 @@ impl KeyStore for SoftwareStore {
                     algorithm,
                     state: KeyState::PreActive,
                     before: None,
-                    born: self.pre_active.key.id,
+                    born: self.pre_active.key_id(),
                     command,
                     blocks_reserved: 0,
                     identity: material.identity(),
@@ -257,7 +289,7 @@ impl KeyStore for SoftwareStore {
         let step = transition::check_step(key_id, found.record.state, state)?;
         if step != Step::Stay {
             found.record.state = state;
-            found.record.before = found.secret.as_ref().map(|_| (found.shelf.inventory, found.shelf.key.id));
+            found.record.before = found.secret.as_ref().map(|_| (found.shelf.inventory, found.shelf.key_id()));
         }
         match step {
             Step::Stay => {}
@@ -308,7 +340,7 @@ impl KeyStore for SoftwareStore {
         Ok(Attestation::of_files(self.name.clone(), found.held(), material.as_ref()))
     }
 
-    fn open(&self, sealed: &Sealed, info: &[u8]) -> Result<Zeroizing<Vec<u8>>, keystore::Error> {
+    fn open(&self, sealed: &command::Sealed, info: &[u8]) -> Result<Zeroizing<Vec<u8>>, keystore::Error> {
         seal::open(&self.seal, info, &[], sealed)
     }
 
@@ -334,7 +366,12 @@ mod tests {
     #[test]
     fn a_key_that_moves_between_the_two_looks_is_found() {
         let directory = tempfile::tempdir().unwrap();
-        let store = SoftwareStore::create(&directory.path().join("store"), "software".parse().unwrap()).unwrap();
+        let store = SoftwareStore::create(
+            &directory.path().join("store"),
+            "software".parse().unwrap(),
+            &crate::master::tests::masters_of(directory.path(), "master"),
+        )
+        .unwrap();
         let (tenant, key_id) = (TenantId::from_bytes([7; 32]), "01930000-0000-7000-8000-000000000001".parse().unwrap());
         store.generate(tenant, key_id, Algorithm::Ed25519, Digest::of(b"command")).unwrap();
         let id = record::id(tenant, key_id);

@@ -1,6 +1,6 @@
-//! Wrapping keys: AES-256, one for each inventory.
+//! Wrapping keys: AES-256, each for one inventory.
 
-use std::path::Path;
+use std::sync::Arc;
 
 use aes_gcm::aead::AeadInPlace as _;
 use aes_gcm::{Aes256Gcm, KeyInit as _};
@@ -11,22 +11,70 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::Error;
-use crate::files::{KeyFile, Kind};
 
 const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
+
+/// The bytes of a key, zeroized when dropped.
+pub(crate) type Key = Zeroizing<[u8; 32]>;
+
+/// A key from the operating system's random source.
+pub(crate) fn random_key() -> Result<Key, Error> {
+    let mut key = Zeroizing::new([0; 32]);
+    OsRng.try_fill_bytes(key.as_mut()).map_err(Error::Random)?;
+    Ok(key)
+}
+
+/// What HKDF-SHA-256 makes of a key for one purpose. `N` is at most 255 blocks of 32 bytes, so it never fails.
+pub(crate) fn derive<const N: usize>(key: &[u8; 32], info: &[u8]) -> Zeroizing<[u8; N]> {
+    let mut derived = Zeroizing::new([0; N]);
+    let _ = hkdf::Hkdf::<Sha256>::new(None, key).expand(info, derived.as_mut());
+    derived
+}
+
+/// AES-256-GCM, ready for use; zeroized when dropped.
+///
+/// Each wrapping takes a random 96-bit nonce, so 2^32 of them are allowed (SP 800-38D, 8.3): births, changes of state
+/// and reservations of nonces together.
+pub(crate) struct Wrap(Aes256Gcm);
+
+impl Wrap {
+    pub(crate) fn new(key: &[u8; 32]) -> Self {
+        Self(Aes256Gcm::new(key.into()))
+    }
+
+    /// Wraps: nonce, ciphertext, tag.
+    pub(crate) fn wrap(&self, aad: &[u8], secret: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut nonce = [0; NONCE_BYTES];
+        OsRng.try_fill_bytes(&mut nonce).map_err(Error::Random)?;
+        let mut wrapped = Vec::with_capacity(NONCE_BYTES + secret.len() + TAG_BYTES);
+        wrapped.extend_from_slice(&nonce);
+        // Encrypted in a buffer of its own: no plaintext ever lies where ciphertext will.
+        let mut body = Zeroizing::new(secret.to_vec());
+        let tag = self.0.encrypt_in_place_detached(&nonce.into(), aad, &mut body).map_err(|_| Error::Wrapping)?;
+        wrapped.extend_from_slice(&body);
+        wrapped.extend_from_slice(&tag);
+        Ok(wrapped)
+    }
+
+    /// Unwraps; `None` unless it was wrapped with this key and this additional data.
+    pub(crate) fn unwrap(&self, aad: &[u8], wrapped: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        let (nonce, rest) = wrapped.split_first_chunk::<NONCE_BYTES>()?;
+        let (body, tag) = rest.split_last_chunk::<TAG_BYTES>()?;
+        let mut secret = Zeroizing::new(body.to_vec());
+        self.0.decrypt_in_place_detached(nonce.into(), aad, &mut secret, tag.into()).ok()?;
+        Some(secret)
+    }
+}
 
 /// A wrapping key's id: computed from the key (HKDF-SHA-256), of which it tells nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WrappingKeyId(pub(crate) [u8; 8]);
 
 impl WrappingKeyId {
-    fn of(inventory: Inventory, key: &[u8; 32]) -> Self {
-        let mut id = [0; 8];
+    pub(crate) fn of(inventory: Inventory, key: &[u8; 32]) -> Self {
         let info = [&b"keylatch wrapping key id v1 "[..], inventory_name(inventory).as_bytes()].concat();
-        // Fails for outputs of more than 255 blocks only.
-        let _ = hkdf::Hkdf::<Sha256>::new(None, key).expand(&info, &mut id);
-        Self(id)
+        Self(*derive(key, &info))
     }
 
     /// As events name it: `pre-active-` or `active-` and 16 hex digits.
@@ -53,64 +101,49 @@ pub(crate) fn inventory_name(inventory: Inventory) -> &'static str {
     }
 }
 
-/// A wrapping key, ready for use; zeroized when dropped.
-///
-/// Each wrapping takes a random 96-bit nonce, so 2^32 of them are allowed (SP 800-38D, 8.3): births, changes of state
-/// and reservations of nonces together.
+/// A wrapping key, ready for use.
 pub(crate) struct WrappingKey {
     pub(crate) id: WrappingKeyId,
-    cipher: Aes256Gcm,
+    wrap: Wrap,
 }
 
 impl WrappingKey {
-    /// Makes one, from the operating system's random source, and writes its file.
-    pub(crate) fn create(inventory: Inventory, path: &Path) -> Result<Self, Error> {
-        let mut key = Zeroizing::new([0; 32]);
-        OsRng.try_fill_bytes(key.as_mut()).map_err(Error::Random)?;
-        let id = WrappingKeyId::of(inventory, &key);
-        let wrapping_key = Self { id, cipher: Aes256Gcm::new((&*key).into()) };
-        KeyFile { id: id.text(inventory), key }.write(Kind::Wrapping, path)?;
-        Ok(wrapping_key)
+    pub(crate) fn new(inventory: Inventory, key: &[u8; 32]) -> Self {
+        Self { id: WrappingKeyId::of(inventory, key), wrap: Wrap::new(key) }
     }
 
-    /// Reads it from its file.
-    pub(crate) fn read(inventory: Inventory, path: &Path) -> Result<Self, Error> {
-        let advice = "put it back from a backup; without it the keys beside it cannot be opened, and no other will do";
-        let file = KeyFile::read(Kind::Wrapping, path, advice)?;
-        let id = WrappingKeyId::of(inventory, &file.key);
-        if file.id != id.text(inventory) {
-            let other = match inventory {
-                Inventory::PreActive => Inventory::Active,
-                Inventory::Active => Inventory::PreActive,
-            };
-            if file.id == WrappingKeyId::of(other, &file.key).text(other) {
-                return Err(Error::misplaced(path, "it is the other inventory's"));
-            }
-            return Err(Error::damaged(path, "the key does not go with its id"));
-        }
-        Ok(Self { id, cipher: Aes256Gcm::new((&*file.key).into()) })
-    }
-
-    /// Wraps: nonce, ciphertext, tag.
+    /// See [`Wrap::wrap`].
     pub(crate) fn wrap(&self, aad: &[u8], secret: &[u8]) -> Result<Vec<u8>, Error> {
-        let mut nonce = [0; NONCE_BYTES];
-        OsRng.try_fill_bytes(&mut nonce).map_err(Error::Random)?;
-        let mut wrapped = Vec::with_capacity(NONCE_BYTES + secret.len() + TAG_BYTES);
-        wrapped.extend_from_slice(&nonce);
-        // Encrypted in a buffer of its own: no plaintext ever lies where ciphertext will.
-        let mut body = Zeroizing::new(secret.to_vec());
-        let tag = self.cipher.encrypt_in_place_detached(&nonce.into(), aad, &mut body).map_err(|_| Error::Wrapping)?;
-        wrapped.extend_from_slice(&body);
-        wrapped.extend_from_slice(&tag);
-        Ok(wrapped)
+        self.wrap.wrap(aad, secret)
     }
 
-    /// Unwraps; `None` unless it was wrapped with this key and this additional data.
+    /// See [`Wrap::unwrap`].
     pub(crate) fn unwrap(&self, aad: &[u8], wrapped: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-        let (nonce, rest) = wrapped.split_first_chunk::<NONCE_BYTES>()?;
-        let (body, tag) = rest.split_last_chunk::<TAG_BYTES>()?;
-        let mut secret = Zeroizing::new(body.to_vec());
-        self.cipher.decrypt_in_place_detached(nonce.into(), aad, &mut secret, tag.into()).ok()?;
-        Some(secret)
+        self.wrap.unwrap(aad, wrapped)
+    }
+}
+
+/// The wrapping keys of an inventory: the one for whatever is written, and, while it takes the place of others, those.
+pub(crate) struct Ring {
+    pub(crate) current: WrappingKey,
+    pub(crate) retiring: Vec<WrappingKey>,
+}
+
+impl Ring {
+    /// Of keys as a keyring has them, the current one first; `None` where there is none.
+    pub(crate) fn of(inventory: Inventory, keys: &[Key]) -> Option<Arc<Self>> {
+        let (current, retiring) = keys.split_first()?;
+        let key = |key: &Key| WrappingKey::new(inventory, key);
+        Some(Arc::new(Self { current: key(current), retiring: retiring.iter().map(key).collect() }))
+    }
+
+    /// The key of an id.
+    pub(crate) fn get(&self, id: WrappingKeyId) -> Option<&WrappingKey> {
+        std::iter::once(&self.current).chain(&self.retiring).find(|key| key.id == id)
+    }
+
+    /// Whether one of its keys is called this.
+    pub(crate) fn has(&self, inventory: Inventory, text: &[u8]) -> bool {
+        std::iter::once(&self.current).chain(&self.retiring).any(|key| key.id.text(inventory).as_bytes() == text)
     }
 }

@@ -11,24 +11,27 @@ use redb::{Database, Durability, TableDefinition};
 
 use crate::Error;
 use crate::record::Id;
+use crate::shelf::{META, WRAPPING_KEY};
 
 /// The records, by tenant and key id.
 pub(crate) const KEYS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("keys");
 
-/// Changes in one commit, at most.
+/// Jobs in one commit, at most.
 const BATCH_MAX: usize = 1024;
 
-/// A change of one record. Whether it is allowed was decided before, under the key's lock.
+/// A change of a database. Whether it is allowed was decided before, under the key's lock.
 pub(crate) enum Change {
     /// Write the record, whatever was there.
-    Put(Vec<u8>),
+    Put(Id, Vec<u8>),
     /// Remove it, if it is there.
-    Remove,
+    Remove(Id),
+    /// Write down which wrapping key the records are under.
+    NameKey(String),
 }
 
+/// Changes that are made together, or not at all.
 struct Job {
-    id: Id,
-    change: Change,
+    changes: Vec<Change>,
     done: SyncSender<Result<(), String>>,
 }
 
@@ -71,12 +74,12 @@ impl Writer {
         })
     }
 
-    /// Makes a change; returns when it is on the disk.
-    pub(crate) fn write(&self, id: Id, change: Change) -> Result<(), Error> {
+    /// Makes changes in one commit; returns when they are on the disk.
+    pub(crate) fn write(&self, changes: Vec<Change>) -> Result<(), Error> {
         let failed = |what: &str| Error::Database { path: self.path.clone(), what: what.to_owned() };
         let (done, answer) = sync_channel(1);
         let jobs = self.jobs.as_ref().ok_or_else(|| failed("it is closed"))?;
-        jobs.send(Job { id, change, done }).map_err(|_| failed("its writing thread has ended"))?;
+        jobs.send(Job { changes, done }).map_err(|_| failed("its writing thread has ended"))?;
         answer.recv().map_err(|_| failed("its writing thread has ended"))?.map_err(|what| failed(&what))
     }
 
@@ -132,10 +135,13 @@ impl Worker {
         transaction.set_durability(Durability::Immediate)?;
         {
             let mut keys = transaction.open_table(KEYS)?;
-            for job in batch {
-                match &job.change {
-                    Change::Put(record) => drop(keys.insert(&job.id[..], &record[..])?),
-                    Change::Remove => drop(keys.remove(&job.id[..])?),
+            for change in batch.iter().flat_map(|job| &job.changes) {
+                match change {
+                    Change::Put(id, record) => drop(keys.insert(&id[..], &record[..])?),
+                    Change::Remove(id) => drop(keys.remove(&id[..])?),
+                    Change::NameKey(name) => {
+                        drop(transaction.open_table(META)?.insert(WRAPPING_KEY, name.as_bytes())?);
+                    }
                 }
             }
         }
@@ -157,13 +163,19 @@ pub(crate) mod tests {
         FailedButPersisted,
     }
 
-    /// The fault that is waiting for the next commit.
+    /// The fault that is waiting for a commit, and how many commits pass before.
     #[derive(Default)]
-    pub(crate) struct Faults(Mutex<Option<Fault>>);
+    pub(crate) struct Faults(Mutex<Option<(u32, Fault)>>);
 
     impl Faults {
+        /// For the next commit.
         pub(crate) fn set(&self, fault: Option<Fault>) {
-            *self.0.lock().unwrap() = fault;
+            self.set_after(0, fault);
+        }
+
+        /// For the one after so many.
+        pub(crate) fn set_after(&self, commits: u32, fault: Option<Fault>) {
+            *self.0.lock().unwrap() = fault.map(|fault| (commits, fault));
         }
 
         /// Whether one is still waiting.
@@ -172,12 +184,19 @@ pub(crate) mod tests {
         }
 
         fn strike(&self, now: Fault) -> Result<(), String> {
-            let mut fault = self.0.lock().unwrap();
-            if *fault == Some(now) {
-                *fault = None;
-                return Err("fault injected".to_owned());
+            let mut waiting = self.0.lock().unwrap();
+            match &mut *waiting {
+                Some((0, fault)) if *fault == now => {
+                    *waiting = None;
+                    Err("fault injected".to_owned())
+                }
+                // A commit is over with what comes after it.
+                Some((left, _)) if *left > 0 && now == Fault::FailedButPersisted => {
+                    *left -= 1;
+                    Ok(())
+                }
+                _ => Ok(()),
             }
-            Ok(())
         }
 
         pub(crate) fn before(&self) -> Result<(), String> {

@@ -28,6 +28,13 @@ pub struct Config {
     /// Of the custodian: the folder of its keys; `keys` in `state` where it is not named. A second custodian on the same
     /// folder waits until the first is gone, and takes over.
     keys: Option<PathBuf>,
+    /// Of the custodian: the master keys that its key store may be under, `file:…`, `env:…` or `credential:…`. Left out, the
+    /// platform's own: `master-key` beside the custodian's key.
+    #[serde(default)]
+    pub master_key: Vec<String>,
+    /// The file's folder.
+    #[serde(skip)]
+    pub folder: PathBuf,
     /// Of the exporter: the folder of the bundles; `exports` in `state` where it is not named. Exporters that run side by side
     /// share one, so that each hands out what any has made.
     exports: Option<PathBuf>,
@@ -145,6 +152,7 @@ impl Config {
             keys: config.keys.map(|keys| folder.join(keys)),
             exports: config.exports.map(|exports| folder.join(exports)),
             probe_key: config.probe_key.map(|key| folder.join(key)),
+            folder: folder.to_owned(),
             ..config
         })
     }

@@ -139,6 +139,10 @@ The configuration (paths are relative to its folder):
                               it has carried out; left out, `keys` in `state`. A second custodian
                               on the same folder follows the log, waits, and takes over when the
                               first is gone
+  master_key = [\"file:master\"]
+                              the custodian alone: the master keys that its key store may be under,
+                              file:PATH, env:KEYLATCH_NAME or credential:NAME (systemd's); left out,
+                              a file of its own, `master-key` beside its key
   exports = \"exports\"         the exporter alone: the folder of the bundles; left out, `exports` in
                               `state`. Exporters that run side by side share one
   keep_exports = 12           the exporter alone: so many bundles of a tenant are kept, the newest;

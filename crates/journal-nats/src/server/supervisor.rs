@@ -66,7 +66,13 @@ impl Supervisor {
         log: &Path,
         hold: File,
     ) -> io::Result<(Self, Ready)> {
-        let mut child = Command::new("sh")
+        let mut command = Command::new("sh");
+        // Among them may be a master key.
+        let ours = std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"KEYLATCH_"));
+        for (name, _) in ours {
+            command.env_remove(name);
+        }
+        let mut child = command
             .args(["-c", SCRIPT, "keylatch-nats"])
             .args([pids.as_os_str(), std::process::id().to_string().as_ref(), binary.as_os_str()])
             .args(["-c".as_ref(), config.as_os_str()])

@@ -26,6 +26,10 @@ pub struct UpArgs {
     /// Keep only so many bundles of evidence of each tenant, the newest; left out, all.
     #[arg(long, value_name = "N")]
     pub keep_exports: Option<NonZeroUsize>,
+    /// The master key of the key store, in place of one of the platform's own: file:PATH, env:KEYLATCH_NAME or
+    /// credential:NAME (systemd's). Repeat it: the store knows which it is under, and a new one is under the first.
+    #[arg(long, value_name = "SOURCE")]
+    pub master_key: Vec<String>,
     /// A folder in which a downloaded `nats-server` may stand, beside KEYLATCH_NATS_SERVER, the path and the usual places.
     #[arg(long, env = "KEYLATCH_CACHE", value_name = "DIR")]
     pub cache: Option<PathBuf>,
@@ -51,8 +55,9 @@ impl From<Sync> for SyncInterval {
 
 /// Runs the platform until it is told to stop, by Ctrl-C or SIGTERM.
 pub async fn run(args: UpArgs, screen: &mut Screen) -> Result<(), Error> {
-    let UpArgs { dir, sync, keep_exports, cache } = args;
-    let options = Options { dir, cache, sync: sync.into(), keep_exports, clock: Clock::default() };
+    custodian::guard_memory();
+    let UpArgs { dir, sync, keep_exports, master_key, cache } = args;
+    let options = Options { dir, cache, sync: sync.into(), keep_exports, master_key, clock: Clock::default() };
     let mut signal = std::pin::pin!(service::process::stop_signal());
     let mut platform = tokio::select! {
         started = Platform::start(options) => started.map_err(of_platform)?,

@@ -5,6 +5,7 @@
 //! root/authority.json  what it said last: an authority statement
 //! registrar/key        signs the beginning of tenants
 //! services/<role>/key  signs the events of a role
+//! services/custodian/master-key          what the key store's keyring is under, unless another is named
 //! services/evidence-exporter/probe-key   signs what the exporter tries, to see it refused
 //! operator/            the NATS operator, its accounts and users
 //! nats/                the server: streams, accounts, configuration, log
@@ -110,7 +111,7 @@ fn wrong(path: &Path, error: impl std::fmt::Display) -> Error {
     Error::File { path: path.to_owned(), error: error.to_string() }
 }
 
-fn service_key_path(dir: &Path, role: ServiceRole) -> PathBuf {
+pub(super) fn service_key_path(dir: &Path, role: ServiceRole) -> PathBuf {
     dir.join("services").join(role.name()).join("key")
 }
 

@@ -1,8 +1,9 @@
 //! Everything in one process, and the server as its child.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use custodian::custody::Place;
 use journal_nats::connect;
 use journal_nats::permission::PlatformUser;
 use journal_nats::server::{Server, Settings, SyncInterval, find};
@@ -12,6 +13,7 @@ use service::process::{self, start};
 use service::{Clock, Error, Ports, Shutdown, Stopper, config};
 use tracing::{info, warn};
 
+use super::deployment::service_key_path;
 use super::parts::Parts;
 use super::{Deployment, registrar};
 
@@ -26,6 +28,8 @@ pub struct Options {
     pub sync: SyncInterval,
     /// How many bundles of evidence of a tenant are kept, the newest; `None` for all.
     pub keep_exports: Option<NonZeroUsize>,
+    /// The master keys that the key store may be under; none, for one of the platform's own.
+    pub master_key: Vec<String>,
     /// The clock that every role goes by.
     pub clock: Clock,
 }
@@ -50,6 +54,7 @@ impl Platform {
              authority statements only",
             deployment.dir().join("root/key").display()
         );
+        let place = custody_place(deployment.dir(), &options.master_key)?;
         let exporter = exporter(&deployment, options.keep_exports)?;
         let server = start_server(&deployment, &options).await?;
         provision(&deployment, &server).await?;
@@ -74,7 +79,7 @@ impl Platform {
             0 => {}
             tenants => info!(tenants, "the newest authority statement was recorded in their chains"),
         }
-        let mut parts = start_roles(&ports, &deployment, exporter, &shutdown).await?;
+        let mut parts = start_roles(&ports, place, exporter, &shutdown).await?;
         parts.spawn("follower of the log", async {
             following.await.map_err(|error| Error::Internal(error.to_string()))
         });
@@ -151,6 +156,15 @@ async fn provision(deployment: &Deployment, server: &Server) -> Result<(), Error
     Ok(())
 }
 
+/// Where the key store of the platform in a folder is, and its master keys.
+pub fn custody_place(dir: &Path, named: &[String]) -> Result<Place, Error> {
+    let key = service_key_path(dir, ServiceRole::Custodian);
+    if !key.exists() {
+        return Err(Error::File { path: dir.to_owned(), error: "there is no platform in it".to_owned() });
+    }
+    Place::new(dir.join("keys"), named, Path::new(""), &key)
+}
+
 /// What the exporter is told.
 fn exporter(deployment: &Deployment, keep_exports: Option<NonZeroUsize>) -> Result<evidence_exporter::Options, Error> {
     let state = deployment.dir().join("state");
@@ -166,16 +180,18 @@ fn exporter(deployment: &Deployment, keep_exports: Option<NonZeroUsize>) -> Resu
 /// Starts the six roles. The key store is opened first: without it nothing runs.
 async fn start_roles(
     ports: &Ports<NatsJournal>,
-    deployment: &Deployment,
+    place: Place,
     exporter: evidence_exporter::Options,
     shutdown: &Shutdown,
 ) -> Result<Parts, Error> {
-    let folder = deployment.dir().join("keys");
-    let store = custodian::open_software_store(&ports.node, &folder.join("store"), shutdown.clone()).await?;
+    let uses = place.keys().join("uses");
+    let software = custodian::open_software_store(&ports.node, place, shutdown.clone()).await?;
+    let stores = software.store().into();
     let mut parts = Parts::default();
-    let (ports_of_custodian, uses, until) = (ports.clone(), folder.join("uses"), shutdown.clone());
-    let custodian = async move { custodian::run(ports_of_custodian, store.into(), &uses, until).await };
+    let (ports_of_custodian, until) = (ports.clone(), shutdown.clone());
+    let custodian = async move { custodian::run(ports_of_custodian, stores, &uses, until).await };
     parts.spawn(ServiceRole::Custodian.name(), custodian);
+    parts.spawn("custody", software.tend(shutdown.clone()));
     let exporter = evidence_exporter::run(ports.clone(), exporter, shutdown.clone());
     parts.spawn(ServiceRole::EvidenceExporter.name(), exporter);
     parts.spawn(ServiceRole::Issuer.name(), issuer::run(ports.clone(), shutdown.clone()));

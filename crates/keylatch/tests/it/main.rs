@@ -16,6 +16,7 @@ mod bundles;
 mod certificates;
 mod compliance;
 mod contexts;
+mod custody;
 mod exports;
 mod files;
 mod governed;

@@ -156,9 +156,9 @@ async fn a_custodian_that_uses_what_it_must_not_is_found() {
     let (stopper, shutdown) = Shutdown::new();
     let (custodian_stopper, custodian_shutdown) = Shutdown::new();
     let (ports, _following) = process::start(options, shutdown.clone()).await.unwrap();
-    let folder = deployment.dir().join("keys");
-    let store = custodian::open_software_store(&ports.node, &folder.join("store"), shutdown.clone()).await.unwrap();
-    let (its_ports, uses) = (ports.clone(), folder.join("uses"));
+    let place = keylatch::platform::custody_place(deployment.dir(), &[]).unwrap();
+    let (its_ports, uses) = (ports.clone(), place.keys().join("uses"));
+    let store = custodian::open_software_store(&ports.node, place, shutdown.clone()).await.unwrap().store();
     let custodian =
         tokio::spawn(async move { custodian::run(its_ports, store.into(), &uses, custodian_shutdown).await });
     let exporter = evidence_exporter::Options {

@@ -16,16 +16,23 @@ use crate::world::{Member, World, cache, founded, reason};
 use crate::{json, keylatch, stdout};
 
 /// A running `keylatch up`.
-struct Up {
+pub struct Up {
     child: Child,
-    url: String,
+    pub url: String,
 }
 
 impl Up {
-    async fn start(dir: &Path) -> Self {
+    pub async fn start(dir: &Path) -> Self {
+        Self::start_with(dir, &[], &[]).await
+    }
+
+    /// With further arguments, and in a further environment.
+    pub async fn start_with(dir: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_keylatch"))
             .args(["--json", "up", "--dir"])
             .arg(dir)
+            .args(arguments)
+            .envs(environment.iter().copied())
             .env("KEYLATCH_CACHE", cache().unwrap())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -40,11 +47,15 @@ impl Up {
         Self { child, url: ready["url"].as_str().unwrap().to_owned() }
     }
 
-    async fn kill(mut self) {
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
+    pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
     }
 
-    async fn stop(mut self) -> Option<i32> {
+    pub async fn stop(mut self) -> Option<i32> {
         let pid = self.child.id().unwrap().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
         let ended = tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await;

@@ -32,7 +32,7 @@ pub struct World {
 
 pub fn options(dir: &Path) -> Options {
     let (dir, clock) = (dir.to_owned(), service::Clock::default());
-    Options { dir, cache: cache(), sync: SyncInterval::Always, keep_exports: None, clock }
+    Options { dir, cache: cache(), sync: SyncInterval::Always, keep_exports: None, master_key: Vec::new(), clock }
 }
 
 /// Where the test command keeps what it has downloaded.

@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keystore::{KeyStore as _, Permit, Use};
-use keystore_software::{Error, SoftwareStore};
+use keystore_software::{Error, MasterKeys, SoftwareStore};
 use model::{Algorithm, KeyState};
 
 use crate::{Bench, command, key, list, name, tenant};
@@ -97,8 +97,8 @@ fn a_store_is_made_over_what_an_attempt_left_behind() {
     let folder = tempfile::tempdir().unwrap();
     let (store, partial) = (folder.path().join("store"), folder.path().join("store.partial"));
     std::fs::create_dir(&partial).unwrap();
-    std::fs::write(partial.join("seal.key"), "half").unwrap();
-    SoftwareStore::create(&store, name()).unwrap();
+    std::fs::write(partial.join("keyring"), "half").unwrap();
+    SoftwareStore::create(&store, name(), &MasterKeys::own(folder.path().join("master"))).unwrap();
     assert!(!partial.exists());
 }
 
@@ -106,14 +106,14 @@ fn a_store_is_made_over_what_an_attempt_left_behind() {
 #[test]
 fn one_of_many_makes_the_store() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("store");
+    let (path, masters) = (folder.path().join("store"), MasterKeys::own(folder.path().join("master")));
     let made: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| SoftwareStore::create(&path, name()))).collect();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| SoftwareStore::create(&path, name(), &masters))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(made.iter().filter(|made| made.is_ok()).count(), 1);
     let told = |error: &Error| matches!(error, Error::InUse { .. } | Error::Exists { .. });
     assert!(made.iter().filter_map(|made| made.as_ref().err()).all(told));
     drop(made);
-    SoftwareStore::open(&path, name()).unwrap();
+    SoftwareStore::open(&path, name(), &masters).unwrap();
 }

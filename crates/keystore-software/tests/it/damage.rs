@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use keystore::{Error as PortError, KeyStore as _};
-use keystore_software::{Error, SoftwareStore};
+use keystore_software::{Error, MasterKeys, SoftwareStore};
 use redb::{Database, ReadableDatabase as _, TableDefinition};
 
 use crate::{Bench, key, list, name, tenant};
@@ -48,9 +48,7 @@ fn tree(path: &Path) -> Vec<String> {
 /// Never silently made anew: with the wrapping key gone, the keys are; and whoever knows that can still put it back.
 #[test]
 fn rejects_a_store_with_a_part_missing() {
-    for part in
-        ["seal.key", "pre-active/wrapping.key", "active/wrapping.key", "pre-active/keys.redb", "active/keys.redb"]
-    {
+    for part in ["keyring", "pre-active/keys.redb", "active/keys.redb"] {
         let error = refused(|store| fs::remove_file(store.join(part)).unwrap());
         assert!(matches!(&error, Error::Missing { path, .. } if path.ends_with(part)), "{part}: {error}");
     }
@@ -59,32 +57,39 @@ fn rejects_a_store_with_a_part_missing() {
         assert!(matches!(&error, Error::Missing { path, .. } if path.ends_with(part)), "{part}: {error}");
     }
     let nowhere = tempfile::tempdir().unwrap().path().join("nothing");
-    assert!(matches!(SoftwareStore::open(&nowhere, name()), Err(Error::Missing { .. })));
+    assert!(matches!(SoftwareStore::open(&nowhere, name(), &MasterKeys::new(Vec::new())), Err(Error::Missing { .. })));
     assert!(!nowhere.exists(), "opening makes nothing");
 }
 
 #[test]
-fn rejects_a_key_file_with_any_byte_changed() {
+fn rejects_a_keyring_with_any_byte_changed() {
     let mut bench = Bench::with_keys();
     bench.close();
-    for part in ["seal.key", "pre-active/wrapping.key", "active/wrapping.key"] {
-        let path = bench.path().join(part);
-        let whole = fs::read(&path).unwrap();
-        for at in 0..whole.len() {
-            let mut changed = whole.clone();
-            changed[at] ^= 1;
-            fs::write(&path, &changed).unwrap();
+    let path = bench.path().join("keyring");
+    let whole = fs::read(&path).unwrap();
+    for at in 0..whole.len() {
+        let mut changed = whole.clone();
+        changed[at] ^= 1;
+        for harmed in [&changed[..], &whole[..at]] {
+            fs::write(&path, harmed).unwrap();
             let error = bench.open().expect_err("opened");
-            let named = matches!(&error, Error::Damaged { path, .. } | Error::Misplaced { path, .. }
-                if path.ends_with(part));
-            assert!(named, "{part}, byte {at}: {error}");
-            fs::write(&path, &whole[..at]).unwrap();
-            let error = bench.open().expect_err("opened");
-            assert!(matches!(&error, Error::Damaged { path, .. } if path.ends_with(part)), "{part}, cut: {error}");
+            assert!(matches!(&error, Error::Damaged { path, .. } if path.ends_with("keyring")), "byte {at}: {error}");
         }
-        fs::write(&path, &whole).unwrap();
     }
+    fs::write(&path, &whole).unwrap();
     bench.open().unwrap();
+}
+
+/// What happens to the keyring's file behind the store's back shows in a check, and at the latest at the next opening.
+#[test]
+fn a_check_looks_at_the_keyring_too() {
+    let bench = Bench::with_keys();
+    let path = bench.path().join("keyring");
+    let mut whole = fs::read(&path).unwrap();
+    bench.store().check().unwrap();
+    whole[100] ^= 1;
+    fs::write(&path, &whole).unwrap();
+    assert!(matches!(bench.store().check(), Err(Error::Damaged { path, .. }) if path.ends_with("keyring")));
 }
 
 #[test]
@@ -94,28 +99,30 @@ fn rejects_parts_put_in_each_others_place() {
         fs::rename(store.join(other), store.join(one)).unwrap();
         fs::rename(store.join("aside"), store.join(other)).unwrap();
     };
-    for (one, other) in [
-        ("pre-active", "active"),
-        ("pre-active/keys.redb", "active/keys.redb"),
-        ("pre-active/wrapping.key", "active/wrapping.key"),
-    ] {
+    for (one, other) in [("pre-active", "active"), ("pre-active/keys.redb", "active/keys.redb")] {
         let error = refused(|store| swap(store, one, other));
         assert!(matches!(error, Error::Misplaced { .. }), "{one}: {error}");
     }
     let mut stranger = Bench::with_keys();
     stranger.close();
-    for part in ["pre-active/keys.redb", "active/keys.redb", "pre-active/wrapping.key", "active/wrapping.key"] {
+    for part in ["pre-active/keys.redb", "active/keys.redb"] {
         let error = refused(|store| {
             fs::copy(stranger.path().join(part), store.join(part)).unwrap();
         });
         assert!(matches!(error, Error::Misplaced { .. }), "{part}: {error}");
     }
+    // Under another master key: the store is not even looked into.
     let error = refused(|store| {
-        for part in ["active/keys.redb", "active/wrapping.key"] {
-            fs::copy(stranger.path().join(part), store.join(part)).unwrap();
-        }
+        fs::copy(stranger.path().join("keyring"), store.join("keyring")).unwrap();
     });
-    assert!(matches!(error, Error::Misplaced { .. }), "a whole inventory of another store: {error}");
+    assert!(matches!(error, Error::NoMasterKey { .. }), "another store's keyring: {error}");
+    // Under the same one, it is another store's all the same.
+    let error = refused(|store| {
+        let (other, masters) = (store.with_file_name("other"), MasterKeys::own(store.with_file_name("master")));
+        drop(SoftwareStore::create(&other, name(), &masters).unwrap());
+        fs::copy(other.join("keyring"), store.join("keyring")).unwrap();
+    });
+    assert!(matches!(error, Error::Misplaced { .. }), "a keyring under the same master key: {error}");
 }
 
 #[test]
@@ -147,33 +154,64 @@ fn rejects_databases_that_are_none() {
     }
 }
 
-/// A byte changed anywhere in a database shows, when it is opened or at the latest in a check, or it was a byte that
-/// nothing rests on. It never shows as a panic, nor as a key less.
+/// A byte changed anywhere in a database shows, when it is opened or at the latest in a check, and the file is named; or it
+/// was a byte that nothing rests on. It never shows as a panic, nor as a key less.
 #[test]
 fn a_changed_byte_in_a_database_costs_no_key_silently() {
-    let mut bench = Bench::with_keys();
-    let wanted = list(bench.store());
-    bench.close();
-    let path = bench.path().join("active/keys.redb");
+    for part in ["pre-active/keys.redb", "active/keys.redb"] {
+        flip_everywhere(part);
+    }
+}
+
+fn flip_everywhere(part: &str) {
+    // One that is written anew has no record twice: of a copy in a page that is free, no byte would count.
+    let bench = Bench::with_keys().restored();
+    let path = bench.path().join(part);
+    let wanted = list(&bench.open().unwrap());
+    let used = used_bytes(&path);
     let whole = fs::read(&path).unwrap();
     let mut refusals = 0;
-    // The header byte by byte, then every page at a stride that meets each offset class.
-    for at in (0..1024).chain((1024..whole.len()).step_by(331)) {
+    // The header, then the bytes of records, then every page at a stride that meets each offset class.
+    for at in (0..1024).step_by(3).chain(used.iter().copied().step_by(11)).chain((1024..whole.len()).step_by(997)) {
         let mut changed = whole.clone();
         changed[at] ^= 0x55;
         fs::write(&path, &changed).unwrap();
         match bench.open() {
-            Err(Error::Damaged { .. } | Error::Misplaced { .. } | Error::Database { .. }) => refusals += 1,
-            Err(other) => panic!("byte {at}: {other}"),
+            Err(error) => {
+                assert!(error.to_string().contains(part), "byte {at}: {error}");
+                refusals += 1;
+            }
             Ok(store) => match store.check() {
-                Err(error) => assert!(matches!(error, Error::Damaged { .. }), "byte {at}: {error}"),
-                Ok(_) => assert_eq!(list(&store), wanted, "byte {at}"),
+                Err(error) => assert!(error.to_string().contains(part), "byte {at}: {error}"),
+                Ok(_) => {
+                    assert_eq!(list(&store), wanted, "byte {at}");
+                    assert!(!used.contains(&at), "byte {at} of a record was changed unnoticed");
+                }
             },
         }
     }
     assert!(refusals > 0, "no byte of it counts?");
     fs::write(&path, &whole).unwrap();
     assert_eq!(list(&bench.open().unwrap()), wanted);
+}
+
+/// Where in the file the bytes of its records are.
+fn used_bytes(path: &Path) -> Vec<usize> {
+    use redb::ReadableTable as _;
+    let records: Vec<Vec<u8>> = {
+        let database = Database::open(path).unwrap();
+        let table = database.begin_read().unwrap().open_table(KEYS).unwrap();
+        table.iter().unwrap().map(|entry| entry.unwrap().1.value().to_vec()).collect()
+    };
+    let file = fs::read(path).unwrap();
+    let mut used = Vec::new();
+    for record in records {
+        let places: Vec<_> = (0..file.len() - record.len()).filter(|at| file[*at..].starts_with(&record)).collect();
+        let [at] = places[..] else { panic!("a record is {} times in {}", places.len(), path.display()) };
+        used.extend(at..at + record.len());
+    }
+    assert!(!used.is_empty());
+    used
 }
 
 /// Who can write the database and has no wrapping key can't make one key pass for another, nor change a state.
@@ -257,14 +295,7 @@ fn files_and_directories_are_the_owners_alone() {
     }
 }
 
-const PARTS: [&str; 6] = [
-    "store.lock",
-    "seal.key",
-    "pre-active/wrapping.key",
-    "pre-active/keys.redb",
-    "active/wrapping.key",
-    "active/keys.redb",
-];
+const PARTS: [&str; 4] = ["store.lock", "keyring", "pre-active/keys.redb", "active/keys.redb"];
 
 #[test]
 fn rejects_what_others_can_reach() {
@@ -288,7 +319,7 @@ fn rejects_what_others_can_reach() {
     // Stricter than asked for is fine.
     let mut bench = Bench::with_keys();
     bench.close();
-    fs::set_permissions(bench.path().join("seal.key"), Permissions::from_mode(0o400)).unwrap();
+    fs::set_permissions(bench.path().join("keyring"), Permissions::from_mode(0o400)).unwrap();
     bench.open().unwrap();
 }
 
@@ -302,8 +333,8 @@ fn rejects_links_and_other_things_in_the_place_of_files() {
         assert!(matches!(&error, Error::NotPlain { path, .. } if path.ends_with(part)), "{part}: {error}");
     }
     let error = refused(|store| {
-        fs::remove_file(store.join("seal.key")).unwrap();
-        fs::create_dir(store.join("seal.key")).unwrap();
+        fs::remove_file(store.join("keyring")).unwrap();
+        fs::create_dir(store.join("keyring")).unwrap();
     });
     assert!(matches!(error, Error::NotPlain { .. }), "{error}");
 }
@@ -320,14 +351,15 @@ fn rejects_a_second_opening() {
 fn rejects_making_a_store_where_there_is_something() {
     let mut bench = Bench::with_keys();
     bench.close();
-    assert!(matches!(SoftwareStore::create(&bench.path(), name()), Err(Error::Exists { .. })));
+    assert!(matches!(SoftwareStore::create(&bench.path(), name(), &bench.masters()), Err(Error::Exists { .. })));
     assert_eq!(list(&bench.open().unwrap()).len(), 3, "and what is there stays");
 
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("store");
     fs::create_dir(&path).unwrap();
-    drop(SoftwareStore::create(&path, name()).expect("an empty directory will do"));
-    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "nothing is left lying about");
+    let masters = MasterKeys::own(directory.path().join("master"));
+    drop(SoftwareStore::create(&path, name(), &masters).expect("an empty directory will do"));
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "nothing is left lying about");
     let unreachable = directory.path().join("no/such/place");
-    assert!(matches!(SoftwareStore::create(&unreachable, name()), Err(Error::Io { .. })));
+    assert!(matches!(SoftwareStore::create(&unreachable, name(), &masters), Err(Error::Io { .. })));
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use keystore::{Error as PortError, KeyStore as _, Output, Permit, Use};
-use keystore_software::{Error, SoftwareStore};
+use keystore_software::{Error, MasterKeys, SoftwareStore};
 use model::{Algorithm, KeyId, KeyState};
 
 use crate::{Bench, command, key, name, tenant};
@@ -24,7 +24,7 @@ const THREADS: u64 = 4;
 fn child() {
     let Some(directory) = std::env::var_os(STORE).map(PathBuf::from) else { return };
     let round: u64 = std::env::var(ROUND).unwrap().parse().unwrap();
-    let store = SoftwareStore::open(&directory, name()).unwrap();
+    let store = SoftwareStore::open(&directory, name(), &masters_beside(&directory)).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let store = &store;
@@ -32,6 +32,11 @@ fn child() {
             scope.spawn(move || (0..u64::MAX).for_each(|n| live(store, key(round << 32 | n << 8 | thread), n)));
         }
     });
+}
+
+/// The master key where a [`Bench`] has it.
+fn masters_beside(store: &Path) -> MasterKeys {
+    MasterKeys::own(store.with_file_name("master"))
 }
 
 /// A key's life, each step told when it was acknowledged.
@@ -107,7 +112,7 @@ fn run_and_kill(store: &Path, round: usize, lines: usize) -> Vec<String> {
         let line = output.next().expect("the child ended by itself");
         acknowledged.extend(only_said(&line));
     }
-    let refused = SoftwareStore::open(store, name());
+    let refused = SoftwareStore::open(store, name(), &masters_beside(store));
     assert!(matches!(refused, Err(Error::InUse { .. })), "one process at a time: {refused:?}");
     child.kill().unwrap();
     acknowledged.extend(output.filter_map(|line| only_said(&line)));

@@ -5,13 +5,15 @@ mod backup;
 mod concurrency;
 mod damage;
 mod kill;
+mod masters;
+mod rotation;
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use keystore::conformance::{Subject, conformance};
 use keystore::{Entry, KeyStore};
-use keystore_software::{Error, SoftwareStore};
+use keystore_software::{Error, MasterKeys, SoftwareStore};
 use model::{Algorithm, Digest, KeyId, KeyState, TenantId};
 use tempfile::TempDir;
 
@@ -24,7 +26,8 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let store = SoftwareStore::create(&directory.path().join("store"), name()).unwrap();
+        let masters = MasterKeys::own(directory.path().join("master"));
+        let store = SoftwareStore::create(&directory.path().join("store"), name(), &masters).unwrap();
         Self { directory, store: Some(store) }
     }
 
@@ -43,6 +46,26 @@ impl Bench {
         self.directory.path().join("store")
     }
 
+    /// Its backup, restored beside its master key: closed, and written from beginning to end in one go.
+    fn restored(mut self) -> Self {
+        let backup = self.directory.path().join("backup");
+        self.store().backup(&backup, &self.masters()).unwrap();
+        self.close();
+        std::fs::remove_dir_all(self.path()).unwrap();
+        SoftwareStore::restore(&backup, &self.path(), &self.masters(), &self.masters()).unwrap();
+        std::fs::remove_file(backup).unwrap();
+        self
+    }
+
+    /// The platform's own master key, beside the store.
+    fn masters(&self) -> MasterKeys {
+        MasterKeys::own(self.master())
+    }
+
+    fn master(&self) -> PathBuf {
+        self.directory.path().join("master")
+    }
+
     fn store(&self) -> &SoftwareStore {
         self.store.as_ref().unwrap()
     }
@@ -53,7 +76,7 @@ impl Bench {
 
     /// Opens what is there.
     fn open(&self) -> Result<SoftwareStore, Error> {
-        SoftwareStore::open(&self.path(), name())
+        SoftwareStore::open(&self.path(), name(), &self.masters())
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod apply;
 pub mod custody;
+mod further;
 mod generate;
 mod lease;
 mod memory;
@@ -27,6 +28,7 @@ use lifecycle::{Duty, Rejection};
 use model::{Problem, ProblemType, ServiceRole, TenantId, subject};
 use service::{Error, Ports, Shutdown, command, duty, health, process, requests};
 
+pub use crate::further::FurtherStores;
 pub use crate::memory::{Guarded, guard_memory};
 pub use crate::software::{SOFTWARE, Software, open as open_software_store};
 pub use crate::stores::{Store, Stores};

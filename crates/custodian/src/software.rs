@@ -18,7 +18,7 @@ use crate::stores::Store;
 /// The name under which policies and events know the software store.
 pub const SOFTWARE: &str = "software";
 /// How often a store is looked at again that another custodian has.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// How many keys are read from the replica at once.
 const PAGE: usize = 1024;
 
@@ -73,12 +73,7 @@ fn try_open<J: Journal>(node: &Node<J>, place: &Place) -> Result<Option<Software
     let name: Name = SOFTWARE.parse().map_err(|error: model::id::Malformed| wrong(error.to_string()))?;
     let is_new = std::fs::read_dir(folder).map_or(true, |mut entries| entries.next().is_none());
     let known = Known::of(node, &name)?;
-    if is_new && known.keys > 0 {
-        return Err(wrong(format!(
-            "there is no key store here, and the chain knows {} keys that it should have: put it back from a backup",
-            known.keys
-        )));
-    }
+    known.check_new(is_new).map_err(wrong)?;
     service::secret::ensure_folder(place.keys())?;
     let store = match open_or_make(place, name, is_new) {
         Ok(store) => store,
@@ -87,16 +82,7 @@ fn try_open<J: Journal>(node: &Node<J>, place: &Place) -> Result<Option<Software
         Err(keystore_software::Error::Exists { .. }) if is_new => return Ok(None),
         Err(error) => return Err(wrong(error.to_string())),
     };
-    let here = known.in_store(&store.seal_key());
-    if known.keys > 0 && here == 0 {
-        return Err(wrong(format!(
-            "this is not the key store that has the {} keys which the chain knows: put that one here",
-            known.keys
-        )));
-    }
-    if here < known.keys {
-        warn!(here, elsewhere = known.keys - here, "the chain knows keys that are in another store of this name");
-    }
+    known.check_has(&store.seal_key()).map_err(wrong)?;
     catch_up(node, &store)?;
     Ok(Some(store))
 }
@@ -207,13 +193,13 @@ fn is_destroyed(state: KeyState) -> bool {
 }
 
 /// The keys that the chain says are in stores of one name, by the stores' own keys. Destroyed ones aside.
-struct Known {
+pub(crate) struct Known {
     keys: usize,
     by_store: Vec<(Vec<u8>, usize)>,
 }
 
 impl Known {
-    fn of<J: Journal>(node: &Node<J>, store: &Name) -> Result<Self, Error> {
+    pub(crate) fn of<J: Journal>(node: &Node<J>, store: &Name) -> Result<Self, Error> {
         let mut known = Self { keys: 0, by_store: Vec::new() };
         every_key(node, |_, key| {
             if key.store == *store && !is_destroyed(key.state) {
@@ -222,6 +208,31 @@ impl Known {
             Ok(())
         })?;
         Ok(known)
+    }
+
+    /// Refuses to make a store anew that should have keys: one that has gone missing is put back from a backup.
+    pub(crate) fn check_new(&self, is_new: bool) -> Result<(), String> {
+        if is_new && self.keys > 0 {
+            let keys = self.keys;
+            let missing = "there is no key store here, and the chain knows";
+            return Err(format!("{missing} {keys} keys that it should have: put it back from a backup"));
+        }
+        Ok(())
+    }
+
+    /// Refuses a store that has none of the chain's keys, where there are some.
+    pub(crate) fn check_has(&self, seal_key: &[u8]) -> Result<(), String> {
+        let here = self.in_store(seal_key);
+        if self.keys > 0 && here == 0 {
+            let keys = self.keys;
+            return Err(format!(
+                "this is not the key store that has the {keys} keys which the chain knows: put that one here"
+            ));
+        }
+        if here < self.keys {
+            warn!(here, elsewhere = self.keys - here, "the chain knows keys that are in another store of this name");
+        }
+        Ok(())
     }
 
     fn count(&mut self, key: &Key) {

@@ -35,6 +35,9 @@ pub struct Config {
     /// The file's folder.
     #[serde(skip)]
     pub folder: PathBuf,
+    /// Of the custodian: the file that lists its stores beside the software one; `stores.toml` beside the configuration where it
+    /// is not named, and none where there is no such file.
+    stores: Option<PathBuf>,
     /// Of the exporter: the folder of the bundles; `exports` in `state` where it is not named. Exporters that run side by side
     /// share one, so that each hands out what any has made.
     exports: Option<PathBuf>,
@@ -160,6 +163,11 @@ impl Config {
     /// The folder of the custodian's keys.
     pub fn keys(&self) -> PathBuf {
         self.keys.clone().unwrap_or_else(|| self.state.join("keys"))
+    }
+
+    /// The file that lists the custodian's further stores.
+    pub fn stores(&self) -> PathBuf {
+        self.folder.join(self.stores.as_deref().unwrap_or(Path::new("stores.toml")))
     }
 
     /// The folder of the exporter's bundles.

@@ -6,6 +6,8 @@ use ed25519_dalek::SigningKey;
 use journal_nats::secret_file;
 use ssh_key::private::{KeypairData, PrivateKey};
 
+use zeroize::Zeroizing;
+
 use crate::Error;
 
 /// Reads an unencrypted Ed25519 key in OpenSSH's format, as `ssh-keygen -t ed25519` writes it. A file that others can
@@ -22,6 +24,13 @@ pub fn read_key(path: &Path) -> Result<SigningKey, Error> {
         KeypairData::Encrypted(_) => Err(wrong("the key has a passphrase; a service needs one without".into())),
         _ => Err(wrong(format!("a {} key; services sign with Ed25519", key.algorithm()))),
     }
+}
+
+/// Reads a secret in text, such as a PIN. A file that others can read is refused.
+pub fn read_text(path: &Path) -> Result<Zeroizing<String>, Error> {
+    let wrong = |error: String| Error::File { path: path.to_owned(), error };
+    let text = secret_file::read(path).map_err(|error| wrong(error.to_string()))?;
+    Ok(Zeroizing::new(text.ok_or_else(|| wrong("there is no such file".into()))?.to_string()))
 }
 
 /// Makes a folder for its owner alone; refuses one that is open to others.

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use custodian::FurtherStores;
 use custodian::custody::Place;
 use journal_nats::connect;
 use journal_nats::permission::PlatformUser;
@@ -56,6 +57,7 @@ impl Platform {
         );
         let place = custody_place(deployment.dir(), &options.master_key)?;
         let exporter = exporter(&deployment, options.keep_exports)?;
+        let further = FurtherStores::load(&deployment.dir().join("stores.toml"))?;
         let server = start_server(&deployment, &options).await?;
         provision(&deployment, &server).await?;
         let (stopper, shutdown) = Shutdown::new();
@@ -79,7 +81,7 @@ impl Platform {
             0 => {}
             tenants => info!(tenants, "the newest authority statement was recorded in their chains"),
         }
-        let mut parts = start_roles(&ports, place, exporter, &shutdown).await?;
+        let mut parts = start_roles(&ports, place, further, exporter, &shutdown).await?;
         parts.spawn("follower of the log", async {
             following.await.map_err(|error| Error::Internal(error.to_string()))
         });
@@ -181,12 +183,13 @@ fn exporter(deployment: &Deployment, keep_exports: Option<NonZeroUsize>) -> Resu
 async fn start_roles(
     ports: &Ports<NatsJournal>,
     place: Place,
+    further: FurtherStores,
     exporter: evidence_exporter::Options,
     shutdown: &Shutdown,
 ) -> Result<Parts, Error> {
-    let uses = place.keys().join("uses");
+    let (keys, uses) = (place.keys().to_owned(), place.keys().join("uses"));
     let software = custodian::open_software_store(&ports.node, place, shutdown.clone()).await?;
-    let stores = software.store().into();
+    let stores = further.open(software.store().into(), &ports.node, &keys, shutdown).await?;
     let mut parts = Parts::default();
     let (ports_of_custodian, until) = (ports.clone(), shutdown.clone());
     let custodian = async move { custodian::run(ports_of_custodian, stores, &uses, until).await };

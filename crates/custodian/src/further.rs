@@ -1,0 +1,332 @@
+//! Stores beside the software one, as `stores.toml` lists them: tokens and KMIP servers.
+//!
+//! Each is opened as the software store is: a folder that is new is made only where the chain knows of no key that the store
+//! should have, and a store that another custodian has is waited for.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use journal::Journal;
+use keystore_kmip::KmipStore;
+use keystore_pkcs11::Pkcs11Store;
+use model::{Name, Span};
+use serde::Deserialize;
+use service::{Error, Node, Shutdown};
+use tracing::info;
+use zeroize::Zeroizing;
+
+use crate::software::{self, Known, SOFTWARE};
+use crate::stores::{Store, Stores};
+
+/// What `stores.toml` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FurtherStores {
+    #[serde(default)]
+    store: Vec<Further>,
+    /// Where the file is: what it names stands beside it.
+    #[serde(skip)]
+    beside: PathBuf,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Further {
+    Pkcs11(Pkcs11),
+    Kmip(Kmip),
+}
+
+/// Two tokens behind one module.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pkcs11 {
+    name: Name,
+    folder: Option<PathBuf>,
+    module: PathBuf,
+    locks: Option<PathBuf>,
+    pre_active: Token,
+    active: Token,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Token {
+    label: String,
+    pin_file: Option<PathBuf>,
+    pin_env: Option<String>,
+    /// The security officer's PIN of the pre-active token: to make the store, and not needed again.
+    officer_pin_file: Option<PathBuf>,
+}
+
+/// A KMIP server.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kmip {
+    name: Name,
+    folder: Option<PathBuf>,
+    address: String,
+    server_name: String,
+    authorities: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+    login: Option<Login>,
+    #[serde(default)]
+    mode: Mode,
+    operation_policy: Option<Name>,
+    #[serde(default = "ten_seconds")]
+    patience: Span,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Login {
+    username: String,
+    password_file: Option<PathBuf>,
+    password_env: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    #[default]
+    Mediated,
+    Placed,
+}
+
+fn ten_seconds() -> Span {
+    Span::from_secs(10)
+}
+
+impl Further {
+    fn name(&self) -> &Name {
+        match self {
+            Self::Pkcs11(store) => &store.name,
+            Self::Kmip(store) => &store.name,
+        }
+    }
+
+    fn folder(&self) -> Option<&PathBuf> {
+        match self {
+            Self::Pkcs11(store) => store.folder.as_ref(),
+            Self::Kmip(store) => store.folder.as_ref(),
+        }
+    }
+}
+
+impl FurtherStores {
+    /// Reads the file, where there is one.
+    ///
+    /// # Errors
+    /// If it can't be read, or says what makes no sense; names the line.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        let wrong = |error: String| Error::File { path: path.to_owned(), error };
+        let text = match std::fs::read_to_string(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            read => read.map_err(|error| wrong(error.to_string()))?,
+        };
+        let read: Self = toml::from_str(&text).map_err(|error| wrong(service::config::explain(&text, &error)))?;
+        let mut names: Vec<&str> = read.store.iter().map(|store| store.name().as_str()).chain([SOFTWARE]).collect();
+        names.sort_unstable();
+        if let Some((twice, _)) = names.iter().zip(names.iter().skip(1)).find(|(one, other)| one == other) {
+            return Err(wrong(format!("two stores have the name `{twice}`: give each its own")));
+        }
+        let beside = path.parent().unwrap_or(Path::new(".")).to_owned();
+        Ok(Self { beside, ..read })
+    }
+
+    /// Opens all of them, in `folder` where they name none, and puts them beside those that are open.
+    ///
+    /// # Errors
+    /// The first that can't be opened: which, why, and what to do.
+    pub async fn open<J: Journal>(
+        self,
+        mut stores: Stores,
+        node: &Node<J>,
+        folder: &Path,
+        shutdown: &Shutdown,
+    ) -> Result<Stores, Error> {
+        for store in self.store {
+            let place = store.folder().map_or_else(|| folder.join(store.name().as_str()), |own| self.beside.join(own));
+            stores =
+                stores.with(wait_for(node, Opening { store, place, beside: self.beside.clone() }, shutdown).await?);
+        }
+        Ok(stores)
+    }
+}
+
+/// A store to be opened.
+#[derive(Clone)]
+struct Opening {
+    store: Further,
+    place: PathBuf,
+    beside: PathBuf,
+}
+
+async fn wait_for<J: Journal>(node: &Node<J>, opening: Opening, shutdown: &Shutdown) -> Result<Store, Error> {
+    let mut waiting = false;
+    loop {
+        let (node, opening) = (node.clone(), opening.clone());
+        let name = opening.store.name().clone();
+        let opened = tokio::task::spawn_blocking(move || opening.open(&node)).await;
+        if let Some(store) = opened.map_err(|error| Error::Internal(error.to_string()))?? {
+            return Ok(store);
+        }
+        if !std::mem::replace(&mut waiting, true) {
+            info!(store = %name, "another custodian has the key store; waiting to take over");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(software::LOOK_AGAIN) => {}
+            () = shutdown.clone().requested() => return Err(Error::Stopped),
+        }
+    }
+}
+
+impl Opening {
+    /// `None` where another process has it.
+    fn open<J: Journal>(&self, node: &Node<J>) -> Result<Option<Store>, Error> {
+        let name = self.store.name();
+        let wrong = |error: String| Error::File { path: self.place.clone(), error: format!("store `{name}`: {error}") };
+        let is_new = std::fs::read_dir(&self.place).map_or(true, |mut entries| entries.next().is_none());
+        let known = Known::of(node, name)?;
+        known.check_new(is_new).map_err(wrong)?;
+        if let Some(parent) = self.place.parent() {
+            service::secret::ensure_folder(parent)?;
+        }
+        let opened = match &self.store {
+            Further::Pkcs11(store) => self.pkcs11(store, is_new),
+            Further::Kmip(store) => self.kmip(store, is_new),
+        };
+        let Some(store) = opened.map_err(wrong)? else { return Ok(None) };
+        known.check_has(&store.seal_key()).map_err(wrong)?;
+        Ok(Some(store))
+    }
+
+    fn pkcs11(&self, store: &Pkcs11, is_new: bool) -> Result<Option<Store>, String> {
+        let token = |token: &Token| -> Result<_, String> {
+            let pin = match (&token.pin_file, &token.pin_env) {
+                (Some(file), None) => keystore_pkcs11::Pin::File(self.beside.join(file)),
+                (None, Some(variable)) => keystore_pkcs11::Pin::Variable(variable.clone()),
+                _ => return Err(format!("token `{}`: say where its PIN is, in `pin_file` or `pin_env`", token.label)),
+            };
+            Ok(keystore_pkcs11::TokenConfig { label: token.label.clone(), pin })
+        };
+        let config = keystore_pkcs11::Config {
+            module: self.beside.join(&store.module),
+            locks: self.beside.join(store.locks.clone().unwrap_or_else(|| self.place.with_extension("locks"))),
+            pre_active: token(&store.pre_active)?,
+            active: token(&store.active)?,
+        };
+        service::secret::ensure_folder(&config.locks).map_err(|error| error.to_string())?;
+        let opened = if is_new {
+            let officer = self.officer_pin(&store.pre_active)?;
+            Pkcs11Store::create(&self.place, store.name.clone(), &config, &officer)
+        } else {
+            Pkcs11Store::open(&self.place, store.name.clone(), &config)
+        };
+        match opened {
+            Ok(store) => Ok(Some(Arc::new(store))),
+            Err(keystore_pkcs11::Error::InUse { .. }) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// A new store needs it once.
+    fn officer_pin(&self, token: &Token) -> Result<Zeroizing<String>, String> {
+        let advice = "name the file with the security officer's PIN of its pre-active token in `officer_pin_file`; it is \
+                      not needed again";
+        let file = token.officer_pin_file.as_ref().ok_or_else(|| format!("it is to be made: {advice}"))?;
+        let path = self.beside.join(file);
+        let pin = service::secret::read_text(&path).map_err(|error| error.to_string())?;
+        Ok(Zeroizing::new(pin.trim_end_matches(['\r', '\n']).to_owned()))
+    }
+
+    fn kmip(&self, store: &Kmip, is_new: bool) -> Result<Option<Store>, String> {
+        let login = store.login.as_ref().map(|login| {
+            let password = match (&login.password_file, &login.password_env) {
+                (Some(file), None) => keystore_kmip::Password::File(self.beside.join(file)),
+                (None, Some(variable)) => keystore_kmip::Password::Environment(variable.clone()),
+                _ => return Err("login: say where the password is, in `password_file` or `password_env`".to_owned()),
+            };
+            Ok(keystore_kmip::Login { username: login.username.clone(), password })
+        });
+        let settings = keystore_kmip::Settings {
+            address: store.address.clone(),
+            server_name: store.server_name.clone(),
+            authorities: self.beside.join(&store.authorities),
+            certificate: self.beside.join(&store.certificate),
+            key: self.beside.join(&store.key),
+            login: login.transpose()?,
+            mode: match store.mode {
+                Mode::Mediated => keystore_kmip::Mode::Mediated,
+                Mode::Placed => keystore_kmip::Mode::Placed,
+            },
+            operation_policy: store.operation_policy.clone(),
+            patience: store.patience.to_std(),
+        };
+        if is_new {
+            KmipStore::create(&self.place, &store.name).map_err(|error| error.to_string())?;
+        }
+        match KmipStore::open(&self.place, store.name.clone(), &settings) {
+            Ok(store) => Ok(Some(Arc::new(store))),
+            Err(keystore_kmip::Error::InUse { .. }) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HSM: &str = r#"
+        [[store]]
+        name = "hsm"
+        kind = "pkcs11"
+        module = "/usr/lib/token.so"
+        pre_active = { label = "waiting", pin_file = "waiting.pin", officer_pin_file = "officer.pin" }
+        active = { label = "working", pin_env = "WORKING_PIN" }
+    "#;
+    const KMIP: &str = r#"
+        [[store]]
+        name = "kms"
+        kind = "kmip"
+        address = "kms.example:5696"
+        server_name = "kms.example"
+        authorities = "ca.pem"
+        certificate = "custodian.pem"
+        key = "custodian.key"
+        mode = "placed"
+    "#;
+
+    fn load(text: &str) -> Result<FurtherStores, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stores.toml");
+        std::fs::write(&path, text).unwrap();
+        FurtherStores::load(&path).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn stores_are_read() {
+        let read = load(&format!("{HSM}{KMIP}")).unwrap();
+        assert_eq!(read.store.iter().map(|store| store.name().as_str()).collect::<Vec<_>>(), ["hsm", "kms"]);
+        let Further::Kmip(kms) = &read.store[1] else { panic!("another kind") };
+        assert_eq!((kms.mode, kms.patience), (Mode::Placed, Span::from_secs(10)));
+        assert_eq!(load("").unwrap().store, []);
+        assert_eq!(FurtherStores::load(Path::new("/nowhere/stores.toml")).unwrap(), FurtherStores::default());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_said_with_its_line() {
+        for (text, said) in [
+            (HSM.replace("pkcs11", "paper"), "line"),
+            (HSM.replace("module", "modul"), "modul"),
+            (format!("{HSM}{HSM}"), "two stores have the name `hsm`"),
+            (KMIP.replace("\"kms\"", "\"software\""), "two stores have the name `software`"),
+            (format!("{KMIP}colour = \"red\""), "colour"),
+        ] {
+            let error = load(&text).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}

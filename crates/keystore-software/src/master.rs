@@ -373,7 +373,7 @@ pub(crate) mod tests {
     /// Computed by other means: HKDF-SHA-256 of the key, no salt, info `keylatch master key id v1`.
     const GOLDEN: &str = "master-9729338bec76facb6988b45529be173a7303533e3d4965b35f3486189a3efb07";
 
-    fn file(folder: &Path, text: &str) -> Source {
+    fn file(folder: &Path, text: impl AsRef<[u8]>) -> Source {
         let path = folder.join("master");
         // Made with its mode: between writing and changing it, it would be open.
         let _ = fs::remove_file(&path);
@@ -399,7 +399,16 @@ pub(crate) mod tests {
         let folder = tempfile::tempdir().unwrap();
         let zeros = "0".repeat(64);
         let long = BASE64.repeat(20);
-        for wrong in ["", "hunter2", "AQID", zeros.as_str(), &BASE64[..40], &HEX[..62], long.as_str(), "keylatch "] {
+        for wrong in [
+            "",
+            "hunter2",
+            "AQID",
+            zeros.as_str(),
+            "AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0e",
+            &HEX.replace("1F20", ""),
+            long.as_str(),
+            "keylatch ",
+        ] {
             let source = file(folder.path(), wrong);
             let Err(error) = source.load() else { panic!("took {wrong:?}") };
             assert!(matches!(error, Error::MasterKey { .. }), "{wrong:?}: {error}");
@@ -421,7 +430,7 @@ pub(crate) mod tests {
             changed[at] ^= 1;
             let text = String::from_utf8(changed).unwrap();
             assert!(file(folder.path(), &text).load().is_err(), "byte {at}");
-            assert!(file(folder.path(), &whole[..at]).load().is_err(), "cut at {at}");
+            assert!(file(folder.path(), &whole.as_bytes()[..at]).load().is_err(), "cut at {at}");
         }
     }
 

@@ -36,6 +36,7 @@ mod replaying;
 mod requests;
 mod sending;
 mod simulating;
+mod stores;
 mod strangers;
 mod subscriber;
 mod up;

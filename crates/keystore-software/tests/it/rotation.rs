@@ -75,7 +75,7 @@ fn every_key_is_wrapped_anew_and_the_old_wrapping_keys_are_gone() {
         let places = entries.iter().filter_map(|entry| entry.held.place.clone());
         places.map(|place| place.wrapping_key.to_string()).collect::<BTreeSet<_>>()
     };
-    assert_eq!(places(&after), [rewrapped.pre_active.clone(), rewrapped.active.clone()].into());
+    assert_eq!(places(&after), [rewrapped.pre_active, rewrapped.active].into());
     assert!(places(&before).is_disjoint(&places(&after)));
     // The same command still has the same key, and its birth its wrapping key.
     let born = bench.store().generate(tenant(), key(100), Algorithm::Ed25519, command()).unwrap();

@@ -17,9 +17,7 @@ use model::event::{AuthorityChanged, CustodyDrifted, CustodyReconciled, Inventor
 use model::evidence::{Drift, Probe, ProbeOutcome};
 use model::key::{KeyIdentity, Reason, ReasonKind, Responsibility, Template, TenantClass};
 use model::people::{KeyType, PrincipalKind};
-use model::policy::{
-    AlgorithmRule, KeyRules, Operations, ParentRules, PeopleRules, Permission, Rule, Stage, StoreRules,
-};
+use model::policy::{AlgorithmRule, KeyRules, Operations, ParentRules, PeopleRules, Permission, Rule, Stage};
 use model::statement::Generated;
 use model::text::Base64;
 use model::{
@@ -106,7 +104,7 @@ pub fn policy() -> Policy {
         people: PeopleRules::default(),
         holds: None,
         parents: ParentRules::default(),
-        stores: StoreRules::default(),
+        stores: Box::default(),
         evidence: Box::default(),
         packs: BTreeSet::new(),
         facts: Vec::new(),
@@ -625,7 +623,7 @@ impl Scenario {
     /// # Panics
     /// Where there is no such key or drift.
     pub fn drifted(&mut self, key: &str, drift: &str) -> CustodyDrifted {
-        let known = &self.tenant.keys[&key_id(key)];
+        let known = self.tenant.keys.get(&key_id(key)).expect("a key");
         let (key_id, store, cause) = (known.id, known.store.clone(), known.transition);
         let drift = Drift::ALL.into_iter().find(|known| known.name() == drift).expect("a drift");
         let (report, found, seen_at) = (self.report_id(), name("as the test says"), self.now);

@@ -40,15 +40,16 @@ pub struct Policy {
     pub people: PeopleRules,
     /// Who may place holds, and who may lift them. Left out, nobody can hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub holds: Option<HoldRules>,
+    pub holds: Option<Box<HoldRules>>,
     /// What follows for keys whose parent is in trouble, and whose word counts about parents elsewhere.
     #[serde(default, skip_serializing_if = "is_default")]
     pub parents: ParentRules,
     /// Key stores: how often they are compared with the chain, and what follows where they differ.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub stores: StoreRules,
-    /// Evidence: the heartbeat, bundles, probes, the evaluation of the control.
     // In a box, because every action is as large as a policy.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stores: Box<StoreRules>,
+    /// Evidence: the heartbeat, bundles, probes, the evaluation of the control.
+    // In a box, as well.
     #[serde(default, skip_serializing_if = "is_default")]
     pub evidence: Box<EvidenceRules>,
     /// The legal packs that must be declared, applied or not applicable, before any key is activated.

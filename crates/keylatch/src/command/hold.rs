@@ -81,7 +81,7 @@ pub async fn run(command: HoldCommand, session: &mut Session, screen: &mut Scree
 }
 
 fn rules(session: &Session) -> Result<&HoldRules, Error> {
-    session.governance()?.policy()?.policy.holds.as_ref().ok_or_else(|| {
+    session.governance()?.policy()?.policy.holds.as_deref().ok_or_else(|| {
         let advice = "add [holds] with `place` and `lift` to the policy; a request can be rejected all the same";
         Error::usage("the policy names nobody who may place or lift holds", advice)
     })

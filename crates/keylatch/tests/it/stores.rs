@@ -18,7 +18,7 @@ use crate::world::{Member, World, reason, spec};
 /// A policy under which stores are compared every hour, and a key that differs is suspended.
 async fn compared(tenant: &mut Member) {
     let against = tenant.governance().await;
-    let stores = StoreRules { reconcile_every: Some("1h".parse().unwrap()), when_drifted: Drifted::Suspend };
+    let stores = Box::new(StoreRules { reconcile_every: Some("1h".parse().unwrap()), when_drifted: Drifted::Suspend });
     let mut policy = model::Policy { schema: 3, stores, ..lifecycle::scenario::policy() };
     policy.keys.pre_active_for = "30d".parse().unwrap();
     tenant.done(Action::PolicyAdopt(command::PolicyAdopt { against, policy }), None, "ann,bob").await;

@@ -17,7 +17,7 @@ const HOLDS_MAX: usize = 64;
 
 fn rules(governance: &Governance) -> Result<&HoldRules, Rejection> {
     let none = || Rejection::new(ProblemType::RoleMissing, "the policy names nobody who may place or lift holds");
-    governance.policy()?.policy.holds.as_ref().ok_or_else(none)
+    governance.policy()?.policy.holds.as_deref().ok_or_else(none)
 }
 
 /// The request that is meant, of the key that the command names; none where it is the tenant.

@@ -79,6 +79,11 @@ pub(crate) fn sync_directory(path: &Path) -> Result<(), Error> {
     File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::io("sync", path))
 }
 
+/// Waits until a file that is there is so on the disk.
+pub(crate) fn sync_beside(path: &Path) -> Result<(), Error> {
+    sync_directory(&parent(path))
+}
+
 /// Builds a directory under another name beside `path` and renames it into place when it is complete, so that what is
 /// at `path` is whole or not there at all. One process at a time builds in a folder; what an attempt that was cut short has
 /// left behind is removed: nobody has used it.
@@ -160,6 +165,20 @@ pub(crate) fn rename(from: &Path, to: &Path) -> Result<(), Error> {
 /// Removes a file, from the disk.
 pub(crate) fn remove(path: &Path) -> Result<(), Error> {
     step(|| fs::remove_file(path).map_err(Error::io("remove", path)).and_then(|()| sync_directory(&parent(path))))
+}
+
+/// Removes what writers of a file who were killed have left beside it. Whoever writes it now finds that theirs is gone.
+pub(crate) fn remove_partials(path: &Path) -> Result<(), Error> {
+    let folder = parent(path);
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return Ok(()) };
+    let beginning = format!("{name}.partial-");
+    for entry in fs::read_dir(&folder).map_err(Error::io("look into", &folder))? {
+        let entry = entry.map_err(Error::io("look into", &folder))?;
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(&beginning)) {
+            remove_if_there(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn remove_if_there(path: &Path) -> Result<(), Error> {

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -163,7 +163,14 @@ impl Source {
 
     fn text(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
         match self {
-            Self::File(path) => self.read(path, 0o600),
+            Self::File(path) => {
+                let text = self.read(path, 0o600)?;
+                // Keys will be under it, and whoever made it a moment ago may not have waited until it was on the disk. What
+                // can't be synced, such as a read-only medium, was not written a moment ago.
+                let _ = File::open(path).and_then(|file| file.sync_all());
+                let _ = files::sync_beside(path);
+                Ok(text)
+            }
             Self::Environment(name) => {
                 let value = std::env::var_os(name).ok_or_else(|| self.refused("the variable is not set"))?;
                 Ok(Zeroizing::new(value.into_encoded_bytes()))
@@ -317,6 +324,9 @@ impl MasterKeys {
     pub(crate) fn settle(&self, under: &MasterKeyId) -> Result<(), Error> {
         let Some(own) = &self.own else { return Ok(()) };
         let next = successor(own);
+        // A copy of a key that outlived it would be one too many.
+        files::remove_partials(own)?;
+        files::remove_partials(&next)?;
         match Source::File(next.clone()).load() {
             Ok(key) if key.id() == under => {}
             _ => return Ok(()),
@@ -346,12 +356,17 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Makes a master key file where there is none. Of two that do, one is first.
 fn make(path: &Path) -> Result<(), Error> {
     if path.exists() {
-        return Ok(());
+        // Whoever made it may have been cut short before it was sure to stay, and the store's keys will be under it.
+        return files::sync_beside(path);
     }
     let key = random_key()?;
     let file = KeyFile { id: MasterKeyId::of(&key).as_str().to_owned(), key };
     match files::create_whole(path, &file.text(Kind::Master)) {
-        Err(Error::Exists { .. }) => Ok(()),
+        Err(Error::Exists { .. }) => files::sync_beside(path),
+        // Another one was first, and has cleared away what we had begun.
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound && path.exists() => {
+            files::sync_beside(path)
+        }
         made => made,
     }
 }

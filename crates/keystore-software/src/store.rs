@@ -110,6 +110,7 @@ impl SoftwareStore {
     pub fn open(directory: &Path, name: Name, masters: &MasterKeys) -> Result<Self, Error> {
         files::check_directory(directory, "create the store first, or restore it from a backup")?;
         let lock = files::lock(directory)?;
+        files::remove_partials(&keyring::path(directory))?;
         let old = keyring::is_missing_but_keys_are_there(directory);
         let (keyring, of_keyring) =
             if old { (keyring::read_old(directory)?, None) } else { open_keyring(directory, masters)? };

@@ -13,7 +13,7 @@ use service::Clock;
 use tokio::process::Command;
 
 use crate::up::Up;
-use crate::world::{Member, cache, founded};
+use crate::world::{Member, cache, founded, reason};
 use crate::{json, keylatch, stderr};
 
 /// 32 random bytes, as an administrator makes them.
@@ -70,14 +70,15 @@ async fn the_store_is_backed_up_rotated_and_restored_while_uses_run() {
     let used = tenant.generate(Algorithm::Aes256Gcm).await;
     tenant.activate(used).await;
     let waiting = tenant.generate(Algorithm::Ed25519).await;
+    let doomed = tenant.generate(Algorithm::Aes256Gcm).await;
     let wrapped = tenant.wrap(used).await.unwrap();
 
     let checked = done(&path, &["check"]).await;
-    assert_eq!((&checked["pre_active"], &checked["active"]), (&1.into(), &1.into()), "{checked:#}");
+    assert_eq!((&checked["pre_active"], &checked["active"]), (&2.into(), &1.into()), "{checked:#}");
     let stop = Arc::new(AtomicBool::new(false));
     let uses = tokio::spawn({
         let (mut member, stop) = (Member::connect(&deployment, tenant.tenant, &up.url).await, stop.clone());
-        member.until(|state| state.keys.len() == 2).await;
+        member.until(|state| state.keys.len() == 3).await;
         let wrapped = wrapped.clone();
         async move {
             let mut uses = 0;
@@ -90,17 +91,21 @@ async fn the_store_is_backed_up_rotated_and_restored_while_uses_run() {
     });
     let backup = dir.path().join("backup");
     let backed_up = done(&path, &["backup", backup.to_str().unwrap()]).await;
-    assert_eq!((&backed_up["pre_active"], &backed_up["active"]), (&1.into(), &1.into()), "{backed_up:#}");
+    assert_eq!((&backed_up["pre_active"], &backed_up["active"]), (&2.into(), &1.into()), "{backed_up:#}");
     let again = custody(&path, &["backup", backup.to_str().unwrap()]).await;
     assert_eq!(again.status.code(), Some(1), "a backup is not written over: {again:?}");
     let rewrapped = done(&path, &["rewrap"]).await;
-    assert_eq!((&rewrapped["rewrapped"], &rewrapped["rewrapping"]), (&2.into(), &false.into()), "{rewrapped:#}");
+    assert_eq!((&rewrapped["rewrapped"], &rewrapped["rewrapping"]), (&3.into(), &false.into()), "{rewrapped:#}");
     let rekeyed = done(&path, &["rekey"]).await;
     assert_eq!(rekeyed["master_key_before"], checked["master_key"], "{rekeyed:#}");
     assert_ne!(rekeyed["master_key"], checked["master_key"], "{rekeyed:#}");
     stop.store(true, Ordering::Relaxed);
     assert!(uses.await.unwrap() > 0);
     tenant.activate(waiting).await;
+    let against = tenant.key(doomed).head;
+    let destroy = command::KeyDestroy { against, reason: reason() };
+    tenant.done(Action::KeyDestroy(destroy), Some(doomed), "opa,sam").await;
+    tenant.until(|state| state.keys[&doomed].is_applied()).await;
     assert_eq!(up.stop().await, Some(0));
 
     // Where no custodian runs, it is done here.
@@ -123,7 +128,7 @@ async fn the_store_is_backed_up_rotated_and_restored_while_uses_run() {
     let [retired] = &retired[..] else { panic!("{retired:?}") };
     let retired = format!("file:{}", retired.display());
     let restored = done(&new, &["restore", file, "--backup-key", &retired]).await;
-    assert_eq!((&restored["pre_active"], &restored["active"]), (&1.into(), &1.into()), "{restored:#}");
+    assert_eq!((&restored["pre_active"], &restored["active"]), (&2.into(), &1.into()), "{restored:#}");
     let up = Up::start(&new).await;
     let deployment = Deployment::open(&new, &Clock::default()).unwrap();
     let mut again = Member::connect(&deployment, tenant.tenant, &up.url).await;
@@ -132,6 +137,8 @@ async fn the_store_is_backed_up_rotated_and_restored_while_uses_run() {
     again.until(|state| state.keys.contains_key(&waiting)).await;
     let sign = |reply_to| Action::UseSign(command::UseSign { reply_to, digest: Base64(vec![7; 64]) });
     assert!(again.use_key(waiting, "app", sign).await.is_ok());
+    let checked = done(&new, &["check"]).await;
+    assert_eq!((&checked["pre_active"], &checked["destroyed"]), (&0.into(), &1.into()), "{checked:#}");
     let born = again.generate(Algorithm::Aes256Gcm).await;
     again.activate(born).await;
     assert!(again.wrap(born).await.is_ok());

@@ -5,6 +5,7 @@
 //! work, reads what was still said, and looks.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,13 +25,20 @@ const THREADS: u64 = 4;
 fn child() {
     let Some(directory) = std::env::var_os(STORE).map(PathBuf::from) else { return };
     let round: u64 = std::env::var(ROUND).unwrap().parse().unwrap();
-    let store = SoftwareStore::open(&directory, name(), &masters_beside(&directory)).unwrap();
+    let masters = masters_beside(&directory);
+    let store = SoftwareStore::open(&directory, name(), &masters).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let store = &store;
             // Until it is killed: there is no end to reach.
             scope.spawn(move || (0..u64::MAX).for_each(|n| live(store, key(round << 32 | n << 8 | thread), n)));
         }
+        scope.spawn(|| {
+            loop {
+                store.rewrap(&masters).unwrap();
+                store.rekey(&masters, None).unwrap();
+            }
+        });
     });
 }
 
@@ -89,6 +97,11 @@ fn what_was_acknowledged_survives_sigkill() {
         }
         let store = bench.open().unwrap();
         store.check().unwrap();
+        let names =
+            |path: &Path| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+        for name in [names(&bench.path()), names(bench.directory.path())].concat() {
+            assert!(!name.to_string_lossy().contains("partial"), "{name:?} is left, and may have a key in it");
+        }
         for (key_id, said) in &said {
             look(&store, *key_id, said);
         }

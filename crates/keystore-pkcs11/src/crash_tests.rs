@@ -3,14 +3,17 @@
 
 use std::collections::BTreeSet;
 
+use cryptoki::object::Attribute;
 use keystore::{Error as PortError, KeyStore, Output, Permit, Use};
 use model::event::Inventory;
 use model::{Algorithm, Digest, KeyId, KeyState, TenantId};
 
 use crate::index;
+use crate::lock::Mode;
 use crate::object::Object;
 use crate::steps::tests::Fault;
 use crate::testing::{ACTIVE, OFFICER_PIN, PRE_ACTIVE, Tokens, isolated};
+use crate::token::Work;
 use crate::{Config, Error, Finding, Pin, Pkcs11Store, TokenConfig};
 
 /// A change that the matrix goes through: the key's way up to it, and the change.
@@ -27,13 +30,28 @@ enum Change {
     Generate,
     Apply(KeyState),
     Encrypt,
+    /// Of what somebody else has done to it just before.
+    SetBack(Intrusion),
+}
+
+/// What somebody else does to a key's object on the active token.
+#[derive(Clone, Copy, Debug)]
+enum Intrusion {
+    /// Turns its flags on.
+    Flags,
+    /// Copies it, with its flags on, under another name.
+    Copy,
+    /// Copies it under its own name, where flags turned on make it another than its copy.
+    CopyUnderItsName,
+    /// All of that.
+    All,
 }
 
 const fn case(way: &'static [KeyState], to: KeyState, steps: u64) -> Case {
     Case { way, change: Change::Apply(to), steps }
 }
 
-const CASES: [Case; 18] = {
+const CASES: [Case; 23] = {
     use KeyState::{Active, Compromised, Deactivated, Destroyed, DestroyedCompromised, PreActive, Suspended};
     [
         Case { way: &[], change: Change::Generate, steps: 3 },
@@ -54,6 +72,12 @@ const CASES: [Case; 18] = {
         case(&[Active, Suspended], Destroyed, 3),
         case(&[Active, Deactivated], Destroyed, 3),
         case(&[Active, Compromised], DestroyedCompromised, 3),
+        // A copy that is destroyed is one step each.
+        Case { way: &[Active, Suspended], change: Change::SetBack(Intrusion::Flags), steps: 5 },
+        Case { way: &[Active, Suspended], change: Change::SetBack(Intrusion::Copy), steps: 1 },
+        Case { way: &[Active, Suspended], change: Change::SetBack(Intrusion::CopyUnderItsName), steps: 1 },
+        Case { way: &[Active, Suspended], change: Change::SetBack(Intrusion::All), steps: 7 },
+        Case { way: &[Active, Deactivated], change: Change::SetBack(Intrusion::All), steps: 7 },
     ]
 };
 
@@ -99,7 +123,36 @@ impl Bench {
         for state in case.way {
             self.run(key_id, Change::Apply(*state)).unwrap();
         }
+        if let Change::SetBack(intrusion) = case.change {
+            self.intrude(key_id, intrusion);
+        }
         key_id
+    }
+
+    fn intrude(&self, key_id: KeyId, intrusion: Intrusion) {
+        let row = self.store().find(&index::id(tenant(), key_id)).unwrap().unwrap();
+        let on = || Attribute::Encrypt(true);
+        let copy = |work: &Work<'_>, handle, with: &[Attribute]| {
+            work.session.copy_object(handle, with).unwrap();
+        };
+        let flip = |work: &Work<'_>, handle| work.session.update_attributes(handle, &[on()]).unwrap();
+        let intrude = |work: &Work<'_>| {
+            let handle = work.handle_of(row.object.unwrap().id)?;
+            match intrusion {
+                Intrusion::Flags => flip(work, handle),
+                Intrusion::Copy => copy(work, handle, &[Attribute::Id(vec![1, 2, 3]), on()]),
+                Intrusion::CopyUnderItsName => copy(work, handle, &[on()]),
+                Intrusion::All => {
+                    flip(work, handle);
+                    copy(work, handle, &[Attribute::Id(vec![1, 2, 3])]);
+                    copy(work, handle, &[]);
+                }
+            }
+            Ok(())
+        };
+        self.store().active.work(Mode::Alone, intrude).unwrap();
+        let found = self.store().survey().unwrap().findings;
+        assert_ne!(found, [], "{intrusion:?} is found");
     }
 
     /// Makes the change; what it answers, as far as it does not depend on the key.
@@ -116,6 +169,7 @@ impl Bench {
                 let Output::Ciphertext(ciphertext) = output else { panic!("no ciphertext") };
                 Ok(format!("{} bytes", ciphertext.len()))
             }
+            Change::SetBack(_) => store.set_back(tenant(), key_id).map(|done| format!("set back: {done}")),
         }
     }
 
@@ -146,6 +200,7 @@ fn check_fault(bench: &mut Bench, case: Case, skip: u64, fault: Fault, restart: 
     let was = bench.standing(key_id);
     let identity = bench.store().get(tenant(), key_id).unwrap().map(|held| held.identity);
     let answer = bench.run(control, case.change).unwrap();
+    assert_ne!(answer, "set back: false", "{case:?}");
     let becomes = bench.standing(control);
     let context = format!("{case:?}, step {skip}, {fault:?}, restart: {restart}");
 

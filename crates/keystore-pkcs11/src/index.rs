@@ -3,7 +3,7 @@
 //! INVARIANT (the index decides): a key is what its row says, and is in the object that its row names. Every object that the
 //! store makes is noted before it is made, and one that is to go is noted together with what takes its place. So after a
 //! crash at any point, what the notes name and no row does is a remainder, and is destroyed; what neither names was not
-//! made by this store, and is never touched.
+//! made by this store, and is never touched, unless setting back has seen that it is a copy of a key that is there.
 
 use std::path::{Path, PathBuf};
 

@@ -27,6 +27,7 @@ mod lock;
 mod module;
 mod object;
 mod proof;
+mod set_back;
 mod setup;
 mod steps;
 mod store;

@@ -12,6 +12,8 @@ use rand_core::{OsRng, RngCore as _};
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::attest::Said;
+use crate::index::Row;
 
 /// The name of an object, its `CKA_ID`: random, and never given twice. A key that changes its state is a new object under a
 /// new name; which one counts is in the index.
@@ -181,12 +183,29 @@ pub(crate) fn arrived(algorithm: Algorithm, id: ObjectId, label: &str, on: &BTre
     template
 }
 
-/// What a copy on the active token has that its original has not.
-pub(crate) fn copied(algorithm: Algorithm, id: ObjectId, on: &BTreeSet<Usage>, dates: Dates) -> Vec<Attribute> {
-    let mut template = vec![Attribute::Token(true), id.attribute()];
+/// What a copy on the active token has that its original has not; its name aside.
+pub(crate) fn copied(algorithm: Algorithm, on: &BTreeSet<Usage>, dates: Dates) -> Vec<Attribute> {
+    let mut template = vec![Attribute::Token(true)];
     template.extend(flags(algorithm, on));
     template.extend(dates.start.map(|day| Attribute::StartDate(date(day))));
     template.extend(dates.end.map(|day| Attribute::EndDate(date(day))));
+    template
+}
+
+/// What a copy on the active token has that its original, which somebody else has changed, has not; its name aside. Only what
+/// differs of what can be set once: tokens refuse to be told what is so.
+pub(crate) fn restored(row: &Row, label: &str, found: &Said) -> Vec<Attribute> {
+    let (was, wanted) = (found.protection, row.dates());
+    let dates = found.dates.unwrap_or_default();
+    let mut template = copied(row.algorithm, &usages(row.algorithm, row.state), wanted);
+    template.push(Attribute::Label(label.as_bytes().to_vec()));
+    template.extend((!was.sensitive).then_some(Attribute::Sensitive(true)));
+    template.extend(was.extractable.then_some(Attribute::Extractable(false)));
+    // A date that is not wanted is overwritten by the empty one.
+    let empty = cryptoki::types::Date::new_empty;
+    let unwanted = |wanted: Option<Day>, found: Option<Day>| wanted.is_none() && found.is_some();
+    template.extend(unwanted(wanted.start, dates.start).then(|| Attribute::StartDate(empty())));
+    template.extend(unwanted(wanted.end, dates.end).then(|| Attribute::EndDate(empty())));
     template
 }
 

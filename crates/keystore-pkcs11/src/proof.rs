@@ -28,6 +28,9 @@ use crate::token::Work;
 /// (`CKM_AES_CBC_ENCRYPT_DATA`).
 const POSSESSION_LABEL: &[u8] = b"keylatch possession v1";
 
+/// How messages begin by which the store recognises its keys.
+const RECOGNITION: &[u8] = b"keylatch recognises a key of its own";
+
 impl Pkcs11Store {
     /// Proves possession of the key in an object, whatever its state.
     pub(crate) fn prove_object(
@@ -53,11 +56,7 @@ impl Pkcs11Store {
     /// # Errors
     /// [`Error::Exchanged`] where it has another.
     pub(crate) fn recognise(&self, algorithm: Algorithm, object: Object, identity: &KeyIdentity) -> Result<(), Error> {
-        // What is signed here says that it is nothing else, and nobody gets to see it.
-        let mut nonce = [0; 16];
-        OsRng.try_fill_bytes(&mut nonce).map_err(Error::Random)?;
-        let message = [b"keylatch recognises a key of its own ".as_slice(), &nonce].concat();
-        self.prove_object(algorithm, object, identity, &message).map(drop)
+        self.prove_object(algorithm, object, identity, &recognition()?).map(drop)
     }
 
     /// The check value of a secret key, computed anew.
@@ -115,7 +114,15 @@ impl Pkcs11Store {
     }
 }
 
-fn fits(proof: &Proof, identity: &KeyIdentity, message: &[u8]) -> bool {
+/// A message that no key was asked about before. It says that it is nothing else, and nobody gets to see what answers it.
+pub(crate) fn recognition() -> Result<Vec<u8>, Error> {
+    let mut nonce = [0; 16];
+    OsRng.try_fill_bytes(&mut nonce).map_err(Error::Random)?;
+    Ok([RECOGNITION, b" ", &nonce].concat())
+}
+
+/// Whether a proof is one of the key of this identity. Of a secret key it is the check value alone that says so.
+pub(crate) fn fits(proof: &Proof, identity: &KeyIdentity, message: &[u8]) -> bool {
     match (proof, identity) {
         (Proof::Mac { check_value, .. }, KeyIdentity::CheckValue(known)) => check_value[..] == known.0,
         (Proof::Signature(signature), KeyIdentity::PublicKey(der)) => {
@@ -127,13 +134,19 @@ fn fits(proof: &Proof, identity: &KeyIdentity, message: &[u8]) -> bool {
 
 /// Whether an object on the active token has the key of this identity, and is whole.
 pub(crate) fn is_of(work: &Work<'_>, algorithm: Algorithm, original: ObjectHandle, identity: &KeyIdentity) -> bool {
-    let Ok(key) = work.session.copy_object(original, &object::passing(algorithm)) else { return false };
-    let message = b"keylatch recognises a key of its own";
+    let message = RECOGNITION;
+    shown(work, algorithm, original, message).is_some_and(|proof| fits(&proof, identity, message))
+}
+
+/// The proof that an object gives where it is; `None` where it gives none.
+pub(crate) fn shown(work: &Work<'_>, algorithm: Algorithm, original: ObjectHandle, message: &[u8]) -> Option<Proof> {
+    let key = work.session.copy_object(original, &object::passing(algorithm)).ok()?;
     let proof = match algorithm {
         Algorithm::Aes256Gcm => mac(work, key, message),
         Algorithm::EcdsaP256 | Algorithm::Ed25519 => sign(work, key, &Sha256::digest(message)).map(Proof::Signature),
     };
-    work.session.destroy_object(key).is_ok() && proof.is_ok_and(|proof| fits(&proof, identity, message))
+    work.session.destroy_object(key).ok()?;
+    proof.ok()
 }
 
 /// The first three bytes of the block of zeros, encrypted.

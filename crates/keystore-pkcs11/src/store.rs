@@ -106,12 +106,13 @@ impl Pkcs11Store {
             return Err(PortError::State { key_id, state: row.state, refused });
         }
         row.set_dates(dates);
-        self.replace(&id, &mut row)?;
+        let with = object::copied(row.algorithm, &object::usages(row.algorithm, row.state), dates);
+        self.replace(&id, &mut row, with)?;
         Ok(self.settle(Some(&id))?)
     }
 
     /// Destroys the remainders of changes that were cut short, of one key or of all.
-    fn settle(&self, of: Option<&Id>) -> Result<(), Error> {
+    pub(crate) fn settle(&self, of: Option<&Id>) -> Result<(), Error> {
         for (id, object) in self.index.remainders(of)? {
             let token = self.token(object.inventory);
             self.index.steps.run(|| token.work(Mode::Alone, |work| work.destroy(object.id)))?;
@@ -134,12 +135,15 @@ impl Pkcs11Store {
             if found.len() < 2 {
                 return Ok(());
             }
+            let ours = |handle: &ObjectHandle| proof::is_of(work, row.algorithm, *handle, &row.identity);
             let is_whole = |handle: &ObjectHandle| {
-                attest::say(work, *handle).is_ok_and(|said| said.usages == usages)
-                    && proof::is_of(work, row.algorithm, *handle, &row.identity)
+                attest::say(work, *handle).is_ok_and(|said| said.usages == usages) && ours(handle)
             };
-            // Where none is whole, all stay: that is for people to look at.
-            let Some(keep) = found.iter().copied().find(is_whole) else { return Ok(()) };
+            // One whose flags somebody else has changed is set back later. Where none is ours, all stay: that is for people
+            // to look at.
+            let mut handles = found.iter().copied();
+            let keep = handles.clone().find(is_whole).or_else(|| handles.find(ours));
+            let Some(keep) = keep else { return Ok(()) };
             for handle in found.into_iter().filter(|handle| *handle != keep) {
                 work.session.destroy_object(handle).map_err(work.failed("destroying a copy that was cut short"))?;
             }
@@ -161,7 +165,7 @@ impl Pkcs11Store {
         Ok(row)
     }
 
-    fn known(&self, tenant: TenantId, key_id: KeyId) -> Result<Row, PortError> {
+    pub(crate) fn known(&self, tenant: TenantId, key_id: KeyId) -> Result<Row, PortError> {
         self.find(&index::id(tenant, key_id))?.ok_or(PortError::NotFound(key_id))
     }
 
@@ -174,7 +178,7 @@ impl Pkcs11Store {
     }
 
     /// What objects of a key are called, for people who look at the token.
-    fn label(&self, key_id: KeyId) -> String {
+    pub(crate) fn label(&self, key_id: KeyId) -> String {
         format!("{}{key_id}", self.label_prefix())
     }
 
@@ -273,17 +277,16 @@ impl Pkcs11Store {
         self.index.put(id, row, Some(from))
     }
 
-    /// Replaces the object on the active token by a copy with the usages of the row's state, and the row's dates.
-    fn replace(&self, id: &Id, row: &mut Row) -> Result<(), Error> {
+    /// Replaces a key's object on the active token by a copy that has other attributes.
+    pub(crate) fn replace(&self, id: &Id, row: &mut Row, mut with: Vec<Attribute>) -> Result<(), Error> {
         let Some(from) = row.object else { return Ok(()) };
         let object = Object { inventory: Inventory::Active, id: ObjectId::random()? };
         self.index.announce(id, object)?;
-        let usages = object::usages(row.algorithm, row.state);
-        let template = object::copied(row.algorithm, object.id, &usages, row.dates());
+        with.push(object.id.attribute());
         self.index.steps.run(|| {
             self.active.work(Mode::Alone, |work| {
                 work.on(from.id, "copying a key", |original| {
-                    let key = work.session.copy_object(original, &template)?;
+                    let key = work.session.copy_object(original, &with)?;
                     work.remember(object.id, key);
                     Ok(())
                 })
@@ -400,6 +403,11 @@ impl KeyStore for Pkcs11Store {
         Ok(())
     }
 
+    fn set_back(&self, tenant: TenantId, key_id: KeyId) -> Result<bool, PortError> {
+        self.bring_back(tenant, key_id)?;
+        Ok(self.drifts(tenant, Some(key_id))?.is_empty())
+    }
+
     fn generate(
         &self,
         tenant: TenantId,
@@ -447,7 +455,10 @@ impl KeyStore for Pkcs11Store {
         match step {
             Step::Stay => {}
             Step::Mark if object::usages(row.algorithm, state) == usages_before => self.index.put(&id, &row, None)?,
-            Step::Mark => self.replace(&id, &mut row)?,
+            Step::Mark => {
+                let with = object::copied(row.algorithm, &object::usages(row.algorithm, state), row.dates());
+                self.replace(&id, &mut row, with)?;
+            }
             Step::Move => self.activate(&id, key_id, &mut row)?,
             Step::Erase => {
                 let gone = row.object.take();

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
 use keystore::Found;
 use keystore::attestation::{Dates, Protection, Usage};
@@ -10,7 +11,7 @@ use model::evidence::Drift;
 use model::{KeyId, TenantId};
 
 use crate::Error;
-use crate::attest;
+use crate::attest::{self, Said};
 use crate::index::{self, Row};
 use crate::lock::Mode;
 use crate::object::{self, Object, ObjectId};
@@ -33,7 +34,7 @@ pub enum Finding {
         /// What it may be used for. With `says_it_is`: a shadow activation.
         usages: BTreeSet<Usage>,
     },
-    /// A key is not where it should be, or is there more than once.
+    /// A key is not where it should be.
     Missing {
         /// Whose.
         tenant: TenantId,
@@ -41,8 +42,19 @@ pub enum Finding {
         key_id: KeyId,
         /// On which token it should be.
         inventory: Inventory,
-        /// How many objects of its name there are.
+    },
+    /// Several objects have a key's name: somebody has made a copy of it under its own name, or put another key there.
+    Several {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        key_id: KeyId,
+        /// How many.
         found: usize,
+        /// What the key should be for.
+        wanted: BTreeSet<Usage>,
+        /// What any of them is for.
+        usages: BTreeSet<Usage>,
     },
     /// A key may be used otherwise than its state allows: flags were changed.
     Usages {
@@ -75,6 +87,15 @@ pub enum Finding {
         /// What the token says.
         found: Dates,
     },
+    /// The token does not let a key show which one it is: it was made so that it can't be copied or wrapped.
+    Unproven {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        key_id: KeyId,
+        /// What the token said.
+        answer: String,
+    },
     /// Under a key's name there is another key.
     Exchanged {
         /// Whose.
@@ -95,12 +116,15 @@ impl Finding {
                 let what = format!("a copy of it is on the {} token, for {}", words(inventory), list(usages));
                 found(key_id, drift, what)
             }
-            Self::Missing { key_id, inventory, found: count, .. } => {
-                let what = format!("the {} token has {count} objects of its name", words(inventory));
-                found(key_id, Drift::Missing, what)
+            Self::Missing { key_id, inventory, .. } => {
+                found(key_id, Drift::Missing, format!("the {} token does not have it", words(inventory)))
+            }
+            Self::Several { key_id, found: count, wanted, usages, .. } => {
+                let what = format!("{count} objects have its name, and may be used for {}", list(usages));
+                found(key_id, usable(wanted, usages), what)
             }
             Self::Usages { key_id, wanted, found: usages, .. } => {
-                let drift = if wanted.is_empty() { Drift::ShadowActivation } else { Drift::Attributes };
+                let drift = usable(wanted, usages);
                 let what = format!("it may be used for {}; it was left for {}", list(usages), list(wanted));
                 found(key_id, drift, what)
             }
@@ -110,9 +134,17 @@ impl Finding {
             Self::Dates { key_id, .. } => {
                 found(key_id, Drift::Dates, "its dates are not those that it was given".to_owned())
             }
+            Self::Unproven { key_id, answer, .. } => {
+                found(key_id, Drift::Attributes, format!("it can't show any more which key it is: {answer}"))
+            }
             Self::Exchanged { key_id, .. } => found(key_id, Drift::Missing, "another key is under its name".to_owned()),
         }
     }
+}
+
+/// What it is that a key is for this, and should be for that.
+fn usable(wanted: &BTreeSet<Usage>, usages: &BTreeSet<Usage>) -> Drift {
+    if wanted.is_empty() && !usages.is_empty() { Drift::ShadowActivation } else { Drift::Attributes }
 }
 
 fn words(inventory: &Inventory) -> &'static str {
@@ -164,8 +196,9 @@ impl Pkcs11Store {
             keys.push((tenant, key_id));
             Ok(true)
         })?;
+        let doubles = doubles(&seen);
         for (tenant, key_id) in keys {
-            self.examine(tenant, key_id, &mut survey)?;
+            self.examine(tenant, key_id, &doubles, &mut survey)?;
         }
         self.find_unknown(seen, &mut survey)?;
         Ok(survey)
@@ -181,8 +214,9 @@ impl Pkcs11Store {
             keys.extend(key_id.is_none_or(|wanted| wanted == one).then_some((tenant, one)));
             Ok(true)
         })?;
+        let doubles = doubles(&seen);
         for (tenant, one) in &keys {
-            self.examine(*tenant, *one, &mut survey)?;
+            self.examine(*tenant, *one, &doubles, &mut survey)?;
         }
         self.find_unknown(seen, &mut survey)?;
         // An object that says that it is a key names no tenant: it is whose key that is.
@@ -204,46 +238,73 @@ impl Pkcs11Store {
         })
     }
 
-    /// Looks at one key of the index.
-    fn examine(&self, tenant: TenantId, key_id: KeyId, survey: &mut Survey) -> Result<(), Error> {
+    /// Looks at one key of the index. `doubles` are names that several objects had a moment ago.
+    fn examine(
+        &self,
+        tenant: TenantId,
+        key_id: KeyId,
+        doubles: &BTreeSet<Object>,
+        survey: &mut Survey,
+    ) -> Result<(), Error> {
         let id = index::id(tenant, key_id);
         let _key = self.key_lock(&id);
-        let Some(Row { object: Some(object), algorithm, state, identity, start, end, .. }) = self.find(&id)? else {
-            return Ok(());
-        };
-        let before = survey.findings.len();
-        let said = match self.ask(object).and_then(|said| {
-            self.recognise(algorithm, object, &identity)?;
-            Ok(said)
-        }) {
-            Ok(said) => said,
-            Err(Error::Missing { found, .. }) => {
-                survey.findings.push(Finding::Missing { tenant, key_id, inventory: object.inventory, found });
-                return Ok(());
+        let Some(row) = self.find(&id)? else { return Ok(()) };
+        let Some(object) = row.object else { return Ok(()) };
+        // Where an object is is remembered, so a second one of its name has to be looked for.
+        let several = if doubles.contains(&object) { self.several(tenant, key_id, &row, object)? } else { None };
+        let looked =
+            several.map_or_else(|| self.recognised(tenant, key_id, &row, object), |several| Ok(Err(several)))?;
+        match looked {
+            Ok(said) => {
+                let findings = differences(tenant, key_id, &row, object, &said);
+                survey.matched += usize::from(findings.is_empty());
+                survey.dates_not_shown += usize::from(said.dates.is_none());
+                survey.findings.extend(findings);
             }
-            Err(Error::Exchanged { .. }) => {
-                survey.findings.push(Finding::Exchanged { tenant, key_id });
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        };
-        let wanted = object::usages(algorithm, state);
-        if said.usages != wanted {
-            survey.findings.push(Finding::Usages { tenant, key_id, wanted, found: said.usages });
+            Err(finding) => survey.findings.push(finding),
         }
-        if !is_kept(object.inventory, &said.protection) {
-            survey.findings.push(Finding::Protection { tenant, key_id, found: said.protection });
-        }
-        let wanted = index::dates(start, end);
-        match said.dates {
-            Some(found) if found != wanted => {
-                survey.findings.push(Finding::Dates { tenant, key_id, wanted, found });
-            }
-            Some(_) => {}
-            None => survey.dates_not_shown += 1,
-        }
-        survey.matched += usize::from(survey.findings.len() == before);
         Ok(())
+    }
+
+    /// What the token says of a key that it has; or why that is not to be had. Nobody changes the key meanwhile.
+    pub(crate) fn recognised(
+        &self,
+        tenant: TenantId,
+        key_id: KeyId,
+        row: &Row,
+        object: Object,
+    ) -> Result<Result<Said, Finding>, Error> {
+        let said = self.ask(object).and_then(|said| {
+            self.recognise(row.algorithm, object, &row.identity)?;
+            Ok(said)
+        });
+        match said {
+            Ok(said) => Ok(Ok(said)),
+            Err(Error::Missing { .. }) => {
+                let missing = Finding::Missing { tenant, key_id, inventory: object.inventory };
+                Ok(Err(self.several(tenant, key_id, row, object)?.unwrap_or(missing)))
+            }
+            Err(Error::Exchanged { .. }) => Ok(Err(Finding::Exchanged { tenant, key_id })),
+            // One key that somebody has made mute must not end the survey of all.
+            Err(Error::Token { source, .. }) if is_of_the_key(&source) => {
+                Ok(Err(Finding::Unproven { tenant, key_id, answer: source.to_string() }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What there is of a key's name, where that is more than one object.
+    fn several(&self, tenant: TenantId, key_id: KeyId, row: &Row, object: Object) -> Result<Option<Finding>, Error> {
+        self.token(object.inventory).work(Mode::Shared, |work| {
+            let found = work.find(&[Attribute::Token(true), object.id.attribute()])?;
+            if found.len() < 2 {
+                return Ok(None);
+            }
+            let said = found.iter().filter_map(|handle| attest::say(work, *handle).ok());
+            let usages = said.flat_map(|said| said.usages).collect();
+            let wanted = object::usages(row.algorithm, row.state);
+            Ok(Some(Finding::Several { tenant, key_id, found: found.len(), wanted, usages }))
+        })
     }
 
     /// What was seen and nobody knows. The index is read after the tokens were, so nothing is taken for unknown that is on
@@ -268,7 +329,7 @@ impl Pkcs11Store {
             Ok(true)
         })?;
         for Seen { inventory, id, label, usages } in seen {
-            let object = <[u8; 16]>::try_from(id.as_slice()).ok().map(|id| Object { inventory, id: ObjectId(id) });
+            let object = named(inventory, &id);
             if object.is_some_and(|object| known.contains_key(&object)) {
                 continue;
             }
@@ -287,6 +348,55 @@ impl Pkcs11Store {
             Ok(!work.find(&[Attribute::Token(true), Attribute::Id(id.to_vec())])?.is_empty())
         })
     }
+}
+
+/// In what a key is otherwise than its row says.
+pub(crate) fn differences(tenant: TenantId, key_id: KeyId, row: &Row, object: Object, said: &Said) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let wanted = object::usages(row.algorithm, row.state);
+    if said.usages != wanted {
+        findings.push(Finding::Usages { tenant, key_id, wanted, found: said.usages.clone() });
+    }
+    if !is_kept(object.inventory, &said.protection) {
+        findings.push(Finding::Protection { tenant, key_id, found: said.protection });
+    }
+    let wanted = row.dates();
+    let dates = said.dates.filter(|found| *found != wanted);
+    findings.extend(dates.map(|found| Finding::Dates { tenant, key_id, wanted, found }));
+    findings
+}
+
+/// Whether the token said no because of what the key is, not because of how the token is.
+fn is_of_the_key(error: &Pkcs11Error) -> bool {
+    matches!(
+        error,
+        Pkcs11Error::Pkcs11(
+            RvError::ActionProhibited
+                | RvError::KeyUnextractable
+                | RvError::KeyNotWrappable
+                | RvError::KeySizeRange
+                | RvError::KeyTypeInconsistent
+                | RvError::KeyFunctionNotPermitted
+                | RvError::AttributeReadOnly
+                | RvError::AttributeTypeInvalid
+                | RvError::AttributeValueInvalid
+                | RvError::TemplateInconsistent
+                | RvError::WrappedKeyInvalid
+                | RvError::WrappedKeyLenRange,
+            _
+        )
+    )
+}
+
+/// An object of a name such as the store gives.
+fn named(inventory: Inventory, id: &[u8]) -> Option<Object> {
+    <[u8; 16]>::try_from(id).ok().map(|id| Object { inventory, id: ObjectId(id) })
+}
+
+/// Names that several objects have.
+fn doubles(seen: &[Seen]) -> BTreeSet<Object> {
+    let mut once = BTreeSet::new();
+    seen.iter().filter_map(|seen| named(seen.inventory, &seen.id)).filter(|object| !once.insert(*object)).collect()
 }
 
 fn see(work: &Work<'_>, inventory: Inventory, handle: ObjectHandle) -> Option<Seen> {

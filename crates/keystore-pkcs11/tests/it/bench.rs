@@ -4,6 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::object::{Attribute, AttributeType, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
 use keystore::conformance::Subject;
@@ -115,12 +116,27 @@ pub(crate) fn module() -> Pkcs11 {
     context
 }
 
-/// A session of somebody who has the token's PIN.
-pub(crate) fn intruder(context: &Pkcs11, label: &str, pin: &str) -> Session {
+/// A session of anybody.
+pub(crate) fn session(context: &Pkcs11, label: &str) -> Session {
     let mut slots = context.get_slots_with_initialized_token().unwrap().into_iter();
     let slot = slots.find(|slot| context.get_token_info(*slot).unwrap().label() == label).unwrap();
-    let session = context.open_rw_session(slot).unwrap();
+    context.open_rw_session(slot).unwrap()
+}
+
+/// A session of somebody who has the token's PIN.
+pub(crate) fn intruder(context: &Pkcs11, label: &str, pin: &str) -> Session {
+    let session = session(context, label);
     // Where the store is open, the process is logged in.
     let _ = session.login(UserType::User, Some(&AuthPin::new(pin.into())));
     session
+}
+
+/// The object of a key, for somebody who is logged in.
+pub(crate) fn object_of(session: &Session, key_id: KeyId) -> ObjectHandle {
+    let all = session.find_objects(&[Attribute::Token(true)]).unwrap();
+    let is_it = |object: &ObjectHandle| {
+        let label = session.get_attributes(*object, &[AttributeType::Label]).unwrap();
+        matches!(&label[..], [Attribute::Label(label)] if label.ends_with(key_id.to_string().as_bytes()))
+    };
+    all.into_iter().find(is_it).unwrap()
 }

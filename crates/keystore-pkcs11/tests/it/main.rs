@@ -9,6 +9,7 @@ mod away;
 mod bench;
 mod outside;
 mod processes;
+mod set_back;
 mod side_doors;
 
 use keystore::conformance::conformance;

@@ -1,12 +1,12 @@
 //! Tokens for tests. SoftHSM reads where its tokens are once a process, from the environment, which a test can't set for
 //! itself: so each test runs in a process of its own, on tokens of its own.
 //!
-//! Taken in by the unit tests and by `tests/it` alike: it knows nothing of the crate.
+//! Taken in by the unit tests, by `tests/it` and by the examples: it knows nothing of the crate.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// Where a test's process finds its folder.
 const FOLDER: &str = "KEYLATCH_TEST_TOKENS";
@@ -33,28 +33,15 @@ pub(crate) struct Tokens {
 
 /// Runs a test, named as the harness names it, in a process of its own.
 pub(crate) fn isolated(test: &str, body: impl FnOnce(Tokens)) {
-    if let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) {
-        body(Tokens { folder: folder.clone() });
-        fs::write(folder.join("passed"), "").unwrap();
+    if let Some(tokens) = Tokens::given() {
+        let passed = tokens.path("passed");
+        body(tokens);
+        fs::write(passed, "").unwrap();
         return;
     }
     // In memory where there is such a place: thousands of commits are waited for, and nothing here outlives the machine.
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-    let configuration = folder.path().join("softhsm2.conf");
-    let tokens = folder.path().join("tokens");
-    fs::create_dir(&tokens).unwrap();
-    let text = format!(
-        "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n",
-        tokens.display()
-    );
-    fs::write(&configuration, text).unwrap();
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
-        .env(FOLDER, folder.path())
-        .env("SOFTHSM2_CONF", &configuration)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let output = Tokens::give(folder.path(), &[test, "--exact", "--nocapture", "--test-threads=1"]);
     let said = || String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}", said());
     // A name that no test has is no failure to the harness.
@@ -62,6 +49,30 @@ pub(crate) fn isolated(test: &str, body: impl FnOnce(Tokens)) {
 }
 
 impl Tokens {
+    /// Those that this process was given.
+    pub(crate) fn given() -> Option<Self> {
+        std::env::var_os(FOLDER).map(|folder| Self { folder: PathBuf::from(folder) })
+    }
+
+    /// Runs this program anew, with a folder for tokens, and waits for its end.
+    pub(crate) fn give(folder: &Path, arguments: &[&str]) -> Output {
+        let configuration = folder.join("softhsm2.conf");
+        let tokens = folder.join("tokens");
+        fs::create_dir(&tokens).unwrap();
+        let text = format!(
+            "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n",
+            tokens.display()
+        );
+        fs::write(&configuration, text).unwrap();
+        Command::new(std::env::current_exe().unwrap())
+            .args(arguments)
+            .env(FOLDER, folder)
+            .env("SOFTHSM2_CONF", &configuration)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
     /// The module.
     pub(crate) fn module() -> PathBuf {
         let named = std::env::var_os(MODULE).map(PathBuf::from);

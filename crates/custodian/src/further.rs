@@ -216,6 +216,7 @@ impl Opening {
             locks: self.beside.join(store.locks.clone().unwrap_or_else(|| self.place.with_extension("locks"))),
             pre_active: token(&store.pre_active)?,
             active: token(&store.active)?,
+            placed: None,
         };
         service::secret::ensure_folder(&config.locks).map_err(|error| error.to_string())?;
         let opened = if is_new {

@@ -73,6 +73,7 @@ fn create(tokens: &Tokens) -> Pkcs11Store {
         locks: tokens.path("locks"),
         pre_active: token(PRE_ACTIVE, "pre-active.pin"),
         active: token(ACTIVE, "active.pin"),
+        placed: None,
     };
     Pkcs11Store::create(&tokens.path("store"), "tokens".parse().unwrap(), &config, OFFICER_PIN).unwrap()
 }

@@ -21,6 +21,9 @@ pub struct Config {
     pub pre_active: TokenConfig,
     /// The token with keys that are or were active. Another one, with a PIN of its own.
     pub active: TokenConfig,
+    /// For placed mode: a third token, under an application's own PIN, on which every active key is too. Decided when the
+    /// store is created.
+    pub placed: Option<TokenConfig>,
 }
 
 /// A token.

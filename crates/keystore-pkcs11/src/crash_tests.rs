@@ -12,7 +12,7 @@ use crate::index;
 use crate::lock::Mode;
 use crate::object::Object;
 use crate::steps::tests::Fault;
-use crate::testing::{ACTIVE, OFFICER_PIN, PRE_ACTIVE, Tokens, isolated};
+use crate::testing::{ACTIVE, APPLICATION, APPLICATION_PIN, OFFICER_PIN, PRE_ACTIVE, Tokens, isolated};
 use crate::token::Work;
 use crate::{Config, Error, Finding, Pin, Pkcs11Store, TokenConfig};
 
@@ -90,16 +90,27 @@ struct Bench {
 
 impl Bench {
     fn new(tokens: Tokens) -> Self {
+        Self::make(tokens, false)
+    }
+
+    /// In placed mode, or not.
+    fn make(tokens: Tokens, is_placed: bool) -> Self {
         tokens.renew();
+        tokens.add(APPLICATION, APPLICATION_PIN, "application.pin");
         let token = |label: &str, pin| TokenConfig { label: label.to_owned(), pin: Pin::File(tokens.path(pin)) };
         let config = Config {
             module: Tokens::module(),
             locks: tokens.path("locks"),
             pre_active: token(PRE_ACTIVE, "pre-active.pin"),
             active: token(ACTIVE, "active.pin"),
+            placed: is_placed.then(|| token(APPLICATION, "application.pin")),
         };
-        let name = "tokens".parse().unwrap();
-        let store = Pkcs11Store::create(&tokens.path("store"), name, &config, OFFICER_PIN).unwrap();
+        let (folder, name) = (tokens.path("store"), "tokens".parse().unwrap());
+        let store = if is_placed {
+            Pkcs11Store::create_placed(&folder, name, &config, OFFICER_PIN, OFFICER_PIN).unwrap()
+        } else {
+            Pkcs11Store::create(&folder, name, &config, OFFICER_PIN).unwrap()
+        };
         Self { tokens, config, store: Some(store), keys: 0 }
     }
 
@@ -179,6 +190,18 @@ impl Bench {
         Some(format!("{} {:?}", held.state, held.place))
     }
 
+    /// Whether the application finds it.
+    fn is_placed(&self, key_id: KeyId) -> bool {
+        let label = Attribute::Label(self.store().label(key_id).into_bytes());
+        let Some(token) = &self.store().placed else { return false };
+        let find = |work: &Work<'_>| Ok(work.find(std::slice::from_ref(&label))?.len());
+        match token.work(Mode::Shared, find).unwrap() {
+            0 => false,
+            1 => true,
+            more => panic!("{more} of one key"),
+        }
+    }
+
     /// Destroys the key, so that the tokens do not fill up.
     fn finish(&self, key_id: KeyId) {
         let state = self.store().get(tenant(), key_id).unwrap().unwrap().state;
@@ -223,6 +246,8 @@ fn check_fault(bench: &mut Bench, case: Case, skip: u64, fault: Fault, restart: 
     let survey = bench.store().survey().unwrap();
     assert_eq!(survey.findings, [], "{context}: the tokens are as the index says");
     assert_eq!(survey.seen, survey.matched, "{context}");
+    let is_active = held.state == KeyState::Active;
+    assert_eq!(bench.is_placed(key_id), bench.config.placed.is_some() && is_active, "{context}");
     bench.finish(control);
     bench.finish(key_id);
 }
@@ -230,23 +255,43 @@ fn check_fault(bench: &mut Bench, case: Case, skip: u64, fault: Fault, restart: 
 #[test]
 fn every_change_survives_a_crash_at_every_step() {
     isolated("crash_tests::every_change_survives_a_crash_at_every_step", |tokens| {
-        let bench = &mut Bench::new(tokens);
-        for case in CASES {
-            // How many steps it takes is part of what is tested: a fault that nothing strikes would prove nothing.
-            let key_id = bench.prepare(case);
-            let before = bench.store().index.steps.faults.count();
-            bench.run(key_id, case.change).unwrap();
-            assert_eq!(bench.store().index.steps.faults.count() - before, case.steps, "{case:?}");
-            bench.finish(key_id);
-            for skip in 0..case.steps {
-                for fault in [Fault::Failed, Fault::FailedButPersisted] {
-                    for restart in [false, true] {
-                        check_fault(bench, case, skip, fault, restart);
-                    }
+        try_every_fault(&mut Bench::new(tokens));
+    });
+}
+
+#[test]
+fn every_change_survives_a_crash_at_every_step_in_placed_mode() {
+    isolated("crash_tests::every_change_survives_a_crash_at_every_step_in_placed_mode", |tokens| {
+        try_every_fault(&mut Bench::make(tokens, true));
+    });
+}
+
+fn try_every_fault(bench: &mut Bench) {
+    for case in CASES {
+        let steps = case.steps + if bench.config.placed.is_some() { placing(case) } else { 0 };
+        // How many steps it takes is part of what is tested: a fault that nothing strikes would prove nothing.
+        let key_id = bench.prepare(case);
+        let before = bench.store().index.steps.faults.count();
+        bench.run(key_id, case.change).unwrap();
+        assert_eq!(bench.store().index.steps.faults.count() - before, steps, "{case:?}");
+        bench.finish(key_id);
+        for skip in 0..steps {
+            for fault in [Fault::Failed, Fault::FailedButPersisted] {
+                for restart in [false, true] {
+                    check_fault(bench, case, skip, fault, restart);
                 }
             }
         }
-    });
+    }
+}
+
+/// How many steps more it takes in placed mode: announce, place, note; destroy, clear.
+fn placing(case: Case) -> u64 {
+    match (case.way.last(), case.change) {
+        (_, Change::Apply(KeyState::Active)) => 3,
+        (Some(KeyState::Active), Change::Apply(_)) => 2,
+        _ => 0,
+    }
 }
 
 /// Opening destroys what a crash has left; what it did not make, it leaves alone.

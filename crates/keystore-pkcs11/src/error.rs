@@ -67,6 +67,12 @@ pub enum Error {
     /// The two inventories would be one.
     #[error("both inventories are the token `{0}`: take two, with two PINs")]
     SameToken(String),
+    /// Whether there is an application's token was decided when the store was created.
+    #[error("{what}: name the tokens that the store was created with")]
+    Placed {
+        /// What does not go together.
+        what: &'static str,
+    },
     /// A token does not do what the store needs.
     #[error("the token `{label}` {what}: take another token")]
     Unfit {

@@ -31,6 +31,9 @@ const KEYS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("keys");
 /// Objects that may be on a token and count for nothing, with the key they are or were of.
 const REMAINDERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("remainders");
 
+/// Where keys are on the application's token, by tenant and key id.
+const PLACED: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("placed");
+
 /// Tenant and key id: the key of a row.
 pub(crate) type Id = [u8; 48];
 
@@ -66,6 +69,28 @@ pub(crate) struct Meta {
     /// The key on the active token under which the seal key is kept, and what is kept.
     pub(crate) sealing: ObjectId,
     pub(crate) sealed: Base64,
+    /// In placed mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) placed: Option<PlacedMeta>,
+}
+
+/// The application's token, and the transport key that leads to it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PlacedMeta {
+    pub(crate) token: TokenMeta,
+    /// On the active token, and on the application's.
+    pub(crate) transport_out: ObjectId,
+    pub(crate) transport_in: ObjectId,
+}
+
+/// A key's object on the application's token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Placed {
+    pub(crate) object: ObjectId,
+    /// Whether it was made. INVARIANT (no object without a note): it is noted before it is made, and the note goes after it.
+    pub(crate) made: bool,
 }
 
 /// A token of the store.
@@ -132,6 +157,7 @@ impl Index {
             let transaction = database.begin_write()?;
             transaction.open_table(KEYS)?;
             transaction.open_table(REMAINDERS)?;
+            transaction.open_table(PLACED)?;
             transaction.open_table(META)?.insert("store", &text[..])?;
             transaction.commit()?;
             Ok(())
@@ -197,6 +223,29 @@ impl Index {
             if let Some(object) = gone {
                 remainders.insert(name(object).as_str(), &id[..])?;
             }
+            Ok(())
+        })
+    }
+
+    /// Where a key is on the application's token. Asked in placed mode only: older stores have no such table.
+    pub(crate) fn placed(&self, id: &Id) -> Result<Option<Placed>, Error> {
+        let read = || {
+            let placed = self.database.begin_read()?.open_table(PLACED)?;
+            Ok(placed.get(&id[..])?.map(|placed| placed.value().to_vec()))
+        };
+        let placed = read().map_err(Error::index(&self.path))?;
+        placed.map(|placed| self.parse(&placed)).transpose()
+    }
+
+    /// Notes it.
+    pub(crate) fn note_placed(&self, id: &Id, placed: Option<Placed>) -> Result<(), Error> {
+        let text = serde_json::to_vec(&placed).map_err(|error| Error::damaged(&self.path, error))?;
+        self.write(|transaction| {
+            let mut table = transaction.open_table(PLACED)?;
+            match placed {
+                Some(_) => table.insert(&id[..], &text[..])?,
+                None => table.remove(&id[..])?,
+            };
             Ok(())
         })
     }

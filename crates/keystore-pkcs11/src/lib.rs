@@ -1,4 +1,4 @@
-//! The PKCS#11 key store, in mediated mode: keys that are made, kept and used on tokens, in two inventories that are two
+//! The PKCS#11 key store: keys that are made, kept and used on tokens, in two inventories that are two
 //! tokens with two PINs. Set-up, guarantees and limits: `docs/pkcs11-store.md`.
 //!
 //! ```text
@@ -6,6 +6,7 @@
 //!                    the transport key, trusted by the security officer: it wraps, and does nothing else
 //! active token       keys that are or were active, with the usages of their states;
 //!                    the transport key: it unwraps, and does nothing else
+//! application's      in placed mode only: every active key, for whoever has that token's PIN
 //! index.redb         what state each key is in, and which object on which token is the one that counts
 //! ```
 //!
@@ -26,6 +27,7 @@ mod index;
 mod lock;
 mod module;
 mod object;
+mod placed;
 mod proof;
 mod set_back;
 mod setup;

@@ -166,8 +166,15 @@ pub(crate) fn born(algorithm: Algorithm, id: ObjectId, label: &str) -> Vec<Attri
     template
 }
 
-/// A key as it arrives on the active token. It must be modifiable, or no copy with other flags could be made of it.
-pub(crate) fn arrived(algorithm: Algorithm, id: ObjectId, label: &str, on: &BTreeSet<Usage>) -> Vec<Attribute> {
+/// A key as it arrives on the active token. It must be modifiable, or no copy with other flags could be made of it. One that
+/// is to go on to an application's token can be wrapped, under a key that the security officer trusts.
+pub(crate) fn arrived(
+    algorithm: Algorithm,
+    id: ObjectId,
+    label: &str,
+    on: &BTreeSet<Usage>,
+    goes_on: bool,
+) -> Vec<Attribute> {
     let mut template = kind(algorithm).to_vec();
     template.extend([
         Attribute::Token(true),
@@ -175,11 +182,32 @@ pub(crate) fn arrived(algorithm: Algorithm, id: ObjectId, label: &str, on: &BTre
         id.attribute(),
         Attribute::Label(label.as_bytes().to_vec()),
         Attribute::Sensitive(true),
-        Attribute::Extractable(false),
+        Attribute::Extractable(goes_on),
         Attribute::Modifiable(true),
         Attribute::Copyable(true),
     ]);
+    template.extend(goes_on.then_some(Attribute::WrapWithTrusted(true)));
     template.extend(flags(algorithm, on));
+    template
+}
+
+/// An active key on an application's token: whoever has that token's PIN uses it, and can neither change nor copy it.
+pub(crate) fn placed(row: &Row, id: ObjectId, label: &str) -> Vec<Attribute> {
+    let mut template = kind(row.algorithm).to_vec();
+    template.extend([
+        Attribute::Token(true),
+        Attribute::Private(true),
+        id.attribute(),
+        Attribute::Label(label.as_bytes().to_vec()),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Copyable(false),
+    ]);
+    template.extend(flags(row.algorithm, &usages(row.algorithm, row.state)));
+    template.extend(row.dates().start.map(|day| Attribute::StartDate(date(day))));
+    template.extend(row.dates().end.map(|day| Attribute::EndDate(date(day))));
+    // Last: SoftHSM takes them in their order, and nothing after this one.
+    template.push(Attribute::Modifiable(false));
     template
 }
 
@@ -194,13 +222,14 @@ pub(crate) fn copied(algorithm: Algorithm, on: &BTreeSet<Usage>, dates: Dates) -
 
 /// What a copy on the active token has that its original, which somebody else has changed, has not; its name aside. Only what
 /// differs of what can be set once: tokens refuse to be told what is so.
-pub(crate) fn restored(row: &Row, label: &str, found: &Said) -> Vec<Attribute> {
+pub(crate) fn restored(row: &Row, label: &str, found: &Said, goes_on: bool) -> Vec<Attribute> {
     let (was, wanted) = (found.protection, row.dates());
     let dates = found.dates.unwrap_or_default();
     let mut template = copied(row.algorithm, &usages(row.algorithm, row.state), wanted);
     template.push(Attribute::Label(label.as_bytes().to_vec()));
     template.extend((!was.sensitive).then_some(Attribute::Sensitive(true)));
-    template.extend(was.extractable.then_some(Attribute::Extractable(false)));
+    let leaks = was.extractable && !(goes_on && was.wrap_with_trusted);
+    template.extend(leaks.then_some(Attribute::Extractable(false)));
     // A date that is not wanted is overwritten by the empty one.
     let empty = cryptoki::types::Date::new_empty;
     let unwanted = |wanted: Option<Day>, found: Option<Day>| wanted.is_none() && found.is_some();

@@ -70,7 +70,7 @@ impl Pkcs11Store {
     }
 
     /// Does something with a passing copy of an object, on the active token.
-    fn in_passing<T>(
+    pub(crate) fn in_passing<T>(
         &self,
         algorithm: Algorithm,
         object: Object,

@@ -16,7 +16,6 @@ use crate::index::{self, Row};
 use crate::lock::Mode;
 use crate::object::{self, Object, ObjectId};
 use crate::store::Pkcs11Store;
-use crate::survey::differences;
 use crate::token::Work;
 use crate::{Error, attest, proof};
 
@@ -37,13 +36,14 @@ impl Pkcs11Store {
         let Ok(said) = self.recognised(tenant, key_id, &row, object)? else { return Ok(()) };
         // A pre-active object can't be changed: one that is otherwise was put there by somebody who has the key in their hands.
         // Nor can one be made of it that is as it should be: copies can be copied (SoftHSM refuses to make them otherwise).
-        let is_otherwise = !differences(tenant, key_id, &row, object, &said).is_empty();
+        let is_otherwise = !self.differences(tenant, key_id, &row, object, &said).is_empty();
         if is_otherwise && object.inventory == Inventory::Active {
-            let with = object::restored(&row, &self.label(key_id), &said);
+            let with = object::restored(&row, &self.label(key_id), &said, self.placed.is_some());
             self.replace(&id, &mut row, with)?;
             self.settle(Some(&id))?;
         }
         let Some(object) = row.object else { return Ok(()) };
+        self.place_anew(tenant, key_id, &row)?;
         let own = self.prove_object(row.algorithm, object, &row.identity, &message)?;
         Ok(self.destroy_copies(key_id, &Likeness { row: &row, message, proof: Some(own) })?)
     }
@@ -90,7 +90,7 @@ impl Pkcs11Store {
         Ok(())
     }
 
-    fn destroy_copy(&self, work: &Work<'_>, handle: ObjectHandle) -> Result<(), Error> {
+    pub(crate) fn destroy_copy(&self, work: &Work<'_>, handle: ObjectHandle) -> Result<(), Error> {
         let destroy = || work.session.destroy_object(handle).map_err(work.failed("destroying a copy of a key"));
         self.index.steps.run(destroy)
     }

@@ -9,12 +9,12 @@ use model::text::Base64;
 use rand_core::{OsRng, RngCore as _};
 use zeroize::Zeroizing;
 
-use crate::index::{Index, Meta, TokenMeta};
+use crate::index::{Index, Meta, PlacedMeta, TokenMeta};
 use crate::lock::{self, Mode};
 use crate::object::{self, ObjectId};
 use crate::store::gcm;
 use crate::token::Token;
-use crate::{Config, Error};
+use crate::{Config, Error, TokenConfig};
 
 /// Additional data of the seal key, as it is kept.
 const SEAL_KEY: &[u8] = b"keylatch seal key v1";
@@ -31,16 +31,36 @@ const MECHANISMS_ACTIVE: [MechanismType; 5] = [
     MechanismType::ECDSA,
 ];
 
-/// Makes the keys of the store's own, and the index last: without it there is no store.
-pub(crate) fn create(folder: &Path, config: &Config, officer_pin: &str) -> Result<(), Error> {
-    if config.pre_active.label == config.active.label {
-        return Err(Error::SameToken(config.active.label.clone()));
+/// Makes the keys of the store's own, and the index last: without it there is no store. `active_officer_pin` where there is
+/// an application's token.
+pub(crate) fn create(
+    folder: &Path,
+    config: &Config,
+    officer_pin: &str,
+    active_officer_pin: Option<&str>,
+) -> Result<(), Error> {
+    let labels = [Some(&config.pre_active), Some(&config.active), config.placed.as_ref()];
+    let mut labels = labels.into_iter().flatten().map(|token| &token.label);
+    while let Some(label) = labels.next() {
+        if labels.clone().any(|other| other == label) {
+            return Err(Error::SameToken(label.clone()));
+        }
     }
+    let placed = match (&config.placed, active_officer_pin) {
+        (Some(placed), Some(pin)) => Some((placed, pin)),
+        (None, None) => None,
+        _ => return Err(Error::Placed { what: "an application's token and an officer's PIN for it go together" }),
+    };
     lock::create_folder(folder)?;
     let mut id = [0; 8];
     OsRng.try_fill_bytes(&mut id).map_err(Error::Random)?;
     let id = data_encoding::HEXLOWER.encode(&id);
-    let (transport_out, transport_in) = create_transport(config, &id, officer_pin)?;
+    let label_of = |what: &str| label(&id, what);
+    let (transport_out, transport_in) =
+        create_transport(config, (&config.pre_active, officer_pin), &config.active, &label_of("transport"))?;
+    let onward = placed
+        .map(|(placed, pin)| create_transport(config, (&config.active, pin), placed, &label_of("transport onward")))
+        .transpose()?;
 
     let (pre_active, active) =
         (Token::new(config, &config.pre_active, None)?, Token::new(config, &config.active, None)?);
@@ -48,6 +68,14 @@ pub(crate) fn create(folder: &Path, config: &Config, officer_pin: &str) -> Resul
     check(&active, &MECHANISMS_ACTIVE)?;
     let sealing = ObjectId::random()?;
     let sealed = create_seal_key(&active, sealing, &label(&id, "seal key"))?;
+    let placed = match (placed, onward) {
+        (Some((placed, _)), Some((transport_out, transport_in))) => {
+            let token = Token::new(config, placed, None)?;
+            check(&token, &[])?;
+            Some(PlacedMeta { token: describe(&token, "placed")?, transport_out, transport_in })
+        }
+        _ => None,
+    };
     let meta = Meta {
         format: 1,
         id,
@@ -57,22 +85,25 @@ pub(crate) fn create(folder: &Path, config: &Config, officer_pin: &str) -> Resul
         transport_in,
         sealing,
         sealed,
+        placed,
     };
     Index::create(folder, &meta)
 }
 
-/// Puts the transport key on both tokens. First on the one where somebody else has to be logged in.
-fn create_transport(config: &Config, store: &str, officer_pin: &str) -> Result<(ObjectId, ObjectId), Error> {
+/// Puts a transport key on two tokens. First on the one where somebody else has to be logged in.
+fn create_transport(
+    config: &Config,
+    (from, officer_pin): (&TokenConfig, &str),
+    to: &TokenConfig,
+    label: &str,
+) -> Result<(ObjectId, ObjectId), Error> {
     let (out, into) = (ObjectId::random()?, ObjectId::random()?);
     let mut value = Zeroizing::new([0; 32]);
     OsRng.try_fill_bytes(value.as_mut()).map_err(Error::Random)?;
-    let label = label(store, "transport");
-    let pre_active = Token::new(config, &config.pre_active, None)?;
-    let template = object::transport_out(out, &label, value.as_ref());
-    pre_active.as_officer(officer_pin, |session| session.create_object(&template).map(drop))?;
-    let active = Token::new(config, &config.active, None)?;
-    let template = object::transport_in(into, &label, value.as_ref());
-    active.work(Mode::Alone, |work| {
+    let template = object::transport_out(out, label, value.as_ref());
+    Token::new(config, from, None)?.as_officer(officer_pin, |session| session.create_object(&template).map(drop))?;
+    let template = object::transport_in(into, label, value.as_ref());
+    Token::new(config, to, None)?.work(Mode::Alone, |work| {
         work.session.create_object(&template).map(drop).map_err(work.failed("making the transport key"))
     })?;
     Ok((out, into))

@@ -48,6 +48,8 @@ pub struct Pkcs11Store {
     pub(crate) index: Index,
     pub(crate) pre_active: Token,
     pub(crate) active: Token,
+    /// The application's, in placed mode.
+    pub(crate) placed: Option<Token>,
     seal: seal::SecretKey,
     nonces: Nonces,
     stripes: [Mutex<()>; STRIPES],
@@ -70,7 +72,23 @@ impl Pkcs11Store {
     /// Every variant of [`Error`]: each says what to do. What was cut short leaves keys on the tokens that the survey of
     /// the next store shows as unknown; they are of no use.
     pub fn create(folder: &Path, name: Name, config: &Config, officer_pin: &str) -> Result<Self, Error> {
-        setup::create(folder, config, officer_pin)?;
+        setup::create(folder, config, officer_pin, None)?;
+        Self::open(folder, name, config)
+    }
+
+    /// The same in placed mode: with an application's token, on which every active key is too, and the security officer's
+    /// PIN of the *active* token besides.
+    ///
+    /// # Errors
+    /// As of [`Pkcs11Store::create`].
+    pub fn create_placed(
+        folder: &Path,
+        name: Name,
+        config: &Config,
+        officer_pin: &str,
+        active_officer_pin: &str,
+    ) -> Result<Self, Error> {
+        setup::create(folder, config, officer_pin, Some(active_officer_pin))?;
         Self::open(folder, name, config)
     }
 
@@ -83,10 +101,22 @@ impl Pkcs11Store {
         let meta = &index.meta;
         let pre_active = Token::new(config, &config.pre_active, Some((&meta.pre_active, meta.transport_out)))?;
         let active = Token::new(config, &config.active, Some((&meta.active, meta.transport_in)))?;
+        let placed = match (&meta.placed, &config.placed) {
+            (Some(meta), Some(token)) => Some(Token::new(config, token, Some((&meta.token, meta.transport_in)))?),
+            (None, None) => None,
+            (Some(_), None) => return Err(Error::Placed { what: "the store has an application's token" }),
+            (None, Some(_)) => return Err(Error::Placed { what: "the store has no application's token" }),
+        };
         let seal = setup::unseal(&active, &index)?;
         let stripes = std::array::from_fn(|_| Mutex::new(()));
-        let store = Self { name, index, pre_active, active, seal, nonces: Nonces::default(), stripes };
+        let store = Self { name, index, pre_active, active, placed, seal, nonces: Nonces::default(), stripes };
         store.settle(None)?;
+        match store.settle_placed() {
+            // An application that takes its token away must not stop the others. The survey says what is left to do.
+            Err(Error::Token { .. } | Error::NoToken { .. } | Error::PinRefused { .. } | Error::Missing { .. })
+            | Ok(()) => {}
+            Err(error) => return Err(error),
+        }
         Ok(store)
     }
 
@@ -108,7 +138,10 @@ impl Pkcs11Store {
         row.set_dates(dates);
         let with = object::copied(row.algorithm, &object::usages(row.algorithm, row.state), dates);
         self.replace(&id, &mut row, with)?;
-        Ok(self.settle(Some(&id))?)
+        self.settle(Some(&id))?;
+        // What is placed can't be changed: it is placed anew.
+        self.withdraw(&id)?;
+        Ok(self.place(&id, key_id, &row)?)
     }
 
     /// Destroys the remainders of changes that were cut short, of one key or of all.
@@ -260,8 +293,8 @@ impl Pkcs11Store {
         let object = Object { inventory: Inventory::Active, id: ObjectId::random()? };
         self.index.announce(id, object)?;
         let wrapped = self.wrap(from)?;
-        let template =
-            object::arrived(algorithm, object.id, &self.label(key_id), &object::usages(algorithm, row.state));
+        let usages = object::usages(algorithm, row.state);
+        let template = object::arrived(algorithm, object.id, &self.label(key_id), &usages, self.placed.is_some());
         self.index.steps.run(|| {
             self.active.work(Mode::Alone, |work| {
                 work.on(self.index.meta.transport_in, "unwrapping a key", |transport| {
@@ -452,6 +485,8 @@ impl KeyStore for Pkcs11Store {
             row.before = self.index.place(&row);
             row.state = state;
         }
+        // First of all the application is halted, even if the rest fails; and the rest is done, even if that fails.
+        let halted = if row.state == KeyState::Active { Ok(()) } else { self.withdraw(&id) };
         match step {
             Step::Stay => {}
             Step::Mark if object::usages(row.algorithm, state) == usages_before => self.index.put(&id, &row, None)?,
@@ -467,6 +502,10 @@ impl KeyStore for Pkcs11Store {
         }
         // What was before is gone when this returns.
         self.settle(Some(&id))?;
+        halted?;
+        if row.state == KeyState::Active {
+            self.place(&id, key_id, &row)?;
+        }
         Ok(Applied { before: row.before.clone(), after: self.index.place(&row) })
     }
 

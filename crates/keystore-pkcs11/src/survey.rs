@@ -96,6 +96,22 @@ pub enum Finding {
         /// What the token said.
         answer: String,
     },
+    /// An active key is not on the application's token as it was put there.
+    NotPlaced {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        key_id: KeyId,
+    },
+    /// On the application's token there is something that says it is a key of ours and was not put there.
+    StillPlaced {
+        /// Its `CKA_ID`, in hex.
+        object: String,
+        /// What it says it is.
+        says_it_is: KeyId,
+        /// What it may be used for.
+        usages: BTreeSet<Usage>,
+    },
     /// Under a key's name there is another key.
     Exchanged {
         /// Whose.
@@ -133,6 +149,13 @@ impl Finding {
             }
             Self::Dates { key_id, .. } => {
                 found(key_id, Drift::Dates, "its dates are not those that it was given".to_owned())
+            }
+            Self::NotPlaced { key_id, .. } => {
+                found(key_id, Drift::Missing, "the application's token does not have it as it was put there".to_owned())
+            }
+            Self::StillPlaced { says_it_is, usages, .. } => {
+                let what = format!("a copy of it is on the application's token, for {}", list(usages));
+                found(says_it_is, usable(&BTreeSet::new(), usages), what)
             }
             Self::Unproven { key_id, answer, .. } => {
                 found(key_id, Drift::Attributes, format!("it can't show any more which key it is: {answer}"))
@@ -188,6 +211,7 @@ impl Pkcs11Store {
     /// Where a token or the index fails.
     pub fn survey(&self) -> Result<Survey, Error> {
         // First what is on the tokens: what is made from now on is in the index before it is there.
+        let placed = self.look_placed()?;
         let mut seen = self.look(Inventory::PreActive)?;
         seen.extend(self.look(Inventory::Active)?);
         let mut survey = Survey { seen: seen.len(), ..Survey::default() };
@@ -201,11 +225,13 @@ impl Pkcs11Store {
             self.examine(tenant, key_id, &doubles, &mut survey)?;
         }
         self.find_unknown(seen, &mut survey)?;
+        self.find_unplaced(placed, &mut survey.findings)?;
         Ok(survey)
     }
 
     /// What is otherwise of a tenant's keys, or of one of them, as the port asks for it.
     pub(crate) fn drifts(&self, tenant: TenantId, key_id: Option<KeyId>) -> Result<Vec<Found>, Error> {
+        let placed = self.look_placed()?;
         let mut seen = self.look(Inventory::PreActive)?;
         seen.extend(self.look(Inventory::Active)?);
         let mut survey = Survey { seen: seen.len(), ..Survey::default() };
@@ -219,6 +245,7 @@ impl Pkcs11Store {
             self.examine(*tenant, *one, &doubles, &mut survey)?;
         }
         self.find_unknown(seen, &mut survey)?;
+        self.find_unplaced(placed, &mut survey.findings)?;
         // An object that says that it is a key names no tenant: it is whose key that is.
         let of_all = survey.findings.iter().filter_map(Finding::of_key);
         Ok(of_all.filter(|found| keys.contains(&(tenant, found.key_id))).collect())
@@ -256,7 +283,8 @@ impl Pkcs11Store {
             several.map_or_else(|| self.recognised(tenant, key_id, &row, object), |several| Ok(Err(several)))?;
         match looked {
             Ok(said) => {
-                let findings = differences(tenant, key_id, &row, object, &said);
+                let mut findings = self.differences(tenant, key_id, &row, object, &said);
+                findings.extend(self.examine_placed(tenant, key_id, &row)?);
                 survey.matched += usize::from(findings.is_empty());
                 survey.dates_not_shown += usize::from(said.dates.is_none());
                 survey.findings.extend(findings);
@@ -293,6 +321,39 @@ impl Pkcs11Store {
         }
     }
 
+    /// In what a key is otherwise than its row says.
+    pub(crate) fn differences(
+        &self,
+        tenant: TenantId,
+        key_id: KeyId,
+        row: &Row,
+        object: Object,
+        said: &Said,
+    ) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        let wanted = object::usages(row.algorithm, row.state);
+        if said.usages != wanted {
+            findings.push(Finding::Usages { tenant, key_id, wanted, found: said.usages.clone() });
+        }
+        if !self.is_kept(object.inventory, &said.protection) {
+            findings.push(Finding::Protection { tenant, key_id, found: said.protection });
+        }
+        let wanted = row.dates();
+        let dates = said.dates.filter(|found| *found != wanted);
+        findings.extend(dates.map(|found| Finding::Dates { tenant, key_id, wanted, found }));
+        findings
+    }
+
+    /// Whether a key is kept as the store has made it.
+    fn is_kept(&self, inventory: Inventory, found: &Protection) -> bool {
+        let kept = match inventory {
+            Inventory::PreActive => found.wrap_with_trusted && !found.modifiable,
+            // In placed mode they go on, under a trusted key as well.
+            Inventory::Active => !found.extractable || (self.placed.is_some() && found.wrap_with_trusted),
+        };
+        found.sensitive && kept
+    }
+
     /// What there is of a key's name, where that is more than one object.
     fn several(&self, tenant: TenantId, key_id: KeyId, row: &Row, object: Object) -> Result<Option<Finding>, Error> {
         self.token(object.inventory).work(Mode::Shared, |work| {
@@ -317,7 +378,8 @@ impl Pkcs11Store {
             (Inventory::Active, meta.transport_in),
             (Inventory::Active, meta.sealing),
         ];
-        for (inventory, id) in own {
+        let onward = meta.placed.as_ref().map(|placed| (Inventory::Active, placed.transport_out));
+        for (inventory, id) in own.into_iter().chain(onward) {
             known.insert(Object { inventory, id }, ());
             let there = seen.iter().any(|seen| seen.inventory == inventory && seen.id == id.0);
             survey.seen -= usize::from(there);
@@ -348,22 +410,6 @@ impl Pkcs11Store {
             Ok(!work.find(&[Attribute::Token(true), Attribute::Id(id.to_vec())])?.is_empty())
         })
     }
-}
-
-/// In what a key is otherwise than its row says.
-pub(crate) fn differences(tenant: TenantId, key_id: KeyId, row: &Row, object: Object, said: &Said) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let wanted = object::usages(row.algorithm, row.state);
-    if said.usages != wanted {
-        findings.push(Finding::Usages { tenant, key_id, wanted, found: said.usages.clone() });
-    }
-    if !is_kept(object.inventory, &said.protection) {
-        findings.push(Finding::Protection { tenant, key_id, found: said.protection });
-    }
-    let wanted = row.dates();
-    let dates = said.dates.filter(|found| *found != wanted);
-    findings.extend(dates.map(|found| Finding::Dates { tenant, key_id, wanted, found }));
-    findings
 }
 
 /// Whether the token said no because of what the key is, not because of how the token is.
@@ -411,13 +457,4 @@ fn see(work: &Work<'_>, inventory: Inventory, handle: ObjectHandle) -> Option<Se
         }
     }
     Some(seen)
-}
-
-/// Whether a key is kept as the store has made it.
-fn is_kept(inventory: Inventory, found: &Protection) -> bool {
-    let kept = match inventory {
-        Inventory::PreActive => found.wrap_with_trusted && !found.modifiable,
-        Inventory::Active => !found.extractable,
-    };
-    found.sensitive && kept
 }

@@ -22,8 +22,10 @@ const MODULES: [&str; 4] = [
 
 pub(crate) const PRE_ACTIVE: &str = "keylatch pre-active";
 pub(crate) const ACTIVE: &str = "keylatch active";
+pub(crate) const APPLICATION: &str = "an application's own";
 pub(crate) const PRE_ACTIVE_PIN: &str = "pin of the pre-active token";
 pub(crate) const ACTIVE_PIN: &str = "pin of the active token";
+pub(crate) const APPLICATION_PIN: &str = "pin of the application";
 pub(crate) const OFFICER_PIN: &str = "pin of the security officer";
 
 /// A folder with tokens of its own.
@@ -87,15 +89,18 @@ impl Tokens {
         let tokens = self.folder.join("tokens");
         fs::remove_dir_all(&tokens).unwrap();
         fs::create_dir(&tokens).unwrap();
-        for (label, pin) in [(PRE_ACTIVE, PRE_ACTIVE_PIN), (ACTIVE, ACTIVE_PIN)] {
-            let output = Command::new("softhsm2-util")
-                .args(["--init-token", "--free", "--label", label, "--pin", pin, "--so-pin", OFFICER_PIN])
-                .output()
-                .unwrap_or_else(|error| panic!("can't run softhsm2-util ({error}); on Debian, install softhsm2"));
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        }
-        self.write_pin("pre-active.pin", PRE_ACTIVE_PIN);
-        self.write_pin("active.pin", ACTIVE_PIN);
+        self.add(PRE_ACTIVE, PRE_ACTIVE_PIN, "pre-active.pin");
+        self.add(ACTIVE, ACTIVE_PIN, "active.pin");
+    }
+
+    /// Makes a token, and a file with its PIN.
+    pub(crate) fn add(&self, label: &str, pin: &str, file: &str) {
+        let output = Command::new("softhsm2-util")
+            .args(["--init-token", "--free", "--label", label, "--pin", pin, "--so-pin", OFFICER_PIN])
+            .output()
+            .unwrap_or_else(|error| panic!("can't run softhsm2-util ({error}); on Debian, install softhsm2"));
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        self.write_pin(file, pin);
     }
 
     /// A file with a PIN.

@@ -1,5 +1,5 @@
 //! The cost of the gate: what a use through a store takes beside the bare operation with the same algorithm and key. Taken in
-//! by the example `gate` of each backend, so that all are measured alike. No part of the crate, which has no clock.
+//! by an example of each backend, so that all are measured alike. No part of the crate, which has no clock.
 
 use std::time::{Duration, Instant};
 

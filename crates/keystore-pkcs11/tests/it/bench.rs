@@ -12,7 +12,7 @@ use keystore::{Error as PortError, KeyStore, Output, Permit, Use};
 use keystore_pkcs11::{Config, Error, Pin, Pkcs11Store, TokenConfig};
 use model::{Algorithm, Digest, KeyId, KeyState, TenantId};
 
-use crate::testing::{ACTIVE, OFFICER_PIN, PRE_ACTIVE, Tokens};
+use crate::testing::{ACTIVE, APPLICATION, APPLICATION_PIN, OFFICER_PIN, PRE_ACTIVE, Tokens};
 
 pub(crate) struct Bench {
     pub(crate) config: Config,
@@ -28,6 +28,19 @@ impl Bench {
         let _ = fs::remove_dir_all(&index);
         let config = config(tokens);
         let store = Pkcs11Store::create(&index, name(), &config, OFFICER_PIN).unwrap();
+        Self { config, index, store: Some(store) }
+    }
+
+    /// The same in placed mode.
+    pub(crate) fn new_placed(tokens: &Tokens) -> Self {
+        tokens.renew();
+        tokens.add(APPLICATION, APPLICATION_PIN, "application.pin");
+        let index = tokens.path("store");
+        let _ = fs::remove_dir_all(&index);
+        let pin = Pin::File(tokens.path("application.pin"));
+        let placed = Some(TokenConfig { label: APPLICATION.to_owned(), pin });
+        let config = Config { placed, ..config(tokens) };
+        let store = Pkcs11Store::create_placed(&index, name(), &config, OFFICER_PIN, OFFICER_PIN).unwrap();
         Self { config, index, store: Some(store) }
     }
 
@@ -72,6 +85,7 @@ pub(crate) fn config(tokens: &Tokens) -> Config {
         locks: tokens.path("locks"),
         pre_active: token(PRE_ACTIVE, "pre-active.pin"),
         active: token(ACTIVE, "active.pin"),
+        placed: None,
     }
 }
 

@@ -8,6 +8,7 @@ mod testing;
 mod away;
 mod bench;
 mod outside;
+mod placed;
 mod processes;
 mod set_back;
 mod side_doors;
@@ -20,4 +21,9 @@ use crate::testing::isolated;
 #[test]
 fn passes_the_conformance_suite() {
     isolated("passes_the_conformance_suite", |tokens| conformance(|| Bench::new(&tokens)));
+}
+
+#[test]
+fn passes_the_conformance_suite_in_placed_mode() {
+    isolated("passes_the_conformance_suite_in_placed_mode", |tokens| conformance(|| Bench::new_placed(&tokens)));
 }

@@ -19,7 +19,7 @@ use crate::bench::{self, Bench, tenant};
 use crate::testing::{ACTIVE, ACTIVE_PIN, OFFICER_PIN, PRE_ACTIVE, PRE_ACTIVE_PIN, Tokens, isolated};
 
 /// Runs `pkcs11-tool` on a token. The PIN goes through the environment.
-fn tool(tokens: &Tokens, label: &str, pin: &str, arguments: &[&str]) -> Output {
+pub(crate) fn tool(tokens: &Tokens, label: &str, pin: &str, arguments: &[&str]) -> Output {
     let output = Command::new("pkcs11-tool")
         .arg("--module")
         .arg(Tokens::module())
@@ -37,7 +37,7 @@ fn said(output: &Output) -> String {
 }
 
 /// The one object of a key on a token: its `CKA_ID` in hex, by what `pkcs11-tool` lists.
-fn object_id(tokens: &Tokens, label: &str, pin: &str, key_id: KeyId) -> Option<String> {
+pub(crate) fn object_id(tokens: &Tokens, label: &str, pin: &str, key_id: KeyId) -> Option<String> {
     let listing = said(&tool(tokens, label, pin, &["--list-objects"]));
     let from = listing.find(&key_id.to_string())?;
     let id = listing.get(from..)?.split_once("ID:")?.1.lines().next()?;
@@ -48,7 +48,7 @@ const DIGEST: &str = "digest";
 const BLOCK: &str = "block";
 
 /// Tries to use a key.
-fn attempt(tokens: &Tokens, label: &str, pin: &str, algorithm: Algorithm, id: &str) -> Output {
+pub(crate) fn attempt(tokens: &Tokens, label: &str, pin: &str, algorithm: Algorithm, id: &str) -> Output {
     fs::write(tokens.path(DIGEST), [7; 32]).unwrap();
     fs::write(tokens.path(BLOCK), [7; 16]).unwrap();
     let out = ["--output-file", "result", "--id", id];

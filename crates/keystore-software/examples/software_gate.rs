@@ -1,7 +1,7 @@
 //! What a use through the store costs beside the bare operation of the same library, with a key that is in memory: one thread.
 //!
 //! ```sh
-//! cargo run --release -p keystore-software --example gate
+//! cargo run --release -p keystore-software --example software_gate
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "it measures")]
 

@@ -181,13 +181,34 @@ impl Pkcs11Store {
             keys.extend(key_id.is_none_or(|wanted| wanted == one).then_some((tenant, one)));
             Ok(true)
         })?;
+        let mut found = Vec::new();
         for (tenant, one) in &keys {
-            self.examine(*tenant, *one, &mut survey)?;
+            found.extend(self.doubles(*tenant, *one, &seen)?);
+            if let Err(error) = self.examine(*tenant, *one, &mut survey) {
+                // Whoever makes one key unreadable does not blind us to the others; a token that is away does.
+                self.look(Inventory::PreActive)?;
+                self.look(Inventory::Active)?;
+                let what = format!("it can't be examined: {error}");
+                found.push(Found { key_id: *one, drift: Drift::Attributes, what });
+            }
         }
         self.find_unknown(seen, &mut survey)?;
         // An object that says that it is a key names no tenant: it is whose key that is.
         let of_all = survey.findings.iter().filter_map(Finding::of_key);
-        Ok(of_all.filter(|found| keys.contains(&(tenant, found.key_id))).collect())
+        found.extend(of_all.filter(|found| keys.contains(&(tenant, found.key_id))));
+        Ok(found)
+    }
+
+    /// More objects than one under a key's own name (`CKA_ID`): a copy that somebody made keeps it.
+    fn doubles(&self, tenant: TenantId, key_id: KeyId, seen: &[Seen]) -> Result<Option<Found>, Error> {
+        let Some(Row { object: Some(object), .. }) = self.find(&index::id(tenant, key_id))? else { return Ok(None) };
+        let same = || seen.iter().filter(|seen| seen.inventory == object.inventory && seen.id == object.id.0);
+        let usages: BTreeSet<Usage> = same().flat_map(|seen| seen.usages.iter().copied()).collect();
+        let count = same().count();
+        let what =
+            format!("{count} objects have its name on the {} token, for {}", words(&object.inventory), list(&usages));
+        let drift = if usages.is_empty() { Drift::Attributes } else { Drift::ShadowActivation };
+        Ok((count > 1).then_some(Found { key_id, drift, what }))
     }
 
     /// Every key on a token.

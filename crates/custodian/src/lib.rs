@@ -52,7 +52,7 @@ struct Custodian<J> {
 }
 
 /// Whoever changes a key in its store, or looks whether somebody else has, does so alone. Keys share a few locks.
-struct Changing([tokio::sync::Mutex<()>; CHANGING]);
+struct Changing(Box<[tokio::sync::Mutex<()>]>);
 
 /// How many keys are changed at once, at most.
 const CHANGING: usize = 64;
@@ -72,7 +72,7 @@ pub async fn run<J: Journal>(ports: Ports<J>, stores: Stores, uses: &Path, shutd
     let replay_guard = ReplayGuard::open(uses, ports.node.clock().now()).map_err(wrong)?;
     let service = health::announce(&ports, ROLE).await?;
     let (leases, tally, drifts) = (Leases::default(), Tally::default(), Drifts::default());
-    let changing = Changing(std::array::from_fn(|_| tokio::sync::Mutex::default()));
+    let changing = Changing((0..CHANGING).map(|_| tokio::sync::Mutex::default()).collect());
     let custodian = Arc::new(Custodian { ports: ports.clone(), stores, leases, replay_guard, tally, drifts, changing });
     let answering = custodian.clone();
     let handle = move |tenant, rest: String, payload: Bytes| answer(answering.clone(), tenant, rest, payload);

@@ -56,7 +56,7 @@ pub async fn open<J: Journal>(node: &Node<J>, place: Place, shutdown: Shutdown) 
         let opened = tokio::task::spawn_blocking(move || try_open(&reader, &here)).await;
         if let Some(store) = opened.map_err(|error| Error::Internal(error.to_string()))?? {
             // Another may have gone on with it until a moment ago: what it has recorded must be known here.
-            let unknown = catch_up_tenants(node).await?;
+            let unknown = Box::pin(catch_up_tenants(node)).await?;
             let store = caught_up(node.clone(), store, unknown).await?;
             return Ok(Software { open: Arc::new(Open::new(Arc::new(store), &place)), place });
         }

@@ -18,13 +18,14 @@ pub(crate) async fn apply<J: Journal>(
     key_id: KeyId,
 ) -> Result<Recorded, Rejection> {
     let node = &custodian.ports.node;
+    let _changing = custodian.changing.key(key_id).await;
     let footprint = Footprint::of_key(key_id);
     let view = node.view(tenant, footprint).map_err(|error| Rejection::new(ProblemType::Unavailable, error))?;
     let key = view.key()?;
     if !custodian.stores.has(&key.store) {
         return Rejection::new(ProblemType::NothingDue, format!("`{}` is another custodian's", key.store)).err();
     }
-    let store = custodian.stores.of(key)?.clone();
+    let store = custodian.stores.of(key)?;
     // Before anything is changed: a chain that is stopped, or that is ahead of the time, does not move keys.
     node.check_alarm(tenant)?;
     node.check_clock(&view)?;

@@ -21,6 +21,8 @@ use crate::SOFTWARE;
 
 /// A request or an answer is shorter than this.
 const MESSAGE_BYTES_MAX: u64 = 64 * 1024;
+/// How long nobody is heard after somebody could not be: it may be that there are too many.
+const DEAF_FOR: std::time::Duration = std::time::Duration::from_millis(100);
 /// What the kernel takes for a socket's path.
 const SOCKET_PATH_MAX: usize = 100;
 
@@ -259,7 +261,10 @@ pub(crate) async fn tend(open: Arc<Open>, place: &Place, shutdown: Shutdown) -> 
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => drop(tokio::spawn(answer(open.clone(), stream))),
-                Err(error) => warn!(%error, "somebody could not be heard"),
+                Err(error) => {
+                    warn!(%error, "somebody could not be heard");
+                    tokio::time::sleep(DEAF_FOR).await;
+                }
             }
         }
     };

@@ -1,10 +1,12 @@
 //! Stores beside the software one, as `stores.toml` lists them: tokens and KMIP servers.
 //!
 //! Each is opened as the software store is: a folder that is new is made only where the chain knows of no key that the store
-//! should have, and a store that another custodian has is waited for.
+//! should have, and a store that another custodian has is waited for. One that is away (a token that was taken out) holds up
+//! nothing else: it is tried again, and its keys are refused meanwhile.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use journal::Journal;
 use keystore_kmip::KmipStore;
@@ -12,7 +14,7 @@ use keystore_pkcs11::Pkcs11Store;
 use model::{Name, Span};
 use serde::Deserialize;
 use service::{Error, Node, Shutdown};
-use tracing::info;
+use tracing::{error, info};
 use zeroize::Zeroizing;
 
 use crate::software::{self, Known, SOFTWARE};
@@ -135,23 +137,41 @@ impl FurtherStores {
         Ok(Self { beside, ..read })
     }
 
-    /// Opens all of them, in `folder` where they name none, and puts them beside those that are open.
-    ///
-    /// # Errors
-    /// The first that can't be opened: which, why, and what to do.
-    pub async fn open<J: Journal>(
-        self,
-        mut stores: Stores,
-        node: &Node<J>,
-        folder: &Path,
-        shutdown: &Shutdown,
-    ) -> Result<Stores, Error> {
+    /// Opens all of them, in `folder` where they name none, and puts them beside those that are open. One that can't be
+    /// opened now is tried again until it can, or until `shutdown`: nothing else waits for it.
+    pub fn open<J: Journal>(self, stores: &Stores, node: &Node<J>, folder: &Path, shutdown: &Shutdown) {
         for store in self.store {
             let place = store.folder().map_or_else(|| folder.join(store.name().as_str()), |own| self.beside.join(own));
-            stores =
-                stores.with(wait_for(node, Opening { store, place, beside: self.beside.clone() }, shutdown).await?);
+            let opening = Opening { store, place, beside: self.beside.clone() };
+            tokio::spawn(keep_trying(node.clone(), opening, stores.clone(), shutdown.clone()));
         }
-        Ok(stores)
+    }
+}
+
+/// How long after a failure it is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
+
+async fn keep_trying<J: Journal>(node: Node<J>, opening: Opening, stores: Stores, shutdown: Shutdown) {
+    let mut said = String::new();
+    loop {
+        let (reader, this) = (node.clone(), opening.clone());
+        let opened = tokio::task::spawn_blocking(move || this.open(&reader)).await;
+        let (now, wait) = match opened.map_err(|error| Error::Internal(error.to_string())).flatten() {
+            Ok(Some(store)) => {
+                info!(store = %store.name(), "the key store is open");
+                return stores.put(store);
+            }
+            Ok(None) => ("another custodian has it; waiting to take over".to_owned(), software::LOOK_AGAIN),
+            Err(error) => (error.to_string(), TRY_AGAIN),
+        };
+        if now != said {
+            error!(store = %opening.store.name(), "the key store is not open: {now}");
+            said = now;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = shutdown.clone().requested() => return,
+        }
     }
 }
 
@@ -161,25 +181,6 @@ struct Opening {
     store: Further,
     place: PathBuf,
     beside: PathBuf,
-}
-
-async fn wait_for<J: Journal>(node: &Node<J>, opening: Opening, shutdown: &Shutdown) -> Result<Store, Error> {
-    let mut waiting = false;
-    loop {
-        let (node, opening) = (node.clone(), opening.clone());
-        let name = opening.store.name().clone();
-        let opened = tokio::task::spawn_blocking(move || opening.open(&node)).await;
-        if let Some(store) = opened.map_err(|error| Error::Internal(error.to_string()))?? {
-            return Ok(store);
-        }
-        if !std::mem::replace(&mut waiting, true) {
-            info!(store = %name, "another custodian has the key store; waiting to take over");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(software::LOOK_AGAIN) => {}
-            () = shutdown.clone().requested() => return Err(Error::Stopped),
-        }
-    }
 }
 
 impl Opening {
@@ -227,7 +228,9 @@ impl Opening {
         };
         match opened {
             Ok(store) => Ok(Some(Arc::new(store))),
+            // Another custodian has it, or made it a moment ago.
             Err(keystore_pkcs11::Error::InUse { .. }) => Ok(None),
+            Err(keystore_pkcs11::Error::Exists { .. }) if is_new => Ok(None),
             Err(error) => Err(error.to_string()),
         }
     }
@@ -266,7 +269,11 @@ impl Opening {
             patience: store.patience.to_std(),
         };
         if is_new {
-            KmipStore::create(&self.place, &store.name).map_err(|error| error.to_string())?;
+            match KmipStore::create(&self.place, &store.name) {
+                Ok(()) => {}
+                Err(keystore_kmip::Error::Exists { .. }) => return Ok(None),
+                Err(error) => return Err(error.to_string()),
+            }
         }
         match KmipStore::open(&self.place, store.name.clone(), &settings) {
             Ok(store) => Ok(Some(Arc::new(store))),

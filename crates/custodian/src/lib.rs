@@ -25,7 +25,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use journal::Journal;
 use lifecycle::{Duty, Rejection};
-use model::{Problem, ProblemType, ServiceRole, TenantId, subject};
+use model::{KeyId, Problem, ProblemType, ServiceRole, TenantId, subject};
 use service::{Error, Ports, Shutdown, command, duty, health, process, requests};
 
 pub use crate::further::FurtherStores;
@@ -48,6 +48,21 @@ struct Custodian<J> {
     replay_guard: ReplayGuard,
     tally: Tally,
     drifts: Drifts,
+    changing: Changing,
+}
+
+/// Whoever changes a key in its store, or looks whether somebody else has, does so alone. Keys share a few locks.
+struct Changing(Box<[tokio::sync::Mutex<()>]>);
+
+/// How many keys are changed at once, at most.
+const CHANGING: usize = 64;
+
+impl Changing {
+    async fn key(&self, key: KeyId) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        // The last bytes of a UUIDv7 are random.
+        let last = key.as_bytes().last().map_or(0, |byte| usize::from(*byte));
+        Some(self.0.get(last % CHANGING)?.lock().await)
+    }
 }
 
 /// Runs until `shutdown`. In `uses` it keeps which use commands it has carried out; whoever runs on the same stores later
@@ -57,7 +72,8 @@ pub async fn run<J: Journal>(ports: Ports<J>, stores: Stores, uses: &Path, shutd
     let replay_guard = ReplayGuard::open(uses, ports.node.clock().now()).map_err(wrong)?;
     let service = health::announce(&ports, ROLE).await?;
     let (leases, tally, drifts) = (Leases::default(), Tally::default(), Drifts::default());
-    let custodian = Arc::new(Custodian { ports: ports.clone(), stores, leases, replay_guard, tally, drifts });
+    let changing = Changing((0..CHANGING).map(|_| tokio::sync::Mutex::default()).collect());
+    let custodian = Arc::new(Custodian { ports: ports.clone(), stores, leases, replay_guard, tally, drifts, changing });
     let answering = custodian.clone();
     let handle = move |tenant, rest: String, payload: Bytes| answer(answering.clone(), tenant, rest, payload);
     let mut subjects = process::command_subjects(ROLE);

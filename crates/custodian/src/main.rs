@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use custodian::Stores;
 use custodian::custody::Place;
 use model::ServiceRole;
 
@@ -12,7 +13,8 @@ fn main() -> ExitCode {
         let (keys, uses) = (place.keys().to_owned(), place.keys().join("uses"));
         let software = custodian::open_software_store(&ports.node, place, shutdown.clone()).await?;
         let further = custodian::FurtherStores::load(&config.stores())?;
-        let stores = further.open(software.store().into(), &ports.node, &keys, &shutdown).await?;
+        let stores = Stores::from(software.store());
+        further.open(&stores, &ports.node, &keys, &shutdown);
         tokio::try_join!(custodian::run(ports, stores, &uses, shutdown.clone()), software.tend(shutdown))?;
         Ok(())
     })

@@ -1,12 +1,11 @@
 //! No side doors: what each store really has is compared with the verified chain, as often as the policy says.
 //!
 //! A store lists its own keys, and says what stands behind it that is not as it left it (somebody turned a key on, moved a
-//! date, removed it). A key that differs is looked at again before it is reported, for the chain goes on meanwhile; where the
-//! store can be brought back it is, and what was seen is recorded either way. The same finding is reported once, until it is
-//! another or this process ends.
+//! date, removed it). A key that differs is looked at again before it is reported, for the chain goes on meanwhile, and while
+//! it is looked at nothing else changes it; where the store can be brought back it is, and what was seen is recorded either
+//! way. What the chain already has as the key's last drift is not recorded again, unless it was as it should be in between.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry::{Occupied, Vacant};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 
@@ -16,8 +15,8 @@ use lifecycle::state::Key;
 use lifecycle::{Footprint, Input, Rejection, transition};
 use model::event::{CustodyDrifted, CustodyReconciled};
 use model::evidence::Drift;
-use model::{Digest, KeyId, KeyState, Name, Problem, ProblemType, TenantId, Text};
-use service::{Node, Recorded, clock};
+use model::{Digest, KeyId, KeyState, Name, Problem, ProblemType, Span, TenantId, Text, Timestamp};
+use service::{Recorded, clock};
 use tracing::{error, warn};
 
 use crate::stores::Store;
@@ -25,58 +24,86 @@ use crate::{Custodian, ROLE, blocking};
 
 /// How many keys are read from the replica at once.
 const PAGE: usize = 1024;
+/// How many keys that seem otherwise are looked at again in one comparison: a second look may go through a whole token. The
+/// others are counted, and looked at when these are known.
+const SECOND_LOOKS: u32 = 64;
+/// How old a key must be to count as unknown to the chain: its birth is recorded a moment after the store has it.
+const NEWBORN_FOR: Span = Span::from_secs(600);
 
-/// What was found last of each key that differed.
+/// The keys that were as they should be, after a drift of theirs was recorded.
 #[derive(Default)]
-pub(crate) struct Drifts(Mutex<BTreeMap<(TenantId, KeyId), (Drift, String)>>);
+pub(crate) struct Drifts(Mutex<BTreeSet<(TenantId, KeyId)>>);
 
 impl Drifts {
-    /// Whether it was not found before.
-    fn is_news(&self, tenant: TenantId, found: &Found) -> bool {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = (found.drift, found.what.clone());
-        match known.entry((tenant, found.key_id)) {
-            Occupied(mut before) => before.insert(now.clone()) != now,
-            Vacant(place) => {
-                place.insert(now);
-                true
-            }
+    /// The key is as it should be.
+    fn is_well(&self, tenant: TenantId, key: &Key) {
+        if key.last_drift.is_some() {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((tenant, key.id));
         }
     }
 
-    /// The key is as it should be, or was not recorded.
-    fn forget(&self, tenant: TenantId, key: KeyId) {
+    /// Whether what was found is not what the chain has of the key already.
+    fn is_news(&self, tenant: TenantId, key: &Key, drift: Drift, found: &Text) -> bool {
+        let was_well = self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&(tenant, key.id));
+        // Being usable is a shadow activation or another state by what the chain says, which changes with it.
+        let same = |one: Drift, other: Drift| {
+            let usable = |drift| matches!(drift, Drift::ShadowActivation | Drift::State);
+            one == other || (usable(one) && usable(other))
+        };
+        was_well || !key.last_drift.as_ref().is_some_and(|last| same(last.drift, drift) && last.found == *found)
+    }
+
+    fn recorded(&self, tenant: TenantId, key: KeyId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(tenant, key));
     }
 }
 
-/// Compares the store whose time has come, of those that are here, and records what it came to.
+/// Compares the stores whose time has come, of those that are here, the one that waits longest first, and records what the
+/// first that could be compared came to. One that is away holds up no other.
 pub(crate) async fn reconcile<J: Journal>(custodian: &Custodian<J>, tenant: TenantId) -> Result<Recorded, Rejection> {
     let node = &custodian.ports.node;
     node.check_alarm(tenant)?;
+    node.catch_up(tenant).await.map_err(unavailable)?;
     let view = node.view(tenant, Footprint::default()).map_err(unavailable)?;
     let now = node.check_clock(&view)?;
-    let governance = view.governance()?;
-    let here = governance.reconciliations().filter(|(_, store)| custodian.stores.has(store));
-    let Some((_, name)) = here.filter(|(at, _)| *at <= now).min() else {
-        return Rejection::new(ProblemType::NothingDue, "no store that is here is to be compared yet").err();
-    };
-    let store = custodian.stores.named(name).map_err(|problem| refusal(&problem))?.clone();
-    let seen = look(&store, tenant).await.map_err(|problem| refusal(&problem))?;
+    let here = view.governance()?.reconciliations().filter(|(_, store)| custodian.stores.has(store));
+    let mut due: Vec<(Timestamp, &Name)> = here.filter(|(at, _)| *at <= now).collect();
+    due.sort();
+    let mut refused = Rejection::new(ProblemType::NothingDue, "no store that is here is to be compared yet");
+    for (_, name) in due {
+        match compare(custodian, tenant, name, now).await {
+            Ok(report) => return node.record(tenant, ROLE, Input::Reconciled(report)).await,
+            Err(rejection) => {
+                warn!(%tenant, store = %name, %rejection, "the store can't be compared with the chain");
+                refused = rejection;
+            }
+        }
+    }
+    refused.err()
+}
+
+async fn compare<J: Journal>(
+    custodian: &Custodian<J>,
+    tenant: TenantId,
+    name: &Name,
+    now: Timestamp,
+) -> Result<CustodyReconciled, Rejection> {
+    let node = &custodian.ports.node;
+    let store = custodian.stores.named(name).map_err(|problem| refusal(&problem))?;
+    let mut seen = look(&store, tenant).await.map_err(|problem| refusal(&problem))?;
     let mut report = CustodyReconciled {
         report: clock::command_id(),
         store: name.clone(),
-        seen: seen.states.len() as u64,
+        seen: 0,
         matched: 0,
         drifted: 0,
         unknown: 0,
         missing: 0,
-        listing: seen.digest(),
+        listing: Digest::of(b""),
         from: now,
         to: now,
     };
-    let mut known = 0;
-    let mut after = None;
+    let (mut known, mut after, mut looks, mut failed) = (BTreeSet::new(), None, 0, None);
     loop {
         let reader = node.clone();
         let page = tokio::task::spawn_blocking(move || reader.replica().keys(tenant, after, PAGE)).await;
@@ -85,28 +112,43 @@ pub(crate) async fn reconcile<J: Journal>(custodian: &Custodian<J>, tenant: Tena
         after = Some(last.id);
         for key in page.iter().filter(|key| key.store == *name && is_of(key, &store)) {
             let listed = seen.states.contains_key(&key.id);
-            known += u64::from(listed);
-            let differs = differs(key, &seen) && is_otherwise(custodian, &store, tenant, key.id).await?;
-            match (listed, differs) {
+            if listed {
+                known.insert(key.id);
+            }
+            let mut otherwise = differs(key, &seen);
+            if otherwise && looks < SECOND_LOOKS {
+                looks += 1;
+                match is_otherwise(custodian, &store, tenant, key.id).await {
+                    Ok(is_so) => otherwise = is_so,
+                    // The others are compared all the same; the store then counts as not compared.
+                    Err(rejection) => failed = Some(rejection),
+                }
+            } else if !otherwise {
+                custodian.drifts.is_well(tenant, key);
+            }
+            match (listed, otherwise) {
                 (true, true) => report.drifted += 1,
                 (true, false) => report.matched += 1,
                 (false, true) => report.missing += 1,
                 (false, false) => {}
             }
-            if !differs {
-                custodian.drifts.forget(tenant, key.id);
-            }
         }
     }
-    report.unknown = report.seen.saturating_sub(known);
+    if let Some(rejection) = failed {
+        return rejection.err();
+    }
+    seen.leave_out_newborn(&known, now);
+    report.seen = seen.states.len() as u64;
+    report.unknown = report.seen.saturating_sub(known.len() as u64);
+    report.listing = seen.digest();
     report.to = node.clock().now().max(now);
-    node.record(tenant, ROLE, Input::Reconciled(report)).await
+    Ok(report)
 }
 
 /// What a store shows of a tenant's keys; those that are destroyed aside.
 struct Seen {
     states: BTreeMap<KeyId, KeyState>,
-    behind: BTreeMap<KeyId, Found>,
+    behind: BTreeSet<KeyId>,
 }
 
 impl Seen {
@@ -115,14 +157,19 @@ impl Seen {
         let lines: String = self.states.iter().map(|(key, state)| format!("{key} {state}\n")).collect();
         Digest::of(lines.as_bytes())
     }
+
+    /// Leaves out what the chain does not know and may just be being born.
+    fn leave_out_newborn(&mut self, known: &BTreeSet<KeyId>, now: Timestamp) {
+        self.states.retain(|key, _| known.contains(key) || now - made_at(*key) >= NEWBORN_FOR);
+    }
 }
 
 /// Has the store list, and look behind itself. The listing comes last: what came to be known on the chain before it is in it.
 async fn look(store: &Store, tenant: TenantId) -> Result<Seen, Problem> {
     let store = store.clone();
     blocking(move || {
-        let mut seen = Seen { states: BTreeMap::new(), behind: BTreeMap::new() };
-        store.survey(tenant, None, &mut |found| drop(seen.behind.insert(found.key_id, found)))?;
+        let mut seen = Seen { states: BTreeMap::new(), behind: BTreeSet::new() };
+        store.survey(tenant, None, &mut |found| seen.behind.extend([found.key_id]))?;
         store.list(Some(tenant), &mut |Entry { key_id, held, .. }| {
             if !keystore::transition::is_destroyed(held.state) {
                 seen.states.insert(key_id, held.state);
@@ -142,10 +189,11 @@ fn is_of(key: &Key, store: &Store) -> bool {
 /// Whether the listing has it otherwise than the chain, or something behind the store is otherwise.
 fn differs(key: &Key, seen: &Seen) -> bool {
     let wanted = (!keystore::transition::is_destroyed(key.state)).then_some(key.state);
-    seen.states.get(&key.id).copied() != wanted || seen.behind.contains_key(&key.id)
+    seen.states.get(&key.id).copied() != wanted || seen.behind.contains(&key.id)
 }
 
-/// Looks again at a key that seemed otherwise, brings it back where that can be done, and records what was found.
+/// Looks again at a key that seemed otherwise, while nothing else changes it; brings it back where that can be done, and
+/// records what was found. Where the chain has gone on meanwhile, it is for the next comparison.
 async fn is_otherwise<J: Journal>(
     custodian: &Custodian<J>,
     store: &Store,
@@ -153,27 +201,48 @@ async fn is_otherwise<J: Journal>(
     key_id: KeyId,
 ) -> Result<bool, Rejection> {
     let node = &custodian.ports.node;
-    let view = node.view(tenant, Footprint::of_key(key_id)).map_err(unavailable)?;
-    let key = view.key()?;
-    // What the store is still being brought to is no drift.
-    if !key.is_applied() {
-        return Ok(false);
-    }
+    let _changing = custodian.changing.key(key_id).await;
+    let Some(key) = settled(custodian, tenant, key_id)? else { return Ok(false) };
     let (of, state, activated) = (store.clone(), key.state, key.activation.is_some());
     let found = blocking(move || again(&of, tenant, key_id, state)).await.map_err(|problem| refusal(&problem))?;
-    let Some(found) = found else { return Ok(false) };
+    let Some(found) = found else {
+        custodian.drifts.is_well(tenant, &key);
+        return Ok(false);
+    };
+    node.catch_up(tenant).await.map_err(unavailable)?;
+    if settled(custodian, tenant, key_id)?.is_none_or(|now| now.transition != key.transition) {
+        return Ok(false);
+    }
     let of = store.clone();
     let set_back = blocking(move || bring_back(&of, tenant, key_id, state, activated)).await.unwrap_or(false);
+    let said = found.what.parse::<Text>().or_else(|_| "more than can be said here".parse()).map_err(unavailable)?;
+    if !custodian.drifts.is_news(tenant, &key, found.drift, &said) {
+        return Ok(true);
+    }
     error!(%tenant, %key_id, drift = %found.drift, set_back, "ALARM: the key store has a key otherwise: {}", found.what);
-    if custodian.drifts.is_news(tenant, &found) {
-        let recorded = record(node, store.name(), tenant, key, &found, set_back).await;
-        if let Err(rejection) = &recorded {
-            custodian.drifts.forget(tenant, key_id);
-            warn!(%tenant, %key_id, %rejection, "that a store has a key otherwise is not recorded");
-        }
-        recorded?;
+    let drifted = CustodyDrifted {
+        report: clock::command_id(),
+        key_id,
+        store: store.name().clone(),
+        drift: found.drift,
+        found: said,
+        set_back,
+        seen_at: node.clock().now(),
+        cause: key.transition,
+    };
+    match node.record(tenant, ROLE, Input::Drifted(drifted)).await {
+        Ok(_) => custodian.drifts.recorded(tenant, key_id),
+        // The key has another state by now: it is for the next comparison.
+        Err(rejection) if rejection.problem == ProblemType::StateChanged => return Ok(false),
+        Err(rejection) => return Err(rejection),
     }
     Ok(true)
+}
+
+/// A key as the chain has it; `None` where the store is still being brought there, which is no drift.
+fn settled<J: Journal>(custodian: &Custodian<J>, tenant: TenantId, key: KeyId) -> Result<Option<Key>, Rejection> {
+    let view = custodian.ports.node.view(tenant, Footprint::of_key(key)).map_err(unavailable)?;
+    Ok(Some(view.key()?.clone()).filter(Key::is_applied))
 }
 
 /// What is otherwise, in the store's own record or behind it.
@@ -182,8 +251,10 @@ fn again(store: &Store, tenant: TenantId, key_id: KeyId, wanted: KeyState) -> Re
     if held != Some(wanted) {
         return Ok(Some(in_record(key_id, held, wanted)));
     }
-    let mut found = None;
-    store.survey(tenant, Some(key_id), &mut |one| found = (one.key_id == key_id).then_some(one).or(found.take()))?;
+    let mut all = Vec::new();
+    store.survey(tenant, Some(key_id), &mut |one| all.extend((one.key_id == key_id).then_some(one)))?;
+    // The worst of them: that it can be used.
+    let found = all.into_iter().min_by_key(|found| found.drift);
     // It can be used behind the store: no shadow, where the chain has it active.
     let shadow = |found: &Found| found.drift == Drift::ShadowActivation && wanted == KeyState::Active;
     Ok(found.map(|found| if shadow(&found) { Found { drift: Drift::State, ..found } } else { found }))
@@ -218,26 +289,10 @@ fn bring_back(
     Ok(again(store, tenant, key_id, wanted)?.is_none())
 }
 
-async fn record<J: Journal>(
-    node: &Node<J>,
-    store: &Name,
-    tenant: TenantId,
-    key: &Key,
-    found: &Found,
-    set_back: bool,
-) -> Result<Recorded, Rejection> {
-    let said = found.what.parse::<Text>().or_else(|_| "more than can be said here".parse());
-    let drifted = CustodyDrifted {
-        report: clock::command_id(),
-        key_id: key.id,
-        store: store.clone(),
-        drift: found.drift,
-        found: said.map_err(unavailable)?,
-        set_back,
-        seen_at: node.clock().now(),
-        cause: key.transition,
-    };
-    node.record(tenant, ROLE, Input::Drifted(drifted)).await
+/// When a key's id was made, as a UUIDv7 says (RFC 9562, 5.7).
+fn made_at(key: KeyId) -> Timestamp {
+    let millis = key.as_bytes().iter().take(6).fold(0_i64, |millis, byte| (millis << 8) | i64::from(*byte));
+    Timestamp::from_unix_millis(millis)
 }
 
 fn unavailable(error: impl std::fmt::Display) -> Rejection {

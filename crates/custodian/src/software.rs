@@ -1,5 +1,6 @@
 //! Opening the custodian's software key store: it is waited for, and compared with the chain before it is used.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,9 +52,12 @@ impl Software {
 pub async fn open<J: Journal>(node: &Node<J>, place: Place, shutdown: Shutdown) -> Result<Software, Error> {
     let mut waiting = false;
     loop {
-        let (node, here) = (node.clone(), place.clone());
-        let opened = tokio::task::spawn_blocking(move || try_open(&node, &here)).await;
+        let (reader, here) = (node.clone(), place.clone());
+        let opened = tokio::task::spawn_blocking(move || try_open(&reader, &here)).await;
         if let Some(store) = opened.map_err(|error| Error::Internal(error.to_string()))?? {
+            // Another may have gone on with it until a moment ago: what it has recorded must be known here.
+            let unknown = Box::pin(catch_up_tenants(node)).await?;
+            let store = caught_up(node.clone(), store, unknown).await?;
             return Ok(Software { open: Arc::new(Open::new(Arc::new(store), &place)), place });
         }
         if !std::mem::replace(&mut waiting, true) {
@@ -62,6 +66,32 @@ pub async fn open<J: Journal>(node: &Node<J>, place: Place, shutdown: Shutdown) 
         tokio::select! {
             () = tokio::time::sleep(LOOK_AGAIN) => {}
             () = shutdown.clone().requested() => return Err(Error::Stopped),
+        }
+    }
+}
+
+async fn caught_up<J: Journal>(
+    node: Node<J>,
+    store: SoftwareStore,
+    unknown: BTreeSet<TenantId>,
+) -> Result<SoftwareStore, Error> {
+    let done = tokio::task::spawn_blocking(move || catch_up(&node, &store, &unknown).map(|()| store)).await;
+    done.map_err(|error| Error::Internal(error.to_string()))?
+}
+
+/// Reads every tenant's log to its end. Answers with those of which that was not possible: what the chain says of their keys
+/// may be out of date here.
+async fn catch_up_tenants<J: Journal>(node: &Node<J>) -> Result<BTreeSet<TenantId>, Error> {
+    let (mut after, mut unknown) = (None, BTreeSet::new());
+    loop {
+        let tenants = node.replica().tenants(after, PAGE)?;
+        let Some((last, _)) = tenants.last() else { return Ok(unknown) };
+        after = Some(*last);
+        for (tenant, _) in tenants {
+            if let Err(error) = node.catch_up(tenant).await {
+                warn!(%tenant, %error, "the log can't be read to its end: the store's keys of this tenant stay as they are");
+                unknown.insert(tenant);
+            }
         }
     }
 }
@@ -83,16 +113,19 @@ fn try_open<J: Journal>(node: &Node<J>, place: &Place) -> Result<Option<Software
         Err(error) => return Err(wrong(error.to_string())),
     };
     known.check_has(&store.seal_key()).map_err(wrong)?;
-    catch_up(node, &store)?;
     Ok(Some(store))
 }
 
 /// Brings every key to the state that the chain says was applied already: a store that was put back from a backup has the
 /// states of then. What the chain knows and the store has not is said; what is not applied yet will be, as is due.
-fn catch_up<J: Journal>(node: &Node<J>, store: &SoftwareStore) -> Result<(), Error> {
+fn catch_up<J: Journal>(node: &Node<J>, store: &SoftwareStore, unknown: &BTreeSet<TenantId>) -> Result<(), Error> {
     let (mut lost, mut caught_up) = (0_usize, 0_usize);
     every_key(node, |tenant, key| {
-        if key.store != *store.name() || key.seal_key.0 != store.seal_key() || !key.is_applied() {
+        if unknown.contains(&tenant)
+            || key.store != *store.name()
+            || key.seal_key.0 != store.seal_key()
+            || !key.is_applied()
+        {
             return Ok(());
         }
         match catch_key_up(store, tenant, key) {

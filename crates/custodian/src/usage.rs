@@ -89,7 +89,7 @@ async fn standing<J: Journal>(
     let age = custodian.leases.age(&custodian.ports, tenant, max_staleness).await;
     let check = |view: &lifecycle::View| {
         let Permit { key, operation, by, deactivated, .. } = may_use(view, signed, node.clock().now(), age)?;
-        let store = custodian.stores.of(key)?.clone();
+        let store = custodian.stores.of(key)?;
         let (command, activation) = (signed.digest, key.activation);
         Ok(Allowed { key: key.id, operation, by, command, store, deactivated, activation })
     };
@@ -173,7 +173,7 @@ pub(crate) async fn prove<J: Journal>(
     let footprint = Footprint::of_key(key_id);
     let check = |view: &lifecycle::View| {
         let key = may_prove(view, signed, node.clock().now())?;
-        Ok((key.identity.clone(), custodian.stores.of(key)?.clone()))
+        Ok((key.identity.clone(), custodian.stores.of(key)?))
     };
     let (identity, store) = node.check(tenant, footprint, check).await?;
     let challenge = params.challenge.clone();

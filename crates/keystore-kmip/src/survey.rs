@@ -110,7 +110,9 @@ impl Finding {
         let (subject, drift, what) = match self {
             Self::Missing { subject, .. } => (subject, Drift::Missing, "the server does not have it".to_owned()),
             Self::StateDiffers { subject, recorded, found } => {
-                let drift = if self.is_shadow_activation() { Drift::ShadowActivation } else { Drift::State };
+                // Active there, and not here: whatever it was left as.
+                let shadow = *found == Some(ServerState::Active);
+                let drift = if shadow { Drift::ShadowActivation } else { Drift::State };
                 let found = found.map_or_else(|| "in no state".to_owned(), |found| format!("{found:?}"));
                 (subject, drift, format!("the server has it {found}; it was left {recorded}"))
             }

@@ -241,14 +241,27 @@ impl Pkcs11Store {
             Ok(true)
         })?;
         let doubles = doubles(&seen);
+        let mut found = Vec::new();
         for (tenant, one) in &keys {
-            self.examine(*tenant, *one, &doubles, &mut survey)?;
+            match self.examine(*tenant, *one, &doubles, &mut survey) {
+                Ok(()) => {}
+                // Whoever makes one key unreadable does not blind us to the others; a token that is away does.
+                Err(error @ Error::Token { .. }) => {
+                    self.look(Inventory::PreActive)?;
+                    self.look(Inventory::Active)?;
+                    self.look_placed()?;
+                    let what = format!("it can't be examined: {error}");
+                    found.push(Found { key_id: *one, drift: Drift::Attributes, what });
+                }
+                Err(error) => return Err(error),
+            }
         }
         self.find_unknown(seen, &mut survey)?;
         self.find_unplaced(placed, &mut survey.findings)?;
         // An object that says that it is a key names no tenant: it is whose key that is.
         let of_all = survey.findings.iter().filter_map(Finding::of_key);
-        Ok(of_all.filter(|found| keys.contains(&(tenant, found.key_id))).collect())
+        found.extend(of_all.filter(|found| keys.contains(&(tenant, found.key_id))));
+        Ok(found)
     }
 
     /// Every key on a token.

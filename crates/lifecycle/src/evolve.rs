@@ -7,10 +7,10 @@ use journal::Ring;
 use model::command::PackDeclare;
 use model::event::{
     AccessReviewed, ActivationApproved, ActivationHeld, ActivationLapsed, ActivationReleased, ActivationRequested,
-    AuthorityChanged, CheckpointSigned, ControlEvaluated, Deadline, DeadlineMissed, DeadlineWarned, DelegationEnded,
-    DelegationGranted, DocumentAdopted, DocumentStored, FactAsserted, FactWithdrawn, KeyActivated, KeyGenerated,
-    KeyRevalidated, PackDeclared, ParentAttested, PolicyAdopted, PrincipalChanged, PrincipalEnrolled, PrincipalRevoked,
-    PrincipalRotated, TenantCreated,
+    AuthorityChanged, CheckpointSigned, ControlEvaluated, CustodyDrifted, Deadline, DeadlineMissed, DeadlineWarned,
+    DelegationEnded, DelegationGranted, DocumentAdopted, DocumentStored, FactAsserted, FactWithdrawn, KeyActivated,
+    KeyGenerated, KeyRevalidated, PackDeclared, ParentAttested, PolicyAdopted, PrincipalChanged, PrincipalEnrolled,
+    PrincipalRevoked, PrincipalRotated, TenantCreated,
 };
 use model::evidence::Probe;
 use model::policy::{Children, Drifted};
@@ -22,8 +22,8 @@ use model::{
 use crate::conditions::Ready;
 use crate::state::{
     Acknowledged, Activation, AdoptedDocument, Approval, Authority, Checkpointed, Closed, Custody, DeadlineOf,
-    DeclaredPack, Delegation, Document, Governance, HeldFact, Hold, InForce, Key, Mark, Member, Outcome, ParentProof,
-    Progress, RegisteredStore, Request, STORES_MAX, Schedule, TenantDeadline, View,
+    DeclaredPack, Delegation, Document, Governance, HeldFact, Hold, InForce, Key, LastDrift, Mark, Member, Outcome,
+    ParentProof, Progress, RegisteredStore, Request, STORES_MAX, Schedule, TenantDeadline, View,
 };
 use crate::{quorum, transition};
 
@@ -69,7 +69,7 @@ fn take(view: &mut View, fact: &Fact<'_>) {
         Event::DocumentAdopted(event) => govern(view, fact, |governance| adopt_document(governance, fact, event)),
         Event::StoreRegistered(event) => govern(view, fact, |governance| {
             let (store, hash) = (event.store.clone(), fact.hash);
-            governance.schedule.stores.entry(store.name.clone()).or_insert(fact.time);
+            know_store(governance, fact, &store.name);
             governance.stores.insert(store.name.clone(), RegisteredStore { store, hash });
         }),
         Event::DeadlineWarned(event) => warned(view, event),
@@ -86,7 +86,10 @@ fn take(view: &mut View, fact: &Fact<'_>) {
         }
         Event::KeyGenerated(event) => {
             view.key = Some(generated(fact, event));
-            know_store(view, fact, &event.store);
+            let knows = |governance: &Arc<Governance>| governance.schedule.stores.contains_key(&event.store);
+            if !view.governance.as_ref().is_some_and(knows) {
+                amend(view, |governance| know_store(governance, fact, &event.store));
+            }
         }
         Event::KeyRevalidated(event) => revalidated(view, fact, event),
         Event::KeyActivated(event) => activated(view, fact, event),
@@ -152,7 +155,7 @@ fn take(view: &mut View, fact: &Fact<'_>) {
         Event::CustodyReconciled(event) => amend(view, |governance| {
             governance.schedule.stores.entry(event.store.clone()).and_modify(|last| *last = fact.time);
         }),
-        Event::CustodyDrifted(_) => drifted(view, fact),
+        Event::CustodyDrifted(event) => drifted(view, fact, event),
         Event::CheckpointSigned(event) => checkpoint(view, fact, event),
         // What somebody asked for does not put off what is made by itself.
         Event::EvidenceExported(event) if event.command.is_some() => {}
@@ -478,28 +481,26 @@ fn generated(fact: &Fact<'_>, event: &KeyGenerated) -> Key {
         parent_proof: None,
         review_by: None,
         drifted: None,
+        last_drift: None,
     }
 }
 
-/// A store in which a tenant has keys is compared with the chain from then on. Before epoch 3 none was.
-fn know_store(view: &mut View, fact: &Fact<'_>, store: &Name) {
-    let is_new = view.governance.as_ref().is_some_and(|governance| {
-        let known = &governance.schedule.stores;
-        governance.authority.rules >= 3 && known.len() < STORES_MAX && !known.contains_key(store)
-    });
-    if is_new {
-        amend(view, |governance| {
-            governance.schedule.stores.insert(store.clone(), fact.time);
-        });
+/// A store in which a tenant has keys, or that is registered, is compared with the chain once a policy asks for it: its time
+/// counts from here.
+fn know_store(governance: &mut Governance, fact: &Fact<'_>, store: &Name) {
+    let known = &mut governance.schedule.stores;
+    if known.len() < STORES_MAX {
+        known.entry(store.clone()).or_insert(fact.time);
     }
 }
 
 /// The policy in force says whether an active key is suspended for it.
-fn drifted(view: &mut View, fact: &Fact<'_>) {
+fn drifted(view: &mut View, fact: &Fact<'_>, event: &CustodyDrifted) {
     let policy = view.governance.as_ref().and_then(|governance| governance.policy.as_ref());
     let suspends = policy.is_some_and(|held| held.policy.stores.when_drifted == Drifted::Suspend);
-    if let Some(key) = view.key.as_mut().filter(|key| suspends && key.state == KeyState::Active) {
-        key.drifted = Some(fact.hash);
+    if let Some(key) = &mut view.key {
+        key.last_drift = Some(LastDrift { drift: event.drift, found: event.found.clone() });
+        key.drifted = (suspends && key.state == KeyState::Active).then_some(fact.hash);
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use journal::{Chain, Ring};
 use model::command::{ActivationRequest, Applicability, Counterpart, HoldKind, Manifest, Readiness, Standing};
 use model::event::{Assurance, Deadline};
-use model::evidence::{ControlPoint, DocumentKind, Probe, Store};
+use model::evidence::{ControlPoint, DocumentKind, Drift, Probe, Store};
 use model::key::{KeyIdentity, ReasonKind, Template, TenantClass, Traits};
 use model::pack::{Fact, Pack};
 use model::policy::Rule;
@@ -330,7 +330,8 @@ impl Governance {
 
     /// When each store is next compared with the chain; none where the policy asks for none.
     pub fn reconciliations(&self) -> impl Iterator<Item = (Timestamp, &Name)> {
-        let every = self.policy.as_ref().and_then(|held| held.policy.stores.reconcile_every);
+        let in_epoch = self.policy.as_ref().filter(|_| self.authority.rules >= 3);
+        let every = in_epoch.and_then(|held| held.policy.stores.reconcile_every);
         let stores = self.schedule.stores.iter();
         every.into_iter().flat_map(move |every| stores.clone().map(move |(store, last)| (*last + every, store)))
     }
@@ -407,6 +408,17 @@ pub struct Key {
     /// That its store has it otherwise than the chain says, where the policy has it suspended for that: the
     /// `custody.drifted`.
     pub drifted: Option<EventHash>,
+    /// In what its store was last reported to differ. What is as it was then is not reported again.
+    pub last_drift: Option<LastDrift>,
+}
+
+/// In what a store was reported to differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastDrift {
+    /// In what.
+    pub drift: Drift,
+    /// What it had.
+    pub found: Text,
 }
 
 /// What a consumer said of a key.

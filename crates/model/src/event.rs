@@ -1239,8 +1239,9 @@ pub struct CustodyRefused {
     pub cause: EventHash,
 }
 
-/// Data of `custody.reconciled`: a store's own listing of a tenant's keys, compared with the chain. Destroyed keys, which are
-/// nowhere, are not counted.
+/// Data of `custody.reconciled`: a tenant's keys in a store, as the custodian's record of the store lists them, compared with
+/// the chain; and with what stands behind the store (a token, a server), as far as it says whose key an object is. Destroyed
+/// keys, which are nowhere, are not counted.
 ///
 /// INVARIANT: `seen = matched + drifted + unknown`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -1254,11 +1255,11 @@ pub struct CustodyReconciled {
     pub seen: u64,
     /// How many of them it has as the chain says.
     pub matched: u64,
-    /// How many it has otherwise; each has a `custody.drifted` of its own.
+    /// How many it has otherwise. What each differed in was recorded by a `custody.drifted` when it was first found.
     pub drifted: u64,
     /// How many the chain does not know: generated, and never recorded.
     pub unknown: u64,
-    /// How many the chain says it has, and it does not; each has a `custody.drifted` of its own.
+    /// How many the chain says it has, and it does not; recorded in the same way.
     pub missing: u64,
     /// The SHA-256 of the listing: a line a key, in the order of their ids, `<key id> <state>\n`.
     pub listing: Digest,

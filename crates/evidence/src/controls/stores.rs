@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use model::{Digest, EventType, Name};
 
 use super::activation::unfollowed;
-use super::{About, ControlTest, Fault, Scope, Test, counted};
-use crate::history::{At, KeyLife, RegisteredStore};
+use super::{About, ControlTest, FOLLOWS_WITHIN, Fault, Scope, Test, counted};
+use crate::history::{At, KeyLife, RecordedComparison, RegisteredStore};
 
 const NO_STORES: &str = "No key store had a key in the period.";
 const STORES: &str = "key stores that had keys in the period";
@@ -101,19 +101,16 @@ pub(super) fn reconciled(scope: Scope<'_>) -> ControlTest {
             statement: "Every comparison of a key store with the chain in the period found its keys as the chain has them, \
                         and each store that had keys was compared as often as the policy asks.",
             source: "CEK-15, technical measures are evaluated; design, no side doors",
-            method: "The comparisons that custodians report (custody.reconciled) are counted; a store that lists keys which \
-                     the chain does not know is an exception, and so is each key that a store had otherwise \
-                     (custody.drifted), set back or not, and a comparison that is overdue. What a store lists is the \
+            method: "The comparisons that custodians report (custody.reconciled) are counted; one that found keys otherwise, missing or \
+                     unknown to the chain is an exception, and so is each key that a store had otherwise \
+                     (custody.drifted), set back or not, and a comparison that came late or is overdue. What a store lists is the \
                      custodian's word.",
             of: "comparisons of key stores in the period",
             listed_in: "governance.csv where type is custody.reconciled and in_period is yes",
         },
     );
     for compared in scope.history.comparisons.iter().filter(|compared| scope.has(&compared.at)) {
-        let what = format!("`{}` has {} that the chain does not know", compared.store, keys(compared.unknown));
-        test.item(
-            (compared.unknown > 0).then(|| Fault::of_name("unknown-keys", &compared.store, vec![compared.at], what)),
-        );
+        test.item(otherwise(compared));
     }
     test.against(scope.history.drifts.iter().filter(|drifted| scope.has(&drifted.at)).map(|drifted| {
         let after = if drifted.set_back { "; it was set back" } else { "" };
@@ -128,26 +125,50 @@ pub(super) fn reconciled(scope: Scope<'_>) -> ControlTest {
     test.done("No comparison was due in the period.")
 }
 
+/// What a comparison has against its store: a difference that was recorded before its period is one all the same.
+fn otherwise(compared: &RecordedComparison) -> Vec<Fault<'_>> {
+    let RecordedComparison { at, store, drifted, unknown, missing, .. } = compared;
+    let fault = |reason, what: String| Fault::of_name(reason, store, vec![*at], format!("`{store}` {what}"));
+    let mut faults = Vec::new();
+    if *unknown > 0 {
+        faults.push(fault("unknown-keys", format!("has {} that the chain does not know", keys(*unknown))));
+    }
+    if drifted.saturating_add(*missing) > 0 {
+        faults.push(fault("differs", format!("has {} otherwise, and {} not at all", keys(*drifted), keys(*missing))));
+    }
+    faults
+}
+
 fn keys(count: u64) -> String {
     counted(usize::try_from(count).unwrap_or(usize::MAX), "key", "keys")
 }
 
-/// Stores with keys whose comparison is overdue.
+/// Stores with keys whose comparison was late, or is overdue, since the policy in force has asked for it.
 fn uncompared(scope: Scope<'_>) -> Vec<Fault<'_>> {
     let Some(policy) = scope.history.policies.last() else { return Vec::new() };
     let Some(every) = policy.reconciles_every else { return Vec::new() };
     // Since the policy has asked for it without a break.
     let asking = scope.history.policies.iter().rev().take_while(|policy| policy.reconciles_every.is_some());
     let asked = asking.last().map_or(policy.at, |policy| policy.at);
-    let overdue = |(store, keys): (&Name, Vec<&KeyLife>)| {
-        let known = keys.iter().map(|key| key.created).min()?;
-        let last = scope.history.comparisons.iter().rev().find(|compared| compared.store == *store);
-        let since = last.map_or(known, |last| last.at).max(asked);
+    let of_store = |(store, keys): (&Name, Vec<&KeyLife>)| {
+        let Some(known) = keys.iter().map(|key| key.created).min() else { return Vec::new() };
+        let mut since = known.max(asked);
+        let mut faults = Vec::new();
+        for compared in scope.history.comparisons.iter().filter(|compared| compared.store == *store) {
+            let due = since.time + every;
+            if compared.at.time > due + FOLLOWS_WITHIN && scope.has(&compared.at) {
+                let what = format!("`{store}` was to be compared with the chain by {due}");
+                faults.push(Fault::of_name("late", format!("{store} {due}"), vec![since, compared.at], what));
+            }
+            since = since.max(compared.at);
+        }
         let due = since.time + every;
         let what = format!("`{store}` was to be compared with the chain by {due}");
-        scope.is_over(due).then(|| Fault::of_name("overdue", format!("{store} {due}"), vec![since], what))
+        let overdue =
+            scope.is_over(due).then(|| Fault::of_name("overdue", format!("{store} {due}"), vec![since], what));
+        faults.into_iter().chain(overdue).collect()
     };
-    scope.stores().into_iter().filter_map(overdue).collect()
+    scope.stores().into_iter().flat_map(of_store).collect()
 }
 
 /// Stores that go by one name.

@@ -15,7 +15,7 @@ use crate::store::Store;
 use crate::{Error, place};
 
 /// What the rows look like. Another version is not read: the replica is made anew.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 /// The key in `meta` of format and root.
 const KIND: &[u8] = b"kind";
 /// In a store's directory: it was made in full. What is not was never used.

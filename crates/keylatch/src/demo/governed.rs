@@ -123,7 +123,7 @@ async fn emergency(stage: &mut Stage<'_>, [first, _]: [&str; 2]) -> Result<(), E
     stage.heading("An emergency: a rule and a quorum of its own, a short life, and a review by somebody else")?;
     let place = ["--jurisdiction", "EU", "--classification", "secret", "--environment", "production"];
     let generate = ["key", "generate", "hotfix-signing", "--algorithm", "ed25519", "--workload", "general"];
-    let layer = ["--responsibility", "application", "--asset", "the emergency release"];
+    let layer = ["--responsibility", "application", "--asset", "the emergency release", "--owner", "olga"];
     stage.done(Some("olga"), &[&generate[..], &layer, &place].concat()).await?;
     let why = ["--reason-kind", "incident", "--reason", "a fix must be signed tonight"];
     let request = ["request", "hotfix-signing", "--break-glass"];

@@ -49,6 +49,8 @@ struct Pkcs11 {
     locks: Option<PathBuf>,
     pre_active: Token,
     active: Token,
+    /// An application's own token, on which every active key is too: placed mode.
+    placed: Option<Token>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -57,7 +59,8 @@ struct Token {
     label: String,
     pin_file: Option<PathBuf>,
     pin_env: Option<String>,
-    /// The security officer's PIN of the pre-active token: to make the store, and not needed again.
+    /// The security officer's PIN: to make the store, and not needed again. Of the pre-active token; in placed mode of the
+    /// active one as well.
     officer_pin_file: Option<PathBuf>,
 }
 
@@ -217,14 +220,17 @@ impl Opening {
             locks: self.beside.join(store.locks.clone().unwrap_or_else(|| self.place.with_extension("locks"))),
             pre_active: token(&store.pre_active)?,
             active: token(&store.active)?,
-            placed: None,
+            placed: store.placed.as_ref().map(token).transpose()?,
         };
         service::secret::ensure_folder(&config.locks).map_err(|error| error.to_string())?;
-        let opened = if is_new {
-            let officer = self.officer_pin(&store.pre_active)?;
-            Pkcs11Store::create(&self.place, store.name.clone(), &config, &officer)
+        let name = store.name.clone();
+        let opened = if !is_new {
+            Pkcs11Store::open(&self.place, name, &config)
+        } else if config.placed.is_some() {
+            let (waiting, working) = (self.officer_pin(&store.pre_active)?, self.officer_pin(&store.active)?);
+            Pkcs11Store::create_placed(&self.place, name, &config, &waiting, &working)
         } else {
-            Pkcs11Store::open(&self.place, store.name.clone(), &config)
+            Pkcs11Store::create(&self.place, name, &config, &*self.officer_pin(&store.pre_active)?)
         };
         match opened {
             Ok(store) => Ok(Some(Arc::new(store))),
@@ -237,9 +243,10 @@ impl Opening {
 
     /// A new store needs it once.
     fn officer_pin(&self, token: &Token) -> Result<Zeroizing<String>, String> {
-        let advice = "name the file with the security officer's PIN of its pre-active token in `officer_pin_file`; it is \
-                      not needed again";
-        let file = token.officer_pin_file.as_ref().ok_or_else(|| format!("it is to be made: {advice}"))?;
+        let advice =
+            "name the file with that token's security officer's PIN in its `officer_pin_file`; it is not needed again";
+        let to_make = || format!("it is to be made with the token `{}`: {advice}", token.label);
+        let file = token.officer_pin_file.as_ref().ok_or_else(to_make)?;
         let path = self.beside.join(file);
         let pin = service::secret::read_text(&path).map_err(|error| error.to_string())?;
         Ok(Zeroizing::new(pin.trim_end_matches(['\r', '\n']).to_owned()))

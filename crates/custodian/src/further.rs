@@ -230,7 +230,7 @@ impl Opening {
             let (waiting, working) = (self.officer_pin(&store.pre_active)?, self.officer_pin(&store.active)?);
             Pkcs11Store::create_placed(&self.place, name, &config, &waiting, &working)
         } else {
-            Pkcs11Store::create(&self.place, name, &config, &*self.officer_pin(&store.pre_active)?)
+            Pkcs11Store::create(&self.place, name, &config, &self.officer_pin(&store.pre_active)?)
         };
         match opened {
             Ok(store) => Ok(Some(Arc::new(store))),

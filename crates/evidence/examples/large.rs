@@ -48,6 +48,7 @@ fn peak_megabytes() -> u64 {
 fn history(events: usize, file: &Path) {
     let mut out = BufWriter::new(File::create(file).unwrap());
     let (mut scenario, mut written, mut key, mut checkpoint) = (Scenario::new(), 0, 0, 0);
+    scenario.compares = false;
     while written < events {
         let k = format!("k{key}");
         key += 1;

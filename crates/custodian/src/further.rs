@@ -14,6 +14,7 @@ use keystore_pkcs11::Pkcs11Store;
 use model::{Name, Span};
 use serde::Deserialize;
 use service::{Error, Node, Shutdown};
+use tokio::sync::oneshot;
 use tracing::{error, info};
 use zeroize::Zeroizing;
 
@@ -141,28 +142,42 @@ impl FurtherStores {
     }
 
     /// Opens all of them, in `folder` where they name none, and puts them beside those that are open. One that can't be
-    /// opened now is tried again until it can, or until `shutdown`: nothing else waits for it.
-    pub fn open<J: Journal>(self, stores: &Stores, node: &Node<J>, folder: &Path, shutdown: &Shutdown) {
+    /// opened now, or not in 10 s, is tried again until it can, or until `shutdown`: nothing else waits for it.
+    pub async fn open<J: Journal>(self, stores: &Stores, node: &Node<J>, folder: &Path, shutdown: &Shutdown) {
+        let mut tried = Vec::new();
         for store in self.store {
             let place = store.folder().map_or_else(|| folder.join(store.name().as_str()), |own| self.beside.join(own));
             let opening = Opening { store, place, beside: self.beside.clone() };
-            tokio::spawn(keep_trying(node.clone(), opening, stores.clone(), shutdown.clone()));
+            let (first, done) = oneshot::channel();
+            tokio::spawn(keep_trying(node.clone(), opening, stores.clone(), first, shutdown.clone()));
+            tried.push(done);
         }
+        // A device that does not answer keeps nobody from starting.
+        let _ = tokio::time::timeout(TRY_AGAIN, futures_util::future::join_all(tried)).await;
     }
 }
 
 /// How long after a failure it is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(10);
 
-async fn keep_trying<J: Journal>(node: Node<J>, opening: Opening, stores: Stores, shutdown: Shutdown) {
-    let mut said = String::new();
+/// `first` hears when it was tried once.
+async fn keep_trying<J: Journal>(
+    node: Node<J>,
+    opening: Opening,
+    stores: Stores,
+    first: oneshot::Sender<()>,
+    shutdown: Shutdown,
+) {
+    let (mut said, mut first) = (String::new(), Some(first));
     loop {
         let (reader, this) = (node.clone(), opening.clone());
         let opened = tokio::task::spawn_blocking(move || this.open(&reader)).await;
         let (now, wait) = match opened.map_err(|error| Error::Internal(error.to_string())).flatten() {
             Ok(Some(store)) => {
                 info!(store = %store.name(), "the key store is open");
-                return stores.put(store);
+                stores.put(store);
+                // Dropped with this, `first` is heard as well.
+                return;
             }
             Ok(None) => ("another custodian has it; waiting to take over".to_owned(), software::LOOK_AGAIN),
             Err(error) => (error.to_string(), TRY_AGAIN),
@@ -171,6 +186,7 @@ async fn keep_trying<J: Journal>(node: Node<J>, opening: Opening, stores: Stores
             error!(store = %opening.store.name(), "the key store is not open: {now}");
             said = now;
         }
+        drop(first.take());
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = shutdown.clone().requested() => return,

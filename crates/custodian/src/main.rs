@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         let software = custodian::open_software_store(&ports.node, place, shutdown.clone()).await?;
         let further = custodian::FurtherStores::load(&config.stores())?;
         let stores = Stores::from(software.store());
-        further.open(&stores, &ports.node, &keys, &shutdown);
+        further.open(&stores, &ports.node, &keys, &shutdown).await;
         tokio::try_join!(custodian::run(ports, stores, &uses, shutdown.clone()), software.tend(shutdown))?;
         Ok(())
     })

@@ -190,7 +190,7 @@ async fn start_roles(
     let (keys, uses) = (place.keys().to_owned(), place.keys().join("uses"));
     let software = custodian::open_software_store(&ports.node, place, shutdown.clone()).await?;
     let stores = Stores::from(software.store());
-    further.open(&stores, &ports.node, &keys, shutdown);
+    further.open(&stores, &ports.node, &keys, shutdown).await;
     let mut parts = Parts::default();
     let (ports_of_custodian, until) = (ports.clone(), shutdown.clone());
     let custodian = async move { custodian::run(ports_of_custodian, stores, &uses, until).await };

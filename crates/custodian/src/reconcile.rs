@@ -53,8 +53,13 @@ impl Drifts {
         was_well || !key.last_drift.as_ref().is_some_and(|last| same(last.drift, drift) && last.found == *found)
     }
 
-    fn recorded(&self, tenant: TenantId, key: KeyId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(tenant, key));
+    fn recorded(&self, tenant: TenantId, key: KeyId, set_back: bool) {
+        let mut well = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if set_back {
+            well.insert((tenant, key));
+        } else {
+            well.remove(&(tenant, key));
+        }
     }
 }
 
@@ -116,7 +121,9 @@ async fn compare<J: Journal>(
                 known.insert(key.id);
             }
             let mut otherwise = differs(key, &seen);
-            if otherwise && looks < SECOND_LOOKS {
+            if otherwise && seen.finds_what_is_known(custodian, tenant, key) {
+                // It is on the chain, and as it was.
+            } else if otherwise && looks < SECOND_LOOKS {
                 looks += 1;
                 match is_otherwise(custodian, &store, tenant, key.id).await {
                     Ok(is_so) => otherwise = is_so,
@@ -148,7 +155,8 @@ async fn compare<J: Journal>(
 /// What a store shows of a tenant's keys; those that are destroyed aside.
 struct Seen {
     states: BTreeMap<KeyId, KeyState>,
-    behind: BTreeSet<KeyId>,
+    /// The worst of what was found of each key.
+    behind: BTreeMap<KeyId, Found>,
 }
 
 impl Seen {
@@ -156,6 +164,20 @@ impl Seen {
     fn digest(&self) -> Digest {
         let lines: String = self.states.iter().map(|(key, state)| format!("{key} {state}\n")).collect();
         Digest::of(lines.as_bytes())
+    }
+
+    fn take(&mut self, found: Found) {
+        if self.behind.get(&found.key_id).is_none_or(|worst| found.drift < worst.drift) {
+            self.behind.insert(found.key_id, found);
+        }
+    }
+
+    /// Whether what was found behind the store is what the chain has of the key already: it needs no second look.
+    fn finds_what_is_known<J: Journal>(&self, custodian: &Custodian<J>, tenant: TenantId, key: &Key) -> bool {
+        let as_listed = self.states.get(&key.id) == Some(&key.state);
+        let found = self.behind.get(&key.id).filter(|_| as_listed && key.is_applied());
+        let said = found.and_then(|found| Some((found.drift, found.what.parse::<Text>().ok()?)));
+        said.is_some_and(|(drift, said)| !custodian.drifts.is_news(tenant, key, drift, &said))
     }
 
     /// Leaves out what the chain does not know and may just be being born.
@@ -168,8 +190,8 @@ impl Seen {
 async fn look(store: &Store, tenant: TenantId) -> Result<Seen, Problem> {
     let store = store.clone();
     blocking(move || {
-        let mut seen = Seen { states: BTreeMap::new(), behind: BTreeSet::new() };
-        store.survey(tenant, None, &mut |found| seen.behind.extend([found.key_id]))?;
+        let mut seen = Seen { states: BTreeMap::new(), behind: BTreeMap::new() };
+        store.survey(tenant, None, &mut |found| seen.take(found))?;
         store.list(Some(tenant), &mut |Entry { key_id, held, .. }| {
             if !keystore::transition::is_destroyed(held.state) {
                 seen.states.insert(key_id, held.state);
@@ -189,7 +211,7 @@ fn is_of(key: &Key, store: &Store) -> bool {
 /// Whether the listing has it otherwise than the chain, or something behind the store is otherwise.
 fn differs(key: &Key, seen: &Seen) -> bool {
     let wanted = (!keystore::transition::is_destroyed(key.state)).then_some(key.state);
-    seen.states.get(&key.id).copied() != wanted || seen.behind.contains(&key.id)
+    seen.states.get(&key.id).copied() != wanted || seen.behind.contains_key(&key.id)
 }
 
 /// Looks again at a key that seemed otherwise, while nothing else changes it; brings it back where that can be done, and
@@ -231,7 +253,8 @@ async fn is_otherwise<J: Journal>(
         cause: key.transition,
     };
     match node.record(tenant, ROLE, Input::Drifted(drifted)).await {
-        Ok(_) => custodian.drifts.recorded(tenant, key_id),
+        // Brought back, it is as it should be: found again, it is news.
+        Ok(_) => custodian.drifts.recorded(tenant, key_id, set_back),
         // The key has another state by now: it is for the next comparison.
         Err(rejection) if rejection.problem == ProblemType::StateChanged => return Ok(false),
         Err(rejection) => return Err(rejection),

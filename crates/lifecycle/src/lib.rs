@@ -40,4 +40,4 @@ pub use state::{Document, Entities, Footprint, Governance, Key, Receipt, Request
 pub use tenant::Tenant;
 
 /// The newest rules epoch that this program knows. A chain under a later one is not judged: its reader stops and says so.
-pub const RULES: u32 = 3;
+pub const RULES: u32 = 4;

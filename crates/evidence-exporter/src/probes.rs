@@ -24,7 +24,7 @@ use model::evidence::{Probe, ProbeOutcome};
 use model::key::Operation;
 use model::people::PrincipalKind;
 use model::text::Base64;
-use model::{Action, Algorithm, Command, CommandId, Digest, Problem, ProblemType, TenantId, subject};
+use model::{Action, Command, CommandId, Digest, Problem, ProblemType, TenantId, subject};
 use rand_core::OsRng;
 use serde_json::Value;
 use service::{Node, Ports, Recorded, clock};
@@ -184,8 +184,8 @@ fn attempt(probe: Probe, key: &Key, tenant: TenantId, id: CommandId) -> Result<A
             Ok(Action::UseEncrypt(UseEncrypt { reply_to, plaintext, aad: Base64(Vec::new()) }))
         }
         Some(Operation::Sign) => {
-            let length = if key.spec.algorithm == Algorithm::Ed25519 { 64 } else { 32 };
-            Ok(Action::UseSign(UseSign { reply_to, digest: Base64(vec![0; length]) }))
+            let digest = vec![0; key.spec.algorithm.digest_bytes().unwrap_or_default()];
+            Ok(Action::UseSign(UseSign { reply_to, digest: Base64(digest) }))
         }
         Some(Operation::Wrap) => Ok(Action::UseWrap(UseWrap { reply_to })),
         _ => Err(nothing("the key does nothing that could be tried")),

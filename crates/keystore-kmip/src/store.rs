@@ -219,7 +219,7 @@ impl KmipStore {
         let answer = self.client.call(Operation::Get, vec![protocol::identifier(object)]).map_err(refused)?;
         let garbage = Error::Garbage { operation: Operation::Get, what: "no AES-256 key" };
         let key = protocol::key_of(&answer).ok_or(garbage)?;
-        let material = Material::from_secret(record.algorithm, &key).ok_or(Error::AnotherKey(key_id))?;
+        let material = Material::from_secret(record.algorithm, key.as_slice()).ok_or(Error::AnotherKey(key_id))?;
         let same = record.identity.as_ref().is_none_or(|identity| *identity == material.identity());
         if same { Ok(material) } else { Err(Error::AnotherKey(key_id)) }
     }

@@ -85,7 +85,7 @@ fn flags_of(algorithm: Algorithm) -> &'static [Usage] {
             &[Usage::Encrypt, Usage::Decrypt, Usage::Sign, Usage::Verify, Usage::Wrap, Usage::Unwrap, Usage::Derive]
         }
         // Of a private key.
-        Algorithm::EcdsaP256 | Algorithm::Ed25519 => {
+        _ => {
             &[Usage::Decrypt, Usage::Sign, Usage::SignRecover, Usage::Unwrap, Usage::Derive]
         }
     }
@@ -143,7 +143,12 @@ pub(crate) const FLAGS: [AttributeType; 9] = [
 pub(crate) fn kind(algorithm: Algorithm) -> [Attribute; 2] {
     match algorithm {
         Algorithm::Aes256Gcm => [Attribute::Class(ObjectClass::SECRET_KEY), Attribute::KeyType(KeyType::AES)],
-        Algorithm::EcdsaP256 => [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::EC)],
+        Algorithm::RsaPss3072 | Algorithm::RsaPss4096 | Algorithm::RsaOaep3072 | Algorithm::RsaOaep4096 => {
+            [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::RSA)]
+        }
+        Algorithm::EcdsaP256 | Algorithm::EcdsaP384 | Algorithm::MlDsa65 | Algorithm::MlKem768 => {
+            [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::EC)]
+        }
         Algorithm::Ed25519 => [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::EC_EDWARDS)],
     }
 }
@@ -262,7 +267,7 @@ fn proving(algorithm: Algorithm) -> BTreeSet<Usage> {
     match algorithm {
         // One block, for the check value; and the key of the proof's MAC.
         Algorithm::Aes256Gcm => BTreeSet::from([Usage::Encrypt, Usage::Derive]),
-        Algorithm::EcdsaP256 | Algorithm::Ed25519 => BTreeSet::from([Usage::Sign]),
+        _ => BTreeSet::from([Usage::Sign]),
     }
 }
 

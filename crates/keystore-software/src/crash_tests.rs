@@ -321,13 +321,21 @@ fn a_record_is_these_bytes() {
     let ring = crate::wrapping::Ring::of(Inventory::Active, &[zeroize::Zeroizing::new([5; 32])]).unwrap();
     let key = &ring.current;
     let id = record::id(tenant(), "01930000-0000-7000-8000-00000000000a".parse().unwrap());
-    let secret = zeroize::Zeroizing::new([9; 32]);
+    let secret = zeroize::Zeroizing::new(vec![9; 32]);
     let bytes = record.seal(key, Inventory::Active, &id, Some(&secret)).unwrap();
     let wanted =
-        [&[1, 1, 1, 1][..], b"8 bytes.at birth", &[0xcc; 32], &[1, 2, 3, 4, 2, 3, 1, 2, 3], &key.id.0].concat();
+        [&[2, 1, 1, 1][..], b"8 bytes.at birth", &[0xcc; 32], &[1, 2, 3, 4, 2, 0, 3, 1, 2, 3], &key.id.0].concat();
     assert_eq!(bytes[..wanted.len()], wanted);
     assert_eq!(bytes.len(), wanted.len() + 12 + 32 + 16);
     let (again, unwrapped) = record::Record::open(&ring, Inventory::Active, &id, &bytes).unwrap();
+    assert_eq!((&again, &unwrapped.unwrap()), (&record, &secret));
+
+    // The first version is read still: an identity's length was one byte.
+    let mut first =
+        [&[1, 1, 1, 1][..], b"8 bytes.at birth", &[0xcc; 32], &[1, 2, 3, 4, 2, 3, 1, 2, 3], &key.id.0].concat();
+    let aad = record::aad(Inventory::Active, &id, &first);
+    first.extend(key.wrap(&aad, &secret).unwrap());
+    let (again, unwrapped) = record::Record::open(&ring, Inventory::Active, &id, &first).unwrap();
     assert_eq!((again, unwrapped.unwrap()), (record, secret));
 
     for at in 0..bytes.len() {

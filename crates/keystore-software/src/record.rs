@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! offset  length
-//!      0       1  version, 0x01
-//!      1       1  algorithm: 1 aes-256-gcm, 2 ed25519, 3 ecdsa-p256
+//!      0       1  version, 0x02 (0x01: the identity's length is one byte; read, and not written)
+//!      1       1  algorithm: 1 aes-256-gcm, 2 ed25519, 3 ecdsa-p256, 4 ecdsa-p384, 5 rsa-3072-pss, 6 rsa-4096-pss,
+//!                 7 rsa-3072-oaep, 8 rsa-4096-oaep, 9 ml-dsa-65, 10 ml-kem-768
 //!      2       1  state: 0 pre-active, 1 active, 2 suspended, 3 deactivated, 4 compromised, 5 destroyed,
 //!                 6 destroyed-compromised
 //!      3       1  inventory before this state: 0 none, 1 pre-active, 2 active
@@ -12,12 +13,12 @@
 //!     20      32  SHA-256 of the payload of the command that asked for the key
 //!     52       4  blocks of encryptions reserved, big-endian
 //!     56       1  identity: 1 public key, 2 check value
-//!     57       1  its length, n
-//!     58       n  the identity
-//!   58+n       8  wrapping key of this record
-//!   66+n      12  nonce
-//!   78+n   0, 32  the material, AES-256-GCM; nothing once destroyed
-//!              16  tag
+//!     57       2  its length, n, big-endian
+//!     59       n  the identity
+//!   59+n       8  wrapping key of this record
+//!   67+n      12  nonce
+//!   79+n       m  the material, AES-256-GCM; nothing once destroyed
+//! 79+n+m      16  tag
 //! ```
 //!
 //! The additional data is `"keylatch record v1"`, the inventory's code, tenant, key id and all bytes before the nonce.
@@ -36,14 +37,15 @@ use zeroize::Zeroizing;
 use crate::Error;
 use crate::wrapping::{Ring, WrappingKey, WrappingKeyId};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+const VERSION_1: u8 = 1;
 const LABEL: &[u8] = b"keylatch record v1";
 
 /// Tenant and key id: the key of a record in its database.
 pub(crate) type Id = [u8; 48];
 
 /// A key's material, as it is wrapped.
-pub(crate) type Secret = Zeroizing<[u8; 32]>;
+pub(crate) type Secret = Zeroizing<Vec<u8>>;
 
 /// The record key of a key.
 pub(crate) fn id(tenant: TenantId, key_id: KeyId) -> Id {
@@ -119,10 +121,7 @@ impl Record {
         let key = ring.get(wrapping_key).ok_or("a record is under an unknown wrapping key")?;
         let header = bytes.strip_suffix(wrapped).ok_or("a record is in no known format")?;
         let secret = key.unwrap(&aad(inventory, id, header), wrapped).ok_or("a record does not authenticate")?;
-        let secret = match secret.as_slice() {
-            [] => None,
-            secret => Some(Zeroizing::new(<[u8; 32]>::try_from(secret).map_err(|_| "a key has a wrong length")?)),
-        };
+        let secret = (!secret.is_empty()).then_some(secret);
         if transition::is_destroyed(record.state) != secret.is_none() || !transition::fits(inventory, record.state) {
             return Err("a record's state does not go with where it is");
         }
@@ -138,13 +137,14 @@ impl Record {
             KeyIdentity::PublicKey(der) => (1, der),
             KeyIdentity::CheckValue(value) => (2, value),
         };
-        let length = u8::try_from(identity.0.len()).unwrap_or(u8::MAX);
+        let length = u16::try_from(identity.0.len()).unwrap_or(u16::MAX);
         let mut bytes = vec![VERSION, algorithm_code(self.algorithm), state_code(self.state), before];
         bytes.extend_from_slice(&before_key);
         bytes.extend_from_slice(&self.born.0);
         bytes.extend_from_slice(self.command.as_bytes());
         bytes.extend_from_slice(&self.blocks_reserved.to_be_bytes());
-        bytes.extend_from_slice(&[kind, length]);
+        bytes.push(kind);
+        bytes.extend_from_slice(&length.to_be_bytes());
         bytes.extend(identity.0.iter().take(usize::from(length)));
         bytes.extend_from_slice(&key.0);
         bytes
@@ -152,13 +152,18 @@ impl Record {
 
     /// The record, its wrapping key, and what is wrapped.
     fn parse(bytes: &[u8]) -> Option<(Self, WrappingKeyId, &[u8])> {
-        let ([VERSION, algorithm, state, before], rest) = bytes.split_first_chunk()? else { return None };
+        let ([version, algorithm, state, before], rest) = bytes.split_first_chunk()?;
         let (before_key, rest) = rest.split_first_chunk()?;
         let (born, rest) = rest.split_first_chunk()?;
         let (command, rest) = rest.split_first_chunk()?;
         let (blocks, rest) = rest.split_first_chunk()?;
-        let ([kind, length], rest) = rest.split_first_chunk()?;
-        let (identity, rest) = rest.split_at_checked(usize::from(*length))?;
+        let ([kind], rest) = rest.split_first_chunk()?;
+        let (length, rest) = match *version {
+            VERSION => rest.split_first_chunk().map(|(length, rest)| (u16::from_be_bytes(*length), rest))?,
+            VERSION_1 => rest.split_first().map(|(length, rest)| (u16::from(*length), rest))?,
+            _ => return None,
+        };
+        let (identity, rest) = rest.split_at_checked(usize::from(length))?;
         let (key, wrapped) = rest.split_first_chunk()?;
         let identity = Base64(identity.to_vec());
         let record = Self {
@@ -183,7 +188,7 @@ impl Record {
     }
 }
 
-fn aad(inventory: Inventory, id: &Id, header: &[u8]) -> Vec<u8> {
+pub(crate) fn aad(inventory: Inventory, id: &Id, header: &[u8]) -> Vec<u8> {
     [LABEL, &[inventory_code(inventory)], id, header].concat()
 }
 
@@ -199,6 +204,13 @@ fn algorithm_code(algorithm: Algorithm) -> u8 {
         Algorithm::Aes256Gcm => 1,
         Algorithm::Ed25519 => 2,
         Algorithm::EcdsaP256 => 3,
+        Algorithm::EcdsaP384 => 4,
+        Algorithm::RsaPss3072 => 5,
+        Algorithm::RsaPss4096 => 6,
+        Algorithm::RsaOaep3072 => 7,
+        Algorithm::RsaOaep4096 => 8,
+        Algorithm::MlDsa65 => 9,
+        Algorithm::MlKem768 => 10,
     }
 }
 

@@ -1,25 +1,36 @@
 //! Key material, for stores that hold its bytes: what each algorithm computes, and nothing else.
 //!
-//! Every secret is 32 bytes: the AES key, the Ed25519 seed (RFC 8032, 5.1.5), the P-256 scalar (big-endian). It is
-//! zeroized when dropped.
+//! The secret that a store keeps is the AES key, the Ed25519 seed (RFC 8032, 5.1.5) or the ML-DSA seed (FIPS 204), 32 bytes
+//! each; the scalar (big-endian) of 32 or 48 bytes; an RSA key in PKCS #8; the ML-KEM decapsulation key (FIPS 203), 2,400
+//! bytes. It is zeroized when dropped.
+//!
+//! RSA and the lattice algorithms are AWS-LC's, which draws from its own random source: what is said of randomness as an
+//! argument holds for the others.
+
+mod lattice;
+mod public;
+mod rsa;
 
 use aes::cipher::BlockEncrypt as _;
 use aes_gcm::aead::AeadInPlace as _;
 use aes_gcm::{Aes256Gcm, KeyInit as _};
+use aws_lc_rs::rsa::KeySize;
 use hmac::Mac as _;
 use model::command::USE_BYTES_MAX;
 use model::key::{KeyIdentity, Operation};
 use model::text::Base64;
 use model::{Algorithm, KeyId, TenantId};
 use p256::ecdsa::signature::Signer as _;
-use p256::ecdsa::signature::Verifier as _;
-use p256::ecdsa::signature::hazmat::{PrehashSigner as _, PrehashVerifier as _};
+use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use rand_core::CryptoRngCore;
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use sha2::digest::typenum::U64;
 use sha2::digest::{FixedOutput, HashMarker, Output as HashOutput, OutputSizeUser, Update};
 use zeroize::Zeroizing;
 
+use self::lattice::{MlDsa, MlKem};
+pub use self::public::PublicKey;
+use self::rsa::Rsa;
 use crate::ciphertext::{Header, Purpose};
 use crate::{Error, Output, Proof, Use};
 
@@ -35,6 +46,10 @@ enum Secret {
     Aes256(Zeroizing<[u8; 32]>),
     Ed25519(ed25519_dalek::SigningKey),
     EcdsaP256(p256::ecdsa::SigningKey),
+    EcdsaP384(p384::ecdsa::SigningKey),
+    Rsa(Rsa),
+    MlDsa65(MlDsa),
+    MlKem768(MlKem),
 }
 
 impl std::fmt::Debug for Material {
@@ -50,8 +65,19 @@ impl Material {
     /// # Errors
     /// [`Error::Storage`] where the random source fails.
     pub fn generate(algorithm: Algorithm, rng: &mut dyn CryptoRngCore) -> Result<Self, Error> {
+        let bytes = match algorithm {
+            Algorithm::RsaPss3072 | Algorithm::RsaOaep3072 => {
+                return Rsa::generate(algorithm, KeySize::Rsa3072).map(Secret::Rsa).map(Self);
+            }
+            Algorithm::RsaPss4096 | Algorithm::RsaOaep4096 => {
+                return Rsa::generate(algorithm, KeySize::Rsa4096).map(Secret::Rsa).map(Self);
+            }
+            Algorithm::MlKem768 => return MlKem::generate().map(Secret::MlKem768).map(Self),
+            Algorithm::EcdsaP384 => 48,
+            Algorithm::Aes256Gcm | Algorithm::Ed25519 | Algorithm::EcdsaP256 | Algorithm::MlDsa65 => 32,
+        };
         loop {
-            let mut secret = Zeroizing::new([0; 32]);
+            let mut secret = Zeroizing::new(vec![0; bytes]);
             fill(rng, secret.as_mut())?;
             // For P-256, one draw in 2^32 is no scalar (FIPS 186-5, A.2.2: draw again).
             if let Some(material) = Self::from_secret(algorithm, &secret) {
@@ -60,30 +86,45 @@ impl Material {
         }
     }
 
-    /// Takes a secret as it was stored; `None` where it is no P-256 scalar.
-    pub fn from_secret(algorithm: Algorithm, secret: &[u8; 32]) -> Option<Self> {
+    /// Takes a secret as it was stored; `None` where it is none of this algorithm.
+    pub fn from_secret(algorithm: Algorithm, secret: &[u8]) -> Option<Self> {
         Some(Self(match algorithm {
-            Algorithm::Aes256Gcm => Secret::Aes256(Zeroizing::new(*secret)),
-            Algorithm::Ed25519 => Secret::Ed25519(ed25519_dalek::SigningKey::from_bytes(secret)),
+            Algorithm::Aes256Gcm => Secret::Aes256(Zeroizing::new(secret.try_into().ok()?)),
+            Algorithm::Ed25519 => Secret::Ed25519(ed25519_dalek::SigningKey::from_bytes(secret.try_into().ok()?)),
             Algorithm::EcdsaP256 => Secret::EcdsaP256(p256::ecdsa::SigningKey::from_slice(secret).ok()?),
+            Algorithm::EcdsaP384 => Secret::EcdsaP384(p384::ecdsa::SigningKey::from_slice(secret).ok()?),
+            Algorithm::RsaPss3072
+            | Algorithm::RsaPss4096
+            | Algorithm::RsaOaep3072
+            | Algorithm::RsaOaep4096 => Secret::Rsa(Rsa::from_pkcs8(algorithm, secret)?),
+            Algorithm::MlDsa65 => Secret::MlDsa65(MlDsa::from_seed(secret.try_into().ok()?)?),
+            Algorithm::MlKem768 => Secret::MlKem768(MlKem::from_bytes(secret)?),
         }))
     }
 
     /// The secret, to be wrapped and stored.
-    pub fn secret(&self) -> Zeroizing<[u8; 32]> {
+    pub fn secret(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(match &self.0 {
-            Secret::Aes256(secret) => **secret,
-            Secret::Ed25519(key) => key.to_bytes(),
-            Secret::EcdsaP256(key) => key.to_bytes().into(),
+            Secret::Aes256(secret) => secret.to_vec(),
+            Secret::Ed25519(key) => Zeroizing::new(key.to_bytes()).to_vec(),
+            Secret::EcdsaP256(key) => key.to_bytes().to_vec(),
+            Secret::EcdsaP384(key) => key.to_bytes().to_vec(),
+            Secret::Rsa(key) => key.pkcs8().to_vec(),
+            Secret::MlDsa65(key) => key.seed().to_vec(),
+            Secret::MlKem768(key) => key.bytes().to_vec(),
         })
     }
 
     /// What it is.
     pub fn algorithm(&self) -> Algorithm {
-        match self.0 {
+        match &self.0 {
             Secret::Aes256(_) => Algorithm::Aes256Gcm,
             Secret::Ed25519(_) => Algorithm::Ed25519,
             Secret::EcdsaP256(_) => Algorithm::EcdsaP256,
+            Secret::EcdsaP384(_) => Algorithm::EcdsaP384,
+            Secret::Rsa(key) => key.algorithm,
+            Secret::MlDsa65(_) => Algorithm::MlDsa65,
+            Secret::MlKem768(_) => Algorithm::MlKem768,
         }
     }
 
@@ -93,11 +134,25 @@ impl Material {
     /// is also GCM's hash subkey: publishing the check value gives away 24 of its 128 bits. What is left makes a forgery
     /// no likelier than about one in 2^94 a try, at the longest data that is taken here (SP 800-38D, appendix C).
     pub fn identity(&self) -> KeyIdentity {
-        match &self.0 {
-            Secret::Aes256(secret) => KeyIdentity::CheckValue(Base64(check_value(secret).to_vec())),
-            Secret::Ed25519(key) => PublicKey::Ed25519(key.verifying_key()).identity(),
-            Secret::EcdsaP256(key) => PublicKey::EcdsaP256(*key.verifying_key()).identity(),
+        match (&self.0, self.public()) {
+            (Secret::Aes256(secret), _) => KeyIdentity::CheckValue(Base64(check_value(secret).to_vec())),
+            (_, Some(public)) => public.identity(),
+            // A pair whose public half can't be read is recognised by nothing: it was found to be one when it was made.
+            (_, None) => KeyIdentity::PublicKey(Base64(Vec::new())),
         }
+    }
+
+    /// The public half of a key pair.
+    fn public(&self) -> Option<PublicKey> {
+        Some(match &self.0 {
+            Secret::Aes256(_) => return None,
+            Secret::Ed25519(key) => PublicKey::Ed25519(key.verifying_key()),
+            Secret::EcdsaP256(key) => PublicKey::EcdsaP256(*key.verifying_key()),
+            Secret::EcdsaP384(key) => PublicKey::EcdsaP384(*key.verifying_key()),
+            Secret::Rsa(key) => PublicKey::Rsa(key.spki()),
+            Secret::MlDsa65(key) => PublicKey::MlDsa65(key.public().to_vec()),
+            Secret::MlKem768(key) => PublicKey::MlKem768(key.public().to_vec()),
+        })
     }
 
     /// Uses the key. States are not looked at here.
@@ -112,28 +167,43 @@ impl Material {
         asked: &Use<'_>,
         rng: &mut dyn CryptoRngCore,
     ) -> Result<Output, Error> {
+        check_inputs(self.algorithm(), asked)?;
         let refused = || Error::OperationNotAllowed { algorithm: self.algorithm(), operation: asked.operation() };
-        match &self.0 {
-            Secret::Aes256(secret) => Gcm { secret, tenant, key_id }.perform(asked, rng)?.ok_or_else(refused),
-            Secret::Ed25519(key) => match *asked {
-                Use::Sign { digest } => sign_ed25519(key, digest).map(Output::Signature),
-                Use::Verify { digest, signature } => {
-                    Given::new(digest)?;
-                    let public = PublicKey::Ed25519(key.verifying_key());
-                    Ok(Output::Verified(public.verifies(digest, signature)))
-                }
-                _ => Err(refused()),
-            },
-            Secret::EcdsaP256(key) => match *asked {
-                Use::Sign { digest } => sign_p256(key, digest).map(Output::Signature),
-                Use::Verify { digest, signature } => {
-                    sha256_digest(digest)?;
-                    let public = PublicKey::EcdsaP256(*key.verifying_key());
-                    Ok(Output::Verified(public.verifies(digest, signature)))
-                }
-                _ => Err(refused()),
-            },
+        if let Secret::Aes256(secret) = &self.0 {
+            return Gcm { secret, tenant, key_id }.perform(asked, rng)?.ok_or_else(refused);
         }
+        // The operation is one of the algorithm's: what could else sign and wrap with one RSA key was refused above.
+        let public = self.public().ok_or_else(refused)?;
+        match *asked {
+            Use::Sign { digest } => self.sign(digest)?.map(Output::Signature).ok_or_else(refused),
+            Use::Verify { digest, signature } => Ok(Output::Verified(public.verifies(digest, signature))),
+            Use::Wrap => public.wrap(rng)?.ok_or_else(refused),
+            Use::Unwrap { wrapped } => match &self.0 {
+                Secret::Rsa(key) => key.unwrap(wrapped).map(Output::DataKey),
+                Secret::MlKem768(key) => key.unwrap(wrapped).map(Output::DataKey),
+                _ => Err(refused()),
+            },
+            Use::Encrypt { .. } | Use::Decrypt { .. } => Err(refused()),
+        }
+    }
+
+    /// A signature over a digest; `None` where the key signs nothing.
+    fn sign(&self, digest: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        Ok(Some(match &self.0 {
+            Secret::Ed25519(key) => sign_ed25519(key, digest)?,
+            Secret::EcdsaP256(key) => {
+                // The nonces are those of RFC 6979: no random source to fail.
+                let signature: p256::ecdsa::Signature = key.sign_prehash(digest).map_err(|_| failed("signing failed"))?;
+                signature.to_der().as_bytes().to_vec()
+            }
+            Secret::EcdsaP384(key) => {
+                let signature: p384::ecdsa::Signature = key.sign_prehash(digest).map_err(|_| failed("signing failed"))?;
+                signature.to_der().as_bytes().to_vec()
+            }
+            Secret::Rsa(key) => key.sign(digest)?,
+            Secret::MlDsa65(key) => key.sign(digest)?,
+            Secret::Aes256(_) | Secret::MlKem768(_) => return Ok(None),
+        }))
     }
 
     /// A proof of possession over a message of [`crate::possession::message`].
@@ -144,8 +214,17 @@ impl Material {
                 let signature: p256::ecdsa::Signature = key.sign(message);
                 Proof::Signature(signature.to_der().as_bytes().to_vec())
             }
+            Secret::EcdsaP384(key) => {
+                let signature: p384::ecdsa::Signature = key.sign(message);
+                Proof::Signature(signature.to_der().as_bytes().to_vec())
+            }
+            Secret::Rsa(key) => Proof::Signature(key.sign(&Sha256::digest(message))?),
+            Secret::MlDsa65(key) => Proof::Signature(key.sign(message)?),
+            Secret::MlKem768(key) => {
+                Proof::Mac { mac: possession_mac(key.bytes(), message)?, check_value: self.identity().check_value() }
+            }
             Secret::Aes256(secret) => {
-                Proof::Mac { mac: possession_mac(secret, message)?, check_value: check_value(secret) }
+                Proof::Mac { mac: possession_mac(secret.as_ref(), message)?, check_value: check_value(secret) }
             }
         })
     }
@@ -223,7 +302,7 @@ fn check_value(secret: &[u8; 32]) -> [u8; 3] {
     [a, b, c]
 }
 
-fn possession_mac(secret: &[u8; 32], message: &[u8]) -> Result<[u8; 32], Error> {
+fn possession_mac(secret: &[u8], message: &[u8]) -> Result<[u8; 32], Error> {
     let mut key = Zeroizing::new([0; 32]);
     let expanded = hkdf::Hkdf::<Sha256>::new(None, secret).expand(POSSESSION_INFO, key.as_mut());
     expanded.map_err(|_| failed("HKDF failed"))?;
@@ -238,20 +317,12 @@ fn sign_ed25519(key: &ed25519_dalek::SigningKey, digest: &[u8]) -> Result<Vec<u8
     Ok(signature.to_bytes().to_vec())
 }
 
-/// The nonce is that of RFC 6979: no random source to fail.
-fn sign_p256(key: &p256::ecdsa::SigningKey, digest: &[u8]) -> Result<Vec<u8>, Error> {
-    let signature: p256::ecdsa::Signature =
-        key.sign_prehash(sha256_digest(digest)?).map_err(|_| failed("signing failed"))?;
-    Ok(signature.to_der().as_bytes().to_vec())
-}
-
 /// Refuses an operation that is not the algorithm's.
 ///
 /// # Errors
 /// [`Error::OperationNotAllowed`].
 pub fn check_operation(algorithm: Algorithm, operation: Operation) -> Result<(), Error> {
-    let signs = matches!(operation, Operation::Sign | Operation::Verify);
-    let fits = signs == (algorithm != Algorithm::Aes256Gcm);
+    let fits = algorithm.operations().contains(&operation);
     fits.then_some(()).ok_or(Error::OperationNotAllowed { algorithm, operation })
 }
 
@@ -264,10 +335,7 @@ pub fn check_inputs(algorithm: Algorithm, asked: &Use<'_>) -> Result<(), Error> 
     check_operation(algorithm, asked.operation())?;
     match *asked {
         Use::Encrypt { plaintext, aad } => check_length(plaintext).and_then(|()| check_length(aad)),
-        Use::Sign { digest } | Use::Verify { digest, .. } if algorithm == Algorithm::Ed25519 => {
-            Given::new(digest).map(drop)
-        }
-        Use::Sign { digest } | Use::Verify { digest, .. } => sha256_digest(digest).map(drop),
+        Use::Sign { digest } | Use::Verify { digest, .. } => check_digest(algorithm, digest),
         Use::Decrypt { .. } | Use::Wrap | Use::Unwrap { .. } => Ok(()),
     }
 }
@@ -277,8 +345,15 @@ fn check_length(input: &[u8]) -> Result<(), Error> {
     fits.then_some(()).ok_or(Error::TooLarge)
 }
 
-fn sha256_digest(digest: &[u8]) -> Result<&[u8], Error> {
-    if digest.len() == 32 { Ok(digest) } else { Err(Error::InvalidInput("a SHA-256 digest, 32 bytes")) }
+fn check_digest(algorithm: Algorithm, digest: &[u8]) -> Result<(), Error> {
+    if algorithm.digest_bytes() == Some(digest.len()) {
+        return Ok(());
+    }
+    Err(Error::InvalidInput(match algorithm.digest_bytes() {
+        Some(48) => "a SHA-384 digest, 48 bytes",
+        Some(64) => "a SHA-512 digest, 64 bytes",
+        _ => "a SHA-256 digest, 32 bytes",
+    }))
 }
 
 fn fill(rng: &mut dyn CryptoRngCore, bytes: &mut [u8]) -> Result<(), Error> {
@@ -287,84 +362,6 @@ fn fill(rng: &mut dyn CryptoRngCore, bytes: &mut [u8]) -> Result<(), Error> {
 
 fn failed(what: &'static str) -> Error {
     Error::Storage(what.into())
-}
-
-// === Public keys ===
-
-/// SubjectPublicKeyInfo up to the key's bytes: RFC 8410 for Ed25519, RFC 5480 for an uncompressed P-256 point.
-const SPKI_ED25519: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
-const SPKI_P256: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 6, 7, 0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1, 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7, 3,
-    0x42, 0,
-];
-
-fn spki_ed25519(key: &ed25519_dalek::VerifyingKey) -> Vec<u8> {
-    [&SPKI_ED25519[..], key.as_bytes()].concat()
-}
-
-fn spki_p256(key: &p256::ecdsa::VerifyingKey) -> Vec<u8> {
-    [&SPKI_P256[..], key.to_encoded_point(false).as_bytes()].concat()
-}
-
-/// The public half of a key pair.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PublicKey {
-    /// Ed25519.
-    Ed25519(ed25519_dalek::VerifyingKey),
-    /// ECDSA on P-256.
-    EcdsaP256(p256::ecdsa::VerifyingKey),
-}
-
-impl PublicKey {
-    /// Reads it from SubjectPublicKeyInfo in DER, in the two forms that identities have; `None` for anything else.
-    pub fn from_spki(der: &[u8]) -> Option<Self> {
-        if let Some(key) = der.strip_prefix(&SPKI_ED25519) {
-            let key = ed25519_dalek::VerifyingKey::from_bytes(key.try_into().ok()?).ok()?;
-            return (!key.is_weak()).then_some(Self::Ed25519(key));
-        }
-        let point = der.strip_prefix(&SPKI_P256)?;
-        let uncompressed = point.len() == 65;
-        uncompressed.then(|| p256::ecdsa::VerifyingKey::from_sec1_bytes(point).ok()).flatten().map(Self::EcdsaP256)
-    }
-
-    /// By what the key pair is recognised.
-    pub fn identity(&self) -> KeyIdentity {
-        KeyIdentity::PublicKey(Base64(match self {
-            Self::Ed25519(key) => spki_ed25519(key),
-            Self::EcdsaP256(key) => spki_p256(key),
-        }))
-    }
-
-    /// Whether `signature` is one that [`Use::Sign`] gives for this digest. A digest of the wrong length has none.
-    pub fn verifies(&self, digest: &[u8], signature: &[u8]) -> bool {
-        match self {
-            Self::Ed25519(key) => {
-                let (Ok(digest), Ok(signature)) = (Given::new(digest), ed25519_dalek::Signature::from_slice(signature))
-                else {
-                    return false;
-                };
-                key.verify_prehashed_strict(digest, None, &signature).is_ok()
-            }
-            Self::EcdsaP256(key) => {
-                let (Ok(digest), Ok(signature)) = (sha256_digest(digest), p256::ecdsa::Signature::from_der(signature))
-                else {
-                    return false;
-                };
-                key.verify_prehash(digest, &signature).is_ok()
-            }
-        }
-    }
-}
-
-/// Whether this is a pure Ed25519 signature, verified strictly.
-pub(crate) fn verifies_pure(key: &ed25519_dalek::VerifyingKey, message: &[u8], signature: &[u8]) -> bool {
-    ed25519_dalek::Signature::from_slice(signature)
-        .is_ok_and(|signature| key.verify_strict(message, &signature).is_ok())
-}
-
-/// Whether this is an ECDSA signature over the message's SHA-256.
-pub(crate) fn verifies_message(key: &p256::ecdsa::VerifyingKey, message: &[u8], signature: &[u8]) -> bool {
-    p256::ecdsa::Signature::from_der(signature).is_ok_and(|signature| key.verify(message, &signature).is_ok())
 }
 
 // === A digest that somebody else computed ===
@@ -406,14 +403,13 @@ impl FixedOutput for Given {
 mod tests {
     use super::*;
     use crate::conformance::TestRng;
-    use sha2::Digest as _;
 
     fn hex(text: &str) -> Vec<u8> {
         data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap()
     }
 
     fn material(algorithm: Algorithm, secret: &str) -> Material {
-        Material::from_secret(algorithm, &hex(secret).try_into().unwrap()).unwrap()
+        Material::from_secret(algorithm, &hex(secret)).unwrap()
     }
 
     fn perform(material: &Material, asked: &Use<'_>) -> Result<Output, Error> {
@@ -453,6 +449,18 @@ mod tests {
         assert_eq!(data_encoding::HEXLOWER.encode(&signature), wanted);
     }
 
+    /// RFC 6979, A.2.6: P-384, SHA-384, "sample".
+    #[test]
+    fn signs_the_p384_vector_of_rfc_6979() {
+        let secret = "6b9d3dad2e1b8c1c05b19875b6659f4de23c3b667bf297ba9aa47740787137d896d5724e4c70a825f872c9ea60d2edf5";
+        let key = material(Algorithm::EcdsaP384, secret);
+        let signature = sign(&key, &sha2::Sha384::digest(b"sample"));
+        let wanted = "306602310094edbb92a5ecb8aad4736e56c691916b3f88140666ce9fa73d64c4ea95ad133c81a648152e44acf96e36dd1e80\
+                      fabe4602310099ef4aeb15f178cea1fe40db2603138f130e740a19624526203b6351d0a3a94fa329c145786e679e7b82c71\
+                      a38628ac8";
+        assert_eq!(data_encoding::HEXLOWER.encode(&signature), wanted);
+    }
+
     /// The block of zeros under the key of zeros, as every AES-256 test gives it: dc95c078a2408989ad48a21492842087.
     #[test]
     fn a_check_value_is_that_of_pkcs_11() {
@@ -486,7 +494,7 @@ mod tests {
     fn zero_and_the_group_order_are_no_p256_scalars() {
         let order = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
         for bad in [&"00".repeat(32), order, &"ff".repeat(32)] {
-            assert!(Material::from_secret(Algorithm::EcdsaP256, &hex(bad).try_into().unwrap()).is_none());
+            assert!(Material::from_secret(Algorithm::EcdsaP256, &hex(bad)).is_none());
         }
     }
 
@@ -505,7 +513,7 @@ mod tests {
 
     #[test]
     fn public_keys_are_read_in_their_own_form_only() {
-        for algorithm in [Algorithm::Ed25519, Algorithm::EcdsaP256] {
+        for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.spki().is_some()) {
             let key = Material::generate(algorithm, &mut TestRng::new(5)).unwrap();
             let KeyIdentity::PublicKey(der) = key.identity() else { panic!("no public key") };
             assert!(PublicKey::from_spki(&der.0).is_some());
@@ -513,7 +521,7 @@ mod tests {
             assert!(PublicKey::from_spki(&der.0[..der.0.len() - 1]).is_none());
             assert!(PublicKey::from_spki(&[&der.0[..], &[0]].concat()).is_none());
         }
-        let low_order = [&SPKI_ED25519[..], &[0; 32]].concat();
+        let low_order = Algorithm::Ed25519.spki().unwrap().around(&[0; 32]);
         assert!(PublicKey::from_spki(&low_order).is_none(), "a weak key verifies too much");
     }
 

@@ -13,6 +13,12 @@
 //!   the challenge therefore can't pick the digest; to make a proof pass for a signature over a document, the document
 //!   itself must begin `DSSEv1 38 application/vnd.keylatch.possession.v1`. (The other way round, who may already *sign*
 //!   digests with an active key can make what looks like a proof. That is possession.)
+//! - **ECDSA P-384** and **RSA** do the same over SHA-384 and SHA-256 (RSA as RSASSA-PSS; a key that unwraps
+//!   signs nothing but this).
+//! - **ML-DSA-65** proves with a signature over the message itself, which is longer than the 64 bytes of the digests that
+//!   uses sign: neither passes for the other.
+//! - **ML-KEM-768** proves as AES does, under a key derived from its decapsulation key; the first three bytes of its
+//!   fingerprint stand for the check value. It decapsulates nothing.
 //! - **AES-256** proves with HMAC-SHA-256 over the message under a key derived for this alone by HKDF-SHA-256. It can be
 //!   checked by who has the key only; so the key check value, computed anew from the material, comes with it. No block
 //!   that GCM computes is an output of this. (A device has no way to run HKDF over a key that it does not show. There the
@@ -22,7 +28,7 @@
 use model::key::KeyIdentity;
 use model::{KeyId, TenantId, dsse};
 
-use crate::material::{self, PublicKey};
+use crate::material::PublicKey;
 use crate::{Error, Material};
 
 /// The DSSE payload type of the message.
@@ -34,13 +40,13 @@ pub const CHALLENGE_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 /// A proof of possession.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// Of a key pair: a signature, 64 bytes (Ed25519) or DER (ECDSA).
+    /// Of a key pair that signs: a signature, in the form that its uses give.
     Signature(Vec<u8>),
-    /// Of a secret key.
+    /// Of a secret key, or of one that decapsulates.
     Mac {
         /// HMAC-SHA-256 under a key derived from it.
         mac: [u8; 32],
-        /// The key check value, computed anew.
+        /// The key check value, computed anew ([`KeyIdentity::check_value`]).
         check_value: [u8; 3],
     },
 }
@@ -68,11 +74,7 @@ impl Proof {
     ) -> Result<bool, Error> {
         let message = message(tenant, key_id, challenge)?;
         let (Self::Signature(signature), KeyIdentity::PublicKey(der)) = (self, identity) else { return Ok(false) };
-        Ok(match PublicKey::from_spki(&der.0) {
-            Some(PublicKey::Ed25519(key)) => material::verifies_pure(&key, &message, signature),
-            Some(PublicKey::EcdsaP256(key)) => material::verifies_message(&key, &message, signature),
-            None => false,
-        })
+        Ok(PublicKey::from_spki(&der.0).is_some_and(|key| key.verifies_message(&message, signature)))
     }
 }
 

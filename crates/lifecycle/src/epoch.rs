@@ -1,6 +1,7 @@
 //! Which rules epoch brought what. A chain under an older epoch is judged as it was when that was the newest: what came
 //! later is refused there, so that an older reader and this one reach the same verdict on every event.
 
+use model::command::ActivationRequest;
 use model::{Action, ProblemType};
 
 use crate::decide::{Duty, Input};
@@ -62,8 +63,15 @@ fn since_action(action: &Action, names_key: bool) -> u32 {
     match action {
         Action::TenantCreate(params) => second(params.admins.iter().any(|admin| admin.is_beyond_v1())),
         Action::PrincipalEnroll(params) => second(params.principal.is_beyond_v1()),
+        Action::PolicyAdopt(params) if params.policy.is_beyond_v3() => 4,
         Action::PolicyAdopt(params) if params.policy.is_beyond_v2() => 3,
         Action::PolicyAdopt(params) => second(params.policy.is_beyond_v1()),
+        Action::KeyGenerate(params) if params.spec.algorithm.is_beyond_v3() => 4,
+        Action::ActivationRequest(ActivationRequest { template: Some(template), .. })
+            if template.algorithm.is_beyond_v3() =>
+        {
+            4
+        }
         Action::KeyGenerate(params) => second(params.spec.is_beyond_v1()),
         Action::ActivationRequest(params) => second(
             !names_key

@@ -38,10 +38,12 @@ impl fmt::Display for Fault {
 pub fn check(policy: &Policy) -> Vec<Fault> {
     let mut faults = Faults::default();
     if !(1..=Policy::SCHEMA).contains(&policy.schema) {
-        faults.add("schema", format!("version {} is not known", policy.schema), "write `schema = 3`");
+        faults.add("schema", format!("version {} is not known", policy.schema), "write `schema = 4`");
     }
     let unknown = format!("it says what version {} does not know", policy.schema);
-    if (1..3).contains(&policy.schema) && policy.is_beyond_v2() {
+    if (1..4).contains(&policy.schema) && policy.is_beyond_v3() {
+        faults.add("schema", unknown, "write `schema = 4`");
+    } else if (1..3).contains(&policy.schema) && policy.is_beyond_v2() {
         faults.add("schema", unknown, "write `schema = 3`");
     } else if policy.schema == 1 && policy.is_beyond_v1() {
         faults.add("schema", unknown, "write `schema = 2`");

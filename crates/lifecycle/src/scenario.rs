@@ -95,7 +95,7 @@ pub fn policy() -> Policy {
         admin_quorum: 2,
         max_staleness: Span::from_secs(30),
         keys: KeyRules::new(roles(&["owner"]), Span::from_secs(3600)),
-        algorithms: Algorithm::ALL.map(|algorithm| AlgorithmRule::new(algorithm, Span::from_secs(24 * 3600))).to_vec(),
+        algorithms: Algorithm::FIRST.map(|algorithm| AlgorithmRule::new(algorithm, Span::from_secs(24 * 3600))).to_vec(),
         operations: Operations {
             activate: operator(),
             suspend: operator(),

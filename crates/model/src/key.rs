@@ -21,11 +21,74 @@ pub enum Algorithm {
     /// ECDSA on P-256 (FIPS 186-5), signing SHA-256 digests.
     #[serde(rename = "ecdsa-p256")]
     EcdsaP256,
+    /// ECDSA on P-384 (FIPS 186-5), signing SHA-384 digests.
+    #[serde(rename = "ecdsa-p384")]
+    EcdsaP384,
+    /// RSA of 3,072 bits, signing SHA-256 digests as RSASSA-PSS with a salt of 32 bytes (RFC 8017, 8.1).
+    #[serde(rename = "rsa-3072-pss")]
+    RsaPss3072,
+    /// The same of 4,096 bits.
+    #[serde(rename = "rsa-4096-pss")]
+    RsaPss4096,
+    /// RSA of 3,072 bits, wrapping and unwrapping data keys with RSAES-OAEP on SHA-256, its label empty (RFC 8017, 7.1). A
+    /// key either signs or unwraps (SP 800-57 part 1, 5.2): so these are algorithms of their own.
+    #[serde(rename = "rsa-3072-oaep")]
+    RsaOaep3072,
+    /// The same of 4,096 bits.
+    #[serde(rename = "rsa-4096-oaep")]
+    RsaOaep4096,
+    /// ML-DSA-65 (FIPS 204), signing SHA-512 digests: the digest is the message, the context is empty.
+    #[serde(rename = "ml-dsa-65")]
+    MlDsa65,
+    /// ML-KEM-768 (FIPS 203): wraps a data key by encapsulation, and unwraps it by decapsulation.
+    #[serde(rename = "ml-kem-768")]
+    MlKem768,
 }
+
+/// The form in which a public key of an algorithm stands in SubjectPublicKeyInfo (RFC 5280), in DER: what comes before its
+/// bytes, how many these are, what comes after. Each algorithm has one form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spki {
+    /// What comes before.
+    pub prefix: &'static [u8],
+    /// How many bytes the key has: a point's coordinates, a modulus, a lattice key.
+    pub bytes: usize,
+    /// What comes after.
+    pub suffix: &'static [u8],
+}
+
+impl Spki {
+    /// The key's bytes in the DER; `None` where it is not of this form.
+    pub fn strip<'a>(&self, der: &'a [u8]) -> Option<&'a [u8]> {
+        let key = der.strip_prefix(self.prefix)?.strip_suffix(self.suffix)?;
+        (key.len() == self.bytes).then_some(key)
+    }
+
+    /// The DER of a key of these bytes.
+    pub fn around(&self, key: &[u8]) -> Vec<u8> {
+        [self.prefix, key, self.suffix].concat()
+    }
+}
+
+/// How many bytes of a block of zeros encrypted a check value has (PKCS #11 `CKA_CHECK_VALUE`).
+pub const CHECK_VALUE_BYTES: usize = 3;
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: [Self; 3] = [Self::Aes256Gcm, Self::Ed25519, Self::EcdsaP256];
+    pub const ALL: [Self; 10] = [
+        Self::Aes256Gcm,
+        Self::Ed25519,
+        Self::EcdsaP256,
+        Self::EcdsaP384,
+        Self::RsaPss3072,
+        Self::RsaPss4096,
+        Self::RsaOaep3072,
+        Self::RsaOaep4096,
+        Self::MlDsa65,
+        Self::MlKem768,
+    ];
+    /// Those that the first rules epochs have; the others came with epoch 4.
+    pub const FIRST: [Self; 3] = [Self::Aes256Gcm, Self::Ed25519, Self::EcdsaP256];
 
     /// Its name in documents.
     pub fn name(self) -> &'static str {
@@ -33,6 +96,13 @@ impl Algorithm {
             Self::Aes256Gcm => "aes-256-gcm",
             Self::Ed25519 => "ed25519",
             Self::EcdsaP256 => "ecdsa-p256",
+            Self::EcdsaP384 => "ecdsa-p384",
+            Self::RsaPss3072 => "rsa-3072-pss",
+            Self::RsaPss4096 => "rsa-4096-pss",
+            Self::RsaOaep3072 => "rsa-3072-oaep",
+            Self::RsaOaep4096 => "rsa-4096-oaep",
+            Self::MlDsa65 => "ml-dsa-65",
+            Self::MlKem768 => "ml-kem-768",
         }
     }
 
@@ -41,10 +111,77 @@ impl Algorithm {
         use Operation::{Decrypt, Encrypt, Sign, Unwrap, Verify, Wrap};
         match self {
             Self::Aes256Gcm => BTreeSet::from([Encrypt, Decrypt, Wrap, Unwrap]),
-            Self::Ed25519 | Self::EcdsaP256 => BTreeSet::from([Sign, Verify]),
+            Self::Ed25519
+            | Self::EcdsaP256
+            | Self::EcdsaP384
+            | Self::RsaPss3072
+            | Self::RsaPss4096
+            | Self::MlDsa65 => BTreeSet::from([Sign, Verify]),
+            Self::RsaOaep3072 | Self::RsaOaep4096 | Self::MlKem768 => BTreeSet::from([Wrap, Unwrap]),
         }
     }
+
+    /// How many bytes the digest has that its keys sign; `None` where they sign nothing.
+    pub fn digest_bytes(self) -> Option<usize> {
+        match self {
+            Self::EcdsaP256 | Self::RsaPss3072 | Self::RsaPss4096 => Some(32),
+            Self::EcdsaP384 => Some(48),
+            Self::Ed25519 | Self::MlDsa65 => Some(64),
+            Self::Aes256Gcm | Self::RsaOaep3072 | Self::RsaOaep4096 | Self::MlKem768 => None,
+        }
+    }
+
+    /// Whether rules epoch 3 does not know it.
+    pub fn is_beyond_v3(self) -> bool {
+        !Self::FIRST.contains(&self)
+    }
+
+    /// The form of its public keys: RFC 8410 (Ed25519), RFC 5480 (uncompressed points), RFC 3279 (RSA, exponent 65537),
+    /// RFC 9881 (ML-DSA), RFC 9935 (ML-KEM). `None` where keys are secret keys.
+    pub fn spki(self) -> Option<Spki> {
+        let (prefix, bytes, suffix): (&[u8], usize, &[u8]) = match self {
+            Self::Aes256Gcm => return None,
+            Self::Ed25519 => (b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00", 32, b""),
+            Self::EcdsaP256 => (
+                b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\
+                  \x03\x42\x00\x04",
+                64,
+                b"",
+            ),
+            Self::EcdsaP384 => (
+                b"\x30\x76\x30\x10\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x05\x2b\x81\x04\x00\x22\x03\x62\x00\x04",
+                96,
+                b"",
+            ),
+            Self::RsaPss3072 | Self::RsaOaep3072 => (
+                b"\x30\x82\x01\xa2\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00\x03\x82\x01\x8f\x00\
+                  \x30\x82\x01\x8a\x02\x82\x01\x81\x00",
+                384,
+                EXPONENT_65537,
+            ),
+            Self::RsaPss4096 | Self::RsaOaep4096 => (
+                b"\x30\x82\x02\x22\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00\x03\x82\x02\x0f\x00\
+                  \x30\x82\x02\x0a\x02\x82\x02\x01\x00",
+                512,
+                EXPONENT_65537,
+            ),
+            Self::MlDsa65 => (
+                b"\x30\x82\x07\xb2\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x12\x03\x82\x07\xa1\x00",
+                1952,
+                b"",
+            ),
+            Self::MlKem768 => (
+                b"\x30\x82\x04\xb2\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x04\x02\x03\x82\x04\xa1\x00",
+                1184,
+                b"",
+            ),
+        };
+        Some(Spki { prefix, bytes, suffix })
+    }
 }
+
+/// The end of an RSA public key in DER: the exponent.
+const EXPONENT_65537: &[u8] = b"\x02\x03\x01\x00\x01";
 
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -156,6 +293,30 @@ pub enum KeyIdentity {
     PublicKey(Base64),
     /// A secret key: its check value, the first three bytes of a block of zeros encrypted (PKCS #11 `CKA_CHECK_VALUE`).
     CheckValue(Base64),
+}
+
+impl KeyIdentity {
+    /// Three bytes that stand for it: the check value, or the first of the fingerprint of the public key.
+    pub fn check_value(&self) -> [u8; CHECK_VALUE_BYTES] {
+        let digest;
+        let bytes = match self {
+            Self::CheckValue(value) => value.0.as_slice(),
+            Self::PublicKey(der) => {
+                digest = crate::Digest::of(&der.0);
+                digest.as_bytes()
+            }
+        };
+        bytes.first_chunk().copied().unwrap_or_default()
+    }
+
+    /// Whether it has the form that keys of this algorithm have.
+    pub fn fits(&self, algorithm: Algorithm) -> bool {
+        match (self, algorithm.spki()) {
+            (Self::CheckValue(value), None) => value.0.len() == CHECK_VALUE_BYTES,
+            (Self::PublicKey(der), Some(spki)) => spki.strip(&der.0).is_some(),
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for KeyIdentity {

@@ -18,8 +18,7 @@ use crate::time::{Span, Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// The version of this form: 3. Earlier versions know less: rules epoch 1 takes version 1 alone, rules epoch 2 the first
-    /// two.
+    /// The version of this form: 4. Earlier versions know less: a rules epoch takes its own version and those before it.
     pub schema: u32,
     /// A name for people.
     pub name: Name,
@@ -574,7 +573,7 @@ impl Match {
 
 impl Policy {
     /// The newest version of the form that this program writes and reads.
-    pub const SCHEMA: u32 = 3;
+    pub const SCHEMA: u32 = 4;
 
     /// The rule for keys of these traits: the first that matches. Rules for emergencies are asked for by name of the
     /// thing, and match no other request.
@@ -629,5 +628,10 @@ impl Policy {
     /// Whether it says anything that version 2 of the form can't.
     pub fn is_beyond_v2(&self) -> bool {
         self.schema > 2 || !is_default(&self.evidence) || !is_default(&self.stores)
+    }
+
+    /// Whether it says anything that version 3 of the form can't.
+    pub fn is_beyond_v3(&self) -> bool {
+        self.schema > 3 || self.algorithms.iter().any(|rule| rule.name.is_beyond_v3())
     }
 }

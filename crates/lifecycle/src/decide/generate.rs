@@ -4,11 +4,10 @@ use journal::command::SignedCommand;
 use journal::statement::Stated;
 use model::command::KeyGenerate;
 use model::event::KeyGenerated;
-use model::key::{KeyIdentity, Operation};
+use model::key::Operation;
 use model::policy::Rule;
 use model::statement::Generated;
-use model::text::Base64;
-use model::{Action, Algorithm, Event, Fingerprint, KeyId, KeySpec, ProblemType, ServiceRole, Timestamp, command};
+use model::{Action, Event, Fingerprint, KeyId, KeySpec, ProblemType, ServiceRole, Timestamp, command};
 
 use super::new_command;
 use crate::state::{InForce, View};
@@ -124,24 +123,9 @@ pub(super) fn record(
     }))
 }
 
-/// What comes before the 32 bytes of an Ed25519 key in SubjectPublicKeyInfo (RFC 8410 section 4).
-const SPKI_ED25519: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-/// What comes before the 64 bytes of a P-256 key there, uncompressed (RFC 5480 section 2).
-const SPKI_P256: [u8; 27] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
-    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
-];
-const CHECK_VALUE_BYTES: usize = 3;
 const X25519_BYTES: usize = 32;
 
 /// Whether a statement's bytes have the form that its algorithm, and the store's own key, give them.
 fn describes_a_key(statement: &Generated) -> bool {
-    let holds = |der: &Base64, prefix: &[u8], bytes| der.0.strip_prefix(prefix).is_some_and(|key| key.len() == bytes);
-    let identity = match (&statement.identity, statement.algorithm) {
-        (KeyIdentity::CheckValue(value), Algorithm::Aes256Gcm) => value.0.len() == CHECK_VALUE_BYTES,
-        (KeyIdentity::PublicKey(der), Algorithm::Ed25519) => holds(der, &SPKI_ED25519, 32),
-        (KeyIdentity::PublicKey(der), Algorithm::EcdsaP256) => holds(der, &SPKI_P256, 64),
-        _ => false,
-    };
-    identity && statement.seal_key.0.len() == X25519_BYTES
+    statement.identity.fits(statement.algorithm) && statement.seal_key.0.len() == X25519_BYTES
 }

@@ -87,7 +87,7 @@ pub async fn prove(session: &mut Session, named: &str) -> Result<Proved, Error> 
             true
         }
         Answered::Mac { mac, check_value } => {
-            if mac.0.len() != 32 || key.identity != KeyIdentity::CheckValue(check_value) {
+            if mac.0.len() != 32 || check_value.0 != key.identity.check_value() {
                 return Err(false_proof(&"the check value is not the key's"));
             }
             false

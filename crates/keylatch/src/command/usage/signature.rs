@@ -12,7 +12,7 @@ use model::text::Base64;
 use model::{Action, Algorithm, KeyId, Name, ProblemType};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256, Sha512};
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 use super::{SignArgs, VerifyArgs, perform, unreadable};
 use crate::error::Error;
@@ -148,11 +148,12 @@ fn public_key(key: &Key) -> Result<PublicKey, Error> {
     })
 }
 
-/// The digest that this algorithm signs: SHA-512 for Ed25519ph, SHA-256 for ECDSA on P-256.
+/// The digest that this algorithm signs.
 fn digest(path: &Path, algorithm: Algorithm, screen: &mut Screen) -> Result<Vec<u8>, Error> {
-    match algorithm {
-        Algorithm::Ed25519 => hash(path, Sha512::new(), screen),
-        Algorithm::EcdsaP256 | Algorithm::Aes256Gcm => hash(path, Sha256::new(), screen),
+    match algorithm.digest_bytes() {
+        Some(64) => hash(path, Sha512::new(), screen),
+        Some(48) => hash(path, Sha384::new(), screen),
+        _ => hash(path, Sha256::new(), screen),
     }
 }
 

@@ -85,9 +85,7 @@ fn flags_of(algorithm: Algorithm) -> &'static [Usage] {
             &[Usage::Encrypt, Usage::Decrypt, Usage::Sign, Usage::Verify, Usage::Wrap, Usage::Unwrap, Usage::Derive]
         }
         // Of a private key.
-        _ => {
-            &[Usage::Decrypt, Usage::Sign, Usage::SignRecover, Usage::Unwrap, Usage::Derive]
-        }
+        _ => &[Usage::Decrypt, Usage::Sign, Usage::SignRecover, Usage::Unwrap, Usage::Derive],
     }
 }
 

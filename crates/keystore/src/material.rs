@@ -23,9 +23,9 @@ use model::{Algorithm, KeyId, TenantId};
 use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use rand_core::CryptoRngCore;
-use sha2::{Digest as _, Sha256};
 use sha2::digest::typenum::U64;
 use sha2::digest::{FixedOutput, HashMarker, Output as HashOutput, OutputSizeUser, Update};
+use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use self::lattice::{MlDsa, MlKem};
@@ -93,10 +93,9 @@ impl Material {
             Algorithm::Ed25519 => Secret::Ed25519(ed25519_dalek::SigningKey::from_bytes(secret.try_into().ok()?)),
             Algorithm::EcdsaP256 => Secret::EcdsaP256(p256::ecdsa::SigningKey::from_slice(secret).ok()?),
             Algorithm::EcdsaP384 => Secret::EcdsaP384(p384::ecdsa::SigningKey::from_slice(secret).ok()?),
-            Algorithm::RsaPss3072
-            | Algorithm::RsaPss4096
-            | Algorithm::RsaOaep3072
-            | Algorithm::RsaOaep4096 => Secret::Rsa(Rsa::from_pkcs8(algorithm, secret)?),
+            Algorithm::RsaPss3072 | Algorithm::RsaPss4096 | Algorithm::RsaOaep3072 | Algorithm::RsaOaep4096 => {
+                Secret::Rsa(Rsa::from_pkcs8(algorithm, secret)?)
+            }
             Algorithm::MlDsa65 => Secret::MlDsa65(MlDsa::from_seed(secret.try_into().ok()?)?),
             Algorithm::MlKem768 => Secret::MlKem768(MlKem::from_bytes(secret)?),
         }))
@@ -193,11 +192,13 @@ impl Material {
             Secret::Ed25519(key) => sign_ed25519(key, digest)?,
             Secret::EcdsaP256(key) => {
                 // The nonces are those of RFC 6979: no random source to fail.
-                let signature: p256::ecdsa::Signature = key.sign_prehash(digest).map_err(|_| failed("signing failed"))?;
+                let signature: p256::ecdsa::Signature =
+                    key.sign_prehash(digest).map_err(|_| failed("signing failed"))?;
                 signature.to_der().as_bytes().to_vec()
             }
             Secret::EcdsaP384(key) => {
-                let signature: p384::ecdsa::Signature = key.sign_prehash(digest).map_err(|_| failed("signing failed"))?;
+                let signature: p384::ecdsa::Signature =
+                    key.sign_prehash(digest).map_err(|_| failed("signing failed"))?;
                 signature.to_der().as_bytes().to_vec()
             }
             Secret::Rsa(key) => key.sign(digest)?,

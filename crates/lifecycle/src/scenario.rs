@@ -95,7 +95,9 @@ pub fn policy() -> Policy {
         admin_quorum: 2,
         max_staleness: Span::from_secs(30),
         keys: KeyRules::new(roles(&["owner"]), Span::from_secs(3600)),
-        algorithms: Algorithm::FIRST.map(|algorithm| AlgorithmRule::new(algorithm, Span::from_secs(24 * 3600))).to_vec(),
+        algorithms: Algorithm::FIRST
+            .map(|algorithm| AlgorithmRule::new(algorithm, Span::from_secs(24 * 3600)))
+            .to_vec(),
         operations: Operations {
             activate: operator(),
             suspend: operator(),
@@ -755,11 +757,15 @@ impl Scenario {
     /// # Panics
     /// Where the command names no key.
     pub fn statement(&self, command: &SignedCommand, by: ServiceRole) -> Envelope {
+        let algorithm = match &command.command.action {
+            Action::KeyGenerate(params) => params.spec.algorithm,
+            _ => Algorithm::Aes256Gcm,
+        };
         let said = Generated {
             tenant: self.tenant.chain.tenant(),
             key_id: command.command.key_id.expect("a key"),
-            algorithm: Algorithm::Aes256Gcm,
-            identity: identity(),
+            algorithm,
+            identity: identity_of(algorithm),
             store: name("software"),
             wrapping_key: name("w1"),
             command: command.digest,
@@ -824,7 +830,11 @@ impl Scenario {
         let request = known.and_then(|key| key.open_request).or(last.map(|request| request.hash)).unwrap_or(against);
         let reason = reason();
         let (role, action) = match verb {
-            "request" => (ServiceRole::Approver, Action::ActivationRequest(self.request(times))),
+            "request" => {
+                let asked = self.request(times);
+                let identity = known.map(|key| key.identity.clone()).or_else(|| asked.identity.clone());
+                (ServiceRole::Approver, Action::ActivationRequest(command::ActivationRequest { identity, ..asked }))
+            }
             "approve" => (ServiceRole::Approver, Action::ActivationApprove(command::ActivationApprove::new(request))),
             "reject" => {
                 (ServiceRole::Approver, Action::ActivationReject(command::ActivationReject { request, reason }))
@@ -1009,6 +1019,14 @@ fn use_of(operation: &str) -> Action {
         "decrypt" => Action::UseDecrypt(command::UseDecrypt { reply_to: none(), ciphertext: none(), aad: none() }),
         "sign" => Action::UseSign(command::UseSign { reply_to: none(), digest: none() }),
         other => panic!("the script can't {other}"),
+    }
+}
+
+/// An identity of the form that keys of this algorithm have.
+fn identity_of(algorithm: Algorithm) -> KeyIdentity {
+    match algorithm.spki() {
+        None => identity(),
+        Some(spki) => KeyIdentity::PublicKey(Base64(spki.around(&vec![7; spki.bytes]))),
     }
 }
 

@@ -111,12 +111,9 @@ impl Algorithm {
         use Operation::{Decrypt, Encrypt, Sign, Unwrap, Verify, Wrap};
         match self {
             Self::Aes256Gcm => BTreeSet::from([Encrypt, Decrypt, Wrap, Unwrap]),
-            Self::Ed25519
-            | Self::EcdsaP256
-            | Self::EcdsaP384
-            | Self::RsaPss3072
-            | Self::RsaPss4096
-            | Self::MlDsa65 => BTreeSet::from([Sign, Verify]),
+            Self::Ed25519 | Self::EcdsaP256 | Self::EcdsaP384 | Self::RsaPss3072 | Self::RsaPss4096 | Self::MlDsa65 => {
+                BTreeSet::from([Sign, Verify])
+            }
             Self::RsaOaep3072 | Self::RsaOaep4096 | Self::MlKem768 => BTreeSet::from([Wrap, Unwrap]),
         }
     }
@@ -165,16 +162,12 @@ impl Algorithm {
                 512,
                 EXPONENT_65537,
             ),
-            Self::MlDsa65 => (
-                b"\x30\x82\x07\xb2\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x12\x03\x82\x07\xa1\x00",
-                1952,
-                b"",
-            ),
-            Self::MlKem768 => (
-                b"\x30\x82\x04\xb2\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x04\x02\x03\x82\x04\xa1\x00",
-                1184,
-                b"",
-            ),
+            Self::MlDsa65 => {
+                (b"\x30\x82\x07\xb2\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03\x12\x03\x82\x07\xa1\x00", 1952, b"")
+            }
+            Self::MlKem768 => {
+                (b"\x30\x82\x04\xb2\x30\x0b\x06\x09\x60\x86\x48\x01\x65\x03\x04\x04\x02\x03\x82\x04\xa1\x00", 1184, b"")
+            }
         };
         Some(Spki { prefix, bytes, suffix })
     }

@@ -1,4 +1,4 @@
-//! ML-DSA-65 (FIPS 204) and ML-KEM-768 (FIPS 203), by AWS-LC: see docs/decisions/0014-algorithms.md.
+//! ML-DSA-65 (FIPS 204) and ML-KEM-768 (FIPS 203), by AWS-LC: see docs/decisions/0015-algorithms.md.
 
 use aws_lc_rs::kem::{Ciphertext, DecapsulationKey, EncapsulationKey, ML_KEM_768};
 use aws_lc_rs::signature::{KeyPair as _, ML_DSA_65, ML_DSA_65_SIGNING, PqdsaKeyPair, UnparsedPublicKey};
@@ -114,8 +114,7 @@ mod tests {
     fn another_implementation_of_ml_kem_agrees() {
         let ours = MlKem::generate().unwrap();
         #[expect(deprecated, reason = "the expanded form is what is stored")]
-        let theirs =
-            ml_kem::DecapsulationKey768::from_expanded(&ours.bytes().as_slice().try_into().unwrap()).unwrap();
+        let theirs = ml_kem::DecapsulationKey768::from_expanded(&ours.bytes().as_slice().try_into().unwrap()).unwrap();
         let (data_key, wrapped) = wrap(ours.public()).unwrap();
         assert_eq!(theirs.decapsulate_slice(&wrapped).unwrap().as_slice(), data_key.as_slice());
         let (wrapped, data_key) = theirs.encapsulation_key().encapsulate_deterministic(&[3; 32].into());

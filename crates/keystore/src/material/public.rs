@@ -49,10 +49,9 @@ impl PublicKey {
             }
             Algorithm::EcdsaP256 => Self::EcdsaP256(p256::ecdsa::VerifyingKey::from_sec1_bytes(&point()).ok()?),
             Algorithm::EcdsaP384 => Self::EcdsaP384(p384::ecdsa::VerifyingKey::from_sec1_bytes(&point()).ok()?),
-            Algorithm::RsaPss3072
-            | Algorithm::RsaPss4096
-            | Algorithm::RsaOaep3072
-            | Algorithm::RsaOaep4096 => Self::Rsa(der.to_vec()),
+            Algorithm::RsaPss3072 | Algorithm::RsaPss4096 | Algorithm::RsaOaep3072 | Algorithm::RsaOaep4096 => {
+                Self::Rsa(der.to_vec())
+            }
             Algorithm::MlDsa65 => Self::MlDsa65(key.to_vec()),
             Algorithm::MlKem768 => Self::MlKem768(key.to_vec()),
         })

@@ -1,4 +1,4 @@
-//! RSA (RFC 8017), by AWS-LC: why it, and why its own random source is used, is said in docs/decisions/0014-algorithms.md.
+//! RSA (RFC 8017), by AWS-LC: why it, and why its own random source is used, is said in docs/decisions/0015-algorithms.md.
 
 use aws_lc_rs::digest::{Digest, SHA256};
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};

@@ -261,6 +261,29 @@ fn a_chain_is_raised_to_epoch_3_by_the_root() {
     assert!(s.submit(ServiceRole::Registrar, Input::Authority(s.authority(3, 2))).is_err(), "rules never fall");
 }
 
+/// The algorithms of epoch 4, each in the one form that its public keys have, from birth to use. Before epoch 4 there are none.
+#[test]
+fn algorithms_of_epoch_4_live_as_the_first_do() {
+    use model::Algorithm;
+    for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| algorithm.is_beyond_v3()) {
+        let rules = format!(r#""algorithm":[{{"name":"{algorithm}","crypto_period":"1d"}}]"#);
+        let generate = format!(r#"generate k1 {{"algorithm":"{algorithm}","asset":"weights"}} by kim"#);
+        for epoch in 1..4 {
+            let mut s = Scenario::under(epoch);
+            assert_eq!(
+                s.perform(&format!(r#"adopt {{"schema":{epoch},{rules}}} by ann,bob"#)),
+                "refused not-supported"
+            );
+            assert_eq!(s.perform(&generate), "refused not-supported", "{algorithm} under {epoch}");
+        }
+        let mut s = super::tenant();
+        assert_eq!(s.perform(&format!(r#"adopt {{"schema":3,{rules}}} by ann,bob"#)), "refused policy-refused");
+        s.run(&format!(r#"adopt {{"schema":4,{rules}}} by ann,bob => policy.adopted"#));
+        s.run(&format!("{generate} => key.generated\napply k1 => custody.applied"));
+        crate::chain_of_keys::activate(&mut s, "k1");
+    }
+}
+
 /// Lives under epoch 2 in which everything new happens.
 pub(crate) fn lives() -> Vec<Scenario> {
     let policy = r#"{"people":{"delegation_max":"2h","access_review":{"by":{"roles":["privacy"],"quorum":2},"every":"10d","warn_before":"1d"}},

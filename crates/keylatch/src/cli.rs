@@ -9,7 +9,7 @@ use model::Name;
 
 use crate::command::{
     access, apply, approve, certificate, context, controls, custody, delegation, doctor, export, fact, history, hold,
-    inbox, key, never_active, pack, policy, principal, probe, procedure, proof, request, requests, sample, sign,
+    inbox, key, load, never_active, pack, policy, principal, probe, procedure, proof, request, requests, sample, sign,
     simulate, store, submit, tenant, up, usage, verify, watch,
 };
 use crate::context::{Context, Contexts};
@@ -102,6 +102,9 @@ pub enum Command {
     /// Make tenants, and users of theirs: for whoever runs the platform.
     #[command(subcommand)]
     Tenant(tenant::TenantCommand),
+    /// Load: drive a platform through the bus with real signed commands, and measure what it answers.
+    #[command(subcommand)]
+    Load(load::LoadCommand),
     /// Watch the main job run, on a platform of its own that is gone afterwards.
     Demo(demo::DemoArgs),
     /// Contexts: which platform, which tenant, under which root, as whom.
@@ -271,6 +274,7 @@ pub async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Error> {
         Command::Up(args) => up::run(args, screen).await?,
         Command::Custody(command) => custody::run(command, screen).await?,
         Command::Tenant(command) => tenant::run(command, &global, screen).await?,
+        Command::Load(command) => load::run(command, screen).await?,
         Command::Demo(args) => demo::run(args, screen).await?,
         Command::Context(command) => {
             let contexts = Contexts::from_environment()?;
@@ -347,6 +351,7 @@ async fn with_session(command: Command, session: &mut Session, screen: &mut Scre
         Command::Up(_)
         | Command::Custody(_)
         | Command::Tenant(_)
+        | Command::Load(_)
         | Command::Demo(_)
         | Command::Context(_)
         | Command::Pack(_)

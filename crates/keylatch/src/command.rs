@@ -18,6 +18,7 @@ pub mod history;
 pub mod hold;
 pub mod inbox;
 pub mod key;
+pub mod load;
 pub mod never_active;
 pub mod pack;
 pub mod policy;

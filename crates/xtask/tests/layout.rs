@@ -12,7 +12,7 @@ const PURE: [&str; 5] = ["model", "journal", "lifecycle", "evidence", "keystore"
 const IO: [&str; 6] =
     ["journal-nats", "journal-sled", "keystore-software", "keystore-pkcs11", "keystore-kmip", "service"];
 const PROCESSES: [&str; 6] = ["issuer", "approver", "activator", "expirer", "evidence-exporter", "custodian"];
-const TOOLS: [&str; 2] = ["keylatch", "xtask"];
+const TOOLS: [&str; 3] = ["load-tester", "keylatch", "xtask"];
 
 /// What no pure crate may reach, however far down: a runtime, the bus, a store, the system's random source.
 const IMPURE: [&str; 7] = ["tokio", "async-nats", "sled", "redb", "getrandom", "socket2", "mio"];

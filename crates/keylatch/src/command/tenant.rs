@@ -211,7 +211,7 @@ async fn create(args: &CreateArgs) -> Result<Shown, Error> {
     Ok(Shown { json, people })
 }
 
-fn of_registrar(error: registrar::Error) -> Error {
+pub(crate) fn of_registrar(error: registrar::Error) -> Error {
     match error {
         registrar::Error::Refused(problem) => Error::Refused(problem),
         registrar::Error::Platform(error) => of_platform(error),

@@ -2,6 +2,7 @@
 //! subscription follows all of them.
 
 use std::future::IntoFuture as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::context::{Context, PublishAckFuture, PublishError, PublishErrorKind};
@@ -12,10 +13,10 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use journal::port::{Arrived, News};
 use journal::{Append, Error, Head, Journal, Outgoing, Record};
-use model::{Sequence, TenantId, subject};
+use model::{EventHash, Sequence, TenantId, subject};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -53,6 +54,8 @@ pub struct NatsJournal {
     client: Client,
     context: Context,
     reconnects: watch::Receiver<u64>,
+    /// Held while a batch is sent: what is begun first is sent first.
+    sending: Arc<Mutex<()>>,
 }
 
 impl NatsJournal {
@@ -61,7 +64,7 @@ impl NatsJournal {
         let client = connection.client.clone();
         let mut context = jetstream::new(client.clone());
         context.set_timeout(PATIENCE);
-        Self { client, context, reconnects: connection.reconnects.clone() }
+        Self { client, context, reconnects: connection.reconnects.clone(), sending: Arc::default() }
     }
 
     /// Follows every tenant's events from now on, by the server's republish after commit: at most once, so whoever
@@ -118,11 +121,18 @@ impl NatsJournal {
         }
     }
 
-    /// Sends a batch without waiting: each record guarded by its sequence and, behind the first, by the message that must
-    /// stand before it. A sequence alone does not say whose record took the place before.
-    async fn send(&self, tenant: TenantId, head: Head, batch: &[Outgoing]) -> Vec<Option<PublishAckFuture>> {
+    /// Sends a batch without waiting: each record guarded by its sequence and, behind the first or where the batch before is
+    /// still under way, by the message that must stand before it. A sequence alone does not say whose record took the place
+    /// before.
+    async fn send(
+        &self,
+        tenant: TenantId,
+        head: Head,
+        batch: &[Outgoing],
+        mut before: Option<EventHash>,
+    ) -> Vec<Option<PublishAckFuture>> {
+        let _sending = self.sending.lock().await;
         let mut acks = Vec::with_capacity(batch.len());
-        let mut before = None;
         for (place, Outgoing { event_type, record }) in batch.iter().enumerate() {
             let hash = record.hash();
             let mut message = PublishMessage::build()
@@ -290,9 +300,26 @@ impl Journal for NatsJournal {
     }
 
     async fn append(&self, tenant: TenantId, head: Head, batch: &[Outgoing]) -> Result<Append, Error> {
+        self.put(tenant, head, batch, None).await
+    }
+
+    async fn append_behind(&self, tenant: TenantId, head: Head, batch: &[Outgoing]) -> Result<Append, Error> {
+        self.put(tenant, head, batch, Some(head.hash)).await
+    }
+}
+
+impl NatsJournal {
+    /// Sends a batch and waits for what becomes of it.
+    async fn put(
+        &self,
+        tenant: TenantId,
+        head: Head,
+        batch: &[Outgoing],
+        before: Option<EventHash>,
+    ) -> Result<Append, Error> {
         let mut lost = self.reconnects.clone();
         lost.mark_unchanged();
-        let acks = self.send(tenant, head, batch).await;
+        let acks = self.send(tenant, head, batch, before).await;
         let mut deadline = Instant::now() + PATIENCE;
         for (place, (ack, outgoing)) in acks.into_iter().zip(batch).enumerate() {
             let sequence = Sequence(head.sequence.0 + place as u64 + 1);

@@ -21,6 +21,8 @@ pub async fn suite<J: Journal>(journal: &J, tenant: TenantId) {
     let head = records_a_batch_in_order(journal, tenant).await;
     let head = refuses_a_moved_head(journal, tenant, head).await;
     let head = lets_one_of_two_writers_win(journal, tenant, head).await;
+    let head = takes_what_is_sent_behind_a_batch_under_way(journal, tenant, head).await;
+    let head = refuses_what_was_sent_behind_a_loser(journal, tenant, head).await;
     reads_in_pages(journal, tenant, head).await;
 }
 
@@ -73,6 +75,26 @@ async fn lets_one_of_two_writers_win<J: Journal>(journal: &J, tenant: TenantId, 
     let written = journal.read(tenant, head.sequence.next(), 10).await.expect("a read");
     assert_eq!(written, winner.iter().map(|out| out.record.clone()).collect::<Vec<_>>(), "the batches mixed");
     behind(head, &winner)
+}
+
+async fn takes_what_is_sent_behind_a_batch_under_way<J: Journal>(journal: &J, tenant: TenantId, head: Head) -> Head {
+    let (one, two) = (batch("one", 40), batch("two", 40));
+    let middle = behind(head, &one);
+    let said = join(journal.append(tenant, head, &one), journal.append_behind(tenant, middle, &two)).await;
+    assert_eq!(said, (Ok(Append::Recorded), Ok(Append::Recorded)));
+    behind(middle, &two)
+}
+
+/// Somebody else's batch of the same length takes the place of the first: by its sequence alone, the second would fit.
+async fn refuses_what_was_sent_behind_a_loser<J: Journal>(journal: &J, tenant: TenantId, head: Head) -> Head {
+    let (theirs, one, two) = (batch("before us", 3), batch("loser", 3), batch("behind the loser", 2));
+    assert_eq!(journal.append(tenant, head, &theirs).await, Ok(Append::Recorded));
+    let middle = behind(head, &one);
+    let said = join(journal.append(tenant, head, &one), journal.append_behind(tenant, middle, &two)).await;
+    assert_eq!(said, (Ok(Append::HeadMoved { recorded: 0 }), Ok(Append::HeadMoved { recorded: 0 })));
+    let head = behind(head, &theirs);
+    assert_eq!(journal.last(tenant).await, Ok(head.sequence), "something was recorded behind what does not stand");
+    head
 }
 
 async fn reads_in_pages<J: Journal>(journal: &J, tenant: TenantId, head: Head) {

@@ -73,6 +73,10 @@ impl Journal for Arc<MemoryJournal> {
     async fn append(&self, tenant: TenantId, head: Head, batch: &[Outgoing]) -> Result<Append, Error> {
         (**self).append(tenant, head, batch).await
     }
+
+    async fn append_behind(&self, tenant: TenantId, head: Head, batch: &[Outgoing]) -> Result<Append, Error> {
+        (**self).append_behind(tenant, head, batch).await
+    }
 }
 
 impl Journal for MemoryJournal {
@@ -96,6 +100,20 @@ impl Journal for MemoryJournal {
     }
 
     async fn append(&self, tenant: TenantId, head: Head, batch: &[Outgoing]) -> Result<Append, Error> {
+        self.put(tenant, head, batch)
+    }
+
+    async fn append_behind(&self, tenant: TenantId, head: Head, batch: &[Outgoing]) -> Result<Append, Error> {
+        let last = self.lock().logs.get(&tenant).and_then(|log| log.last().map(Record::hash));
+        if last != Some(head.hash) {
+            return Ok(Append::HeadMoved { recorded: 0 });
+        }
+        self.put(tenant, head, batch)
+    }
+}
+
+impl MemoryJournal {
+    fn put(&self, tenant: TenantId, head: Head, batch: &[Outgoing]) -> Result<Append, Error> {
         let mut inner = self.lock();
         let fault = inner.fault.take_if(|fault| *fault != Fault::Unreadable);
         if fault == Some(Fault::FailedAndUnreadable) {

@@ -41,6 +41,17 @@ pub trait Journal: Send + Sync + 'static {
         head: Head,
         batch: &[Outgoing],
     ) -> impl Future<Output = Result<Append, Error>> + Send;
+
+    /// The same behind a batch of the same writer's that leads to `head` and whose `append` was begun (looked at once) and
+    /// is still under way. It is recorded behind that very batch or not at all.
+    fn append_behind(
+        &self,
+        tenant: TenantId,
+        head: Head,
+        batch: &[Outgoing],
+    ) -> impl Future<Output = Result<Append, Error>> + Send {
+        self.append(tenant, head, batch)
+    }
 }
 
 /// A record on its way into the log.

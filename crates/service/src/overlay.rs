@@ -1,4 +1,4 @@
-//! A replica with the decided commands of a batch on top, so that each command sees those before it.
+//! A replica with the decided commands of the batches under way on top, so that each command sees those before it.
 
 use std::collections::HashMap;
 
@@ -28,6 +28,11 @@ impl<'a> Overlay<'a> {
         let (keys, requests, receipts) = (HashMap::new(), HashMap::new(), HashMap::new());
         let (documents, checkpoints) = (HashMap::new(), HashMap::new());
         Self { replica, tenant, newest: None, keys, requests, receipts, documents, checkpoints }
+    }
+
+    /// Whose.
+    pub(crate) fn tenant(&self) -> TenantId {
+        self.tenant
     }
 
     /// The view that a decision with this footprint sees.

@@ -4,4 +4,5 @@
 mod alarms;
 mod faults;
 mod lane;
+mod pipeline;
 mod world;

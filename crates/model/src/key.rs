@@ -21,10 +21,14 @@ pub enum Algorithm {
     /// ECDSA on P-256 (FIPS 186-5), signing SHA-256 digests.
     #[serde(rename = "ecdsa-p256")]
     EcdsaP256,
+    /// Another one, which no policy allows and no store of Keylatch computes: of adopted keys alone.
+    #[serde(rename = "other")]
+    #[schemars(skip)]
+    Other,
 }
 
 impl Algorithm {
-    /// Every algorithm.
+    /// Every algorithm that a policy can allow.
     pub const ALL: [Self; 3] = [Self::Aes256Gcm, Self::Ed25519, Self::EcdsaP256];
 
     /// Its name in documents.
@@ -33,7 +37,13 @@ impl Algorithm {
             Self::Aes256Gcm => "aes-256-gcm",
             Self::Ed25519 => "ed25519",
             Self::EcdsaP256 => "ecdsa-p256",
+            Self::Other => "other",
         }
+    }
+
+    /// The algorithm of this name, or [`Self::Other`].
+    pub fn of_name(name: &str) -> Self {
+        Self::ALL.into_iter().find(|known| known.name() == name).unwrap_or(Self::Other)
     }
 
     /// What its keys can do.
@@ -42,6 +52,7 @@ impl Algorithm {
         match self {
             Self::Aes256Gcm => BTreeSet::from([Encrypt, Decrypt, Wrap, Unwrap]),
             Self::Ed25519 | Self::EcdsaP256 => BTreeSet::from([Sign, Verify]),
+            Self::Other => BTreeSet::new(),
         }
     }
 }
@@ -156,14 +167,20 @@ pub enum KeyIdentity {
     PublicKey(Base64),
     /// A secret key: its check value, the first three bytes of a block of zeros encrypted (PKCS #11 `CKA_CHECK_VALUE`).
     CheckValue(Base64),
+    /// An adopted key pair: the SHA-256 of its public half, as SubjectPublicKeyInfo in DER.
+    PublicKeyDigest(Digest),
+    /// An adopted key that shows nothing by which it could be recognised.
+    Unknown,
 }
 
 impl fmt::Display for KeyIdentity {
-    /// `spki:` and the SHA-256 of the public key, or `kcv:` and six hex digits.
+    /// `spki:` and the SHA-256 of the public key, or `kcv:` and six hex digits, or `-`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PublicKey(der) => write!(f, "spki:{}", crate::Digest::of(&der.0)),
             Self::CheckValue(value) => write!(f, "kcv:{}", data_encoding::HEXLOWER.encode(&value.0)),
+            Self::PublicKeyDigest(digest) => write!(f, "spki:{digest}"),
+            Self::Unknown => f.write_str("-"),
         }
     }
 }
@@ -402,6 +419,11 @@ impl KeySpec {
         if self.usage.is_empty() { self.algorithm.operations() } else { self.usage.clone() }
     }
 
+    /// The key whose place it takes.
+    pub fn replaces(&self) -> Option<KeyId> {
+        self.attributes.as_ref().and_then(|attributes| attributes.replaces)
+    }
+
     /// The key of the same tenant that wraps it.
     pub fn parent_here(&self) -> Option<KeyId> {
         self.wrapped_by.filter(|parent| parent.tenant.is_none()).map(|parent| parent.key_id)
@@ -470,6 +492,33 @@ impl Template {
             environment: key.environment.clone(),
             backend: key.backend.clone(),
         }
+    }
+}
+
+/// What keys that are adopted together have in common, beside their store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Common {
+    /// The kind of work.
+    pub workload: Name,
+    /// The layer they belong to.
+    pub responsibility: Responsibility,
+    /// Where their data lives in law.
+    pub jurisdiction: Name,
+    /// How sensitive their data is.
+    pub classification: Name,
+    /// Such as `production`.
+    pub environment: Name,
+    /// What they protect, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asset: Option<Text>,
+}
+
+impl Common {
+    /// With what is each key's own.
+    pub fn template(&self, algorithm: Algorithm, backend: Name) -> Template {
+        let Self { workload, responsibility, jurisdiction, classification, environment, asset: _ } = self.clone();
+        Template { algorithm, workload, responsibility, jurisdiction, classification, environment, backend }
     }
 }
 

@@ -88,6 +88,8 @@ fn flags_of(algorithm: Algorithm) -> &'static [Usage] {
         Algorithm::EcdsaP256 | Algorithm::Ed25519 => {
             &[Usage::Decrypt, Usage::Sign, Usage::SignRecover, Usage::Unwrap, Usage::Derive]
         }
+        // The store makes none of it.
+        Algorithm::Other => &[],
     }
 }
 
@@ -145,6 +147,8 @@ pub(crate) fn kind(algorithm: Algorithm) -> [Attribute; 2] {
         Algorithm::Aes256Gcm => [Attribute::Class(ObjectClass::SECRET_KEY), Attribute::KeyType(KeyType::AES)],
         Algorithm::EcdsaP256 => [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::EC)],
         Algorithm::Ed25519 => [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::EC_EDWARDS)],
+        // The store makes none of it.
+        Algorithm::Other => [Attribute::Class(ObjectClass::SECRET_KEY), Attribute::KeyType(KeyType::GENERIC_SECRET)],
     }
 }
 
@@ -263,6 +267,7 @@ fn proving(algorithm: Algorithm) -> BTreeSet<Usage> {
         // One block, for the check value; and the key of the proof's MAC.
         Algorithm::Aes256Gcm => BTreeSet::from([Usage::Encrypt, Usage::Derive]),
         Algorithm::EcdsaP256 | Algorithm::Ed25519 => BTreeSet::from([Usage::Sign]),
+        Algorithm::Other => BTreeSet::new(),
     }
 }
 

@@ -117,7 +117,7 @@ impl Pkcs11Store {
                 Algorithm::Aes256Gcm => Some(self.in_passing(row.algorithm, own, |work, key| {
                     work.session.encrypt(&Mechanism::AesEcb, key, &block)
                 })?),
-                Algorithm::EcdsaP256 | Algorithm::Ed25519 => None,
+                Algorithm::EcdsaP256 | Algorithm::Ed25519 | Algorithm::Other => None,
             };
         Ok(Question { row, block, answer })
     }

@@ -48,8 +48,12 @@ impl Material {
     /// Generates a key.
     ///
     /// # Errors
-    /// [`Error::Storage`] where the random source fails.
+    /// [`Error::Storage`] where the random source fails; [`Error::InvalidInput`] for [`Algorithm::Other`], of which nothing
+    /// can be made.
     pub fn generate(algorithm: Algorithm, rng: &mut dyn CryptoRngCore) -> Result<Self, Error> {
+        if algorithm == Algorithm::Other {
+            return Err(Error::InvalidInput("name the algorithm of the key"));
+        }
         loop {
             let mut secret = Zeroizing::new([0; 32]);
             fill(rng, secret.as_mut())?;
@@ -60,12 +64,13 @@ impl Material {
         }
     }
 
-    /// Takes a secret as it was stored; `None` where it is no P-256 scalar.
+    /// Takes a secret as it was stored; `None` where it is no P-256 scalar, or the algorithm is another one.
     pub fn from_secret(algorithm: Algorithm, secret: &[u8; 32]) -> Option<Self> {
         Some(Self(match algorithm {
             Algorithm::Aes256Gcm => Secret::Aes256(Zeroizing::new(*secret)),
             Algorithm::Ed25519 => Secret::Ed25519(ed25519_dalek::SigningKey::from_bytes(secret)),
             Algorithm::EcdsaP256 => Secret::EcdsaP256(p256::ecdsa::SigningKey::from_slice(secret).ok()?),
+            Algorithm::Other => return None,
         }))
     }
 

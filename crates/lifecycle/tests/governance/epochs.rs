@@ -141,7 +141,8 @@ const THIRD: [&str; 7] = [
 /// Every event type that came later, as it was lawful there, put into a chain under an older epoch.
 #[test]
 fn every_new_event_is_void_under_the_epochs_before() {
-    let later: Vec<Scenario> = lives().into_iter().chain([super::evidence::life(), super::custody::life(), super::adoption::life()]).collect();
+    let later: Vec<Scenario> =
+        lives().into_iter().chain([super::evidence::life(), super::custody::life(), super::adoption::life()]).collect();
     let new = events(&later);
     let known = [
         "tenant.created",

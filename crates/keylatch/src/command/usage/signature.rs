@@ -140,7 +140,7 @@ pub async fn verify(session: &Session, screen: &mut Screen, args: &VerifyArgs) -
 fn public_key(key: &Key) -> Result<PublicKey, Error> {
     let public = match &key.identity {
         KeyIdentity::PublicKey(der) => PublicKey::from_spki(&der.0),
-        KeyIdentity::CheckValue(_) => None,
+        KeyIdentity::CheckValue(_) | KeyIdentity::PublicKeyDigest(_) | KeyIdentity::Unknown => None,
     };
     public.ok_or_else(|| {
         let detail = format!("`{}` is an {} key, which does not sign", key.spec.label, key.spec.algorithm);
@@ -152,7 +152,7 @@ fn public_key(key: &Key) -> Result<PublicKey, Error> {
 fn digest(path: &Path, algorithm: Algorithm, screen: &mut Screen) -> Result<Vec<u8>, Error> {
     match algorithm {
         Algorithm::Ed25519 => hash(path, Sha512::new(), screen),
-        Algorithm::EcdsaP256 | Algorithm::Aes256Gcm => hash(path, Sha256::new(), screen),
+        Algorithm::EcdsaP256 | Algorithm::Aes256Gcm | Algorithm::Other => hash(path, Sha256::new(), screen),
     }
 }
 

@@ -143,7 +143,9 @@ pub(crate) fn shown(work: &Work<'_>, algorithm: Algorithm, original: ObjectHandl
     let key = work.session.copy_object(original, &object::passing(algorithm)).ok()?;
     let proof = match algorithm {
         Algorithm::Aes256Gcm => mac(work, key, message),
-        Algorithm::EcdsaP256 | Algorithm::Ed25519 | Algorithm::Other => sign(work, key, &Sha256::digest(message)).map(Proof::Signature),
+        Algorithm::EcdsaP256 | Algorithm::Ed25519 | Algorithm::Other => {
+            sign(work, key, &Sha256::digest(message)).map(Proof::Signature)
+        }
     };
     work.session.destroy_object(key).ok()?;
     proof.ok()

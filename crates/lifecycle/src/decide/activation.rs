@@ -15,7 +15,7 @@ use model::event::{
     ActivationRejected, ActivationRequested, ActivationReviewed, Assurance, KeyActivated, Membership,
 };
 use model::policy::{MANIFEST_MAX, Permission, Rule};
-use model::{Event, EventHash, Fingerprint, Name, ProblemType, Role, Timestamp, command};
+use model::{Digest, Event, EventHash, Fingerprint, Name, ProblemType, Role, Timestamp, command};
 
 use super::{not_yet, nothing_due, unchanged};
 use crate::clearance::{self, Clearance, Way, activatable, clear, ends, not_held, quorum_met};
@@ -97,7 +97,9 @@ fn one(
         let detail = format!("the request describes {described}, the key is {}", key.identity);
         return Rejection::new(ProblemType::IdentityMismatch, detail).err();
     }
-    if let Some(attestation) = params.attestation.filter(|attestation| *attestation != key.attestation) {
+    // Of an adopted key no custodian has stated anything.
+    let is_its_own = |attestation: &Digest| key.adopted.is_none() && *attestation == key.attestation;
+    if let Some(attestation) = params.attestation.filter(|attestation| !is_its_own(attestation)) {
         let detail = format!("the request names {attestation}, the key came with {}", key.attestation);
         return Rejection::new(ProblemType::IdentityMismatch, detail).err();
     }

@@ -14,7 +14,7 @@ use service::{Error, Node, Shutdown};
 use tracing::{info, warn};
 
 use crate::custody::{self, Open, Place};
-use crate::stores::Store;
+use crate::stores::Stores;
 
 /// The name under which policies and events know the software store.
 pub const SOFTWARE: &str = "software";
@@ -30,9 +30,9 @@ pub struct Software {
 }
 
 impl Software {
-    /// As a store among others.
-    pub fn store(&self) -> Store {
-        self.open.store.clone()
+    /// The stores that are open here, this one the first of them.
+    pub fn stores(&self) -> Stores {
+        self.open.stores.clone()
     }
 
     /// Does what whoever runs the platform asks of it (`keylatch custody`), until `shutdown`.

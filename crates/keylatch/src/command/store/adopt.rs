@@ -69,7 +69,6 @@ pub async fn run(args: AdoptArgs, session: &mut Session, screen: &mut Screen) ->
         let what = format!("the keys are to be rotated by {}", time(rotate_by));
         return Err(Error::usage(what, "name a time that is to come, at most two years on"));
     }
-    check(&lines, taken_at, session)?;
     let governance = session.governance()?;
     if let Some(held) = governance.baselines.get(&args.store) {
         if held.manifest == list.manifest() {
@@ -79,6 +78,7 @@ pub async fn run(args: AdoptArgs, session: &mut Session, screen: &mut Screen) ->
         let advice = "what was made in it since can't be adopted: have keys generated that replace them";
         return Err(Error::failed(what, advice));
     }
+    check(&lines, taken_at, session)?;
     let unknown = lines.iter().filter(|line| line.identity == model::key::KeyIdentity::Unknown).count();
     if unknown > 0 {
         let keys = counted(unknown, "key");

@@ -129,7 +129,7 @@ events! {
     DeadlineWarned = "deadline.warned", [Expirer];
     /// A deadline has passed, and what was due was not done: an exception.
     DeadlineMissed = "deadline.missed", [Expirer];
-    /// An algorithm is no longer allowed, and no key of it is active any more.
+    /// An algorithm is no longer allowed, and no key of it that was activated here is active any more.
     AlgorithmEnded = "algorithm.ended", [Expirer];
     /// Keys that wait for their activation are still wanted.
     KeyRevalidated = "key.revalidated", [Issuer];

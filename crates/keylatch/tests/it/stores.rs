@@ -53,7 +53,7 @@ async fn an_hour_passes(tenant: &mut Member, time: &Time, stores: usize) {
 }
 
 /// Has a key generated in a store.
-fn generate(store: &str, algorithm: Algorithm) -> Action {
+pub(crate) fn generate(store: &str, algorithm: Algorithm) -> Action {
     let (backend, asset) = (store.parse().unwrap(), Some("weights".parse().unwrap()));
     Action::KeyGenerate(command::KeyGenerate { spec: model::KeySpec { backend, asset, ..spec(algorithm) } })
 }

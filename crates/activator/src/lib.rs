@@ -8,7 +8,7 @@ mod members;
 use journal::Journal;
 use lifecycle::{Duty, Footprint, Input, Rejection};
 use model::{KeyId, ProblemType, ServiceRole, TenantId};
-use service::{Error, Node, Ports, Recorded, Shutdown, process};
+use service::{Error, Node, Ports, Recorded, Shutdown, lists, process};
 
 /// Runs until `shutdown`.
 pub async fn run<J: Journal>(ports: Ports<J>, shutdown: Shutdown) -> Result<(), Error> {
@@ -40,5 +40,5 @@ async fn suspend_children<J: Journal>(node: &Node<J>, tenant: TenantId, parent: 
         let input = Input::Due(Duty::Suspend(child));
         node.record(tenant, ServiceRole::Activator, input)
     });
-    members::last_of(futures_util::future::join_all(suspended).await)
+    lists::last_of(futures_util::future::join_all(suspended).await)
 }

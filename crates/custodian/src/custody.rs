@@ -11,13 +11,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use keystore_software::{Checked, MasterKeys, Provide, SoftwareStore, Source};
+use model::{KeyId, Name, TenantId};
 use serde::{Deserialize, Serialize};
 use service::{Error, Shutdown, lock};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tracing::{info, warn};
 
-use crate::SOFTWARE;
+use crate::stores::{Store, Stores};
+use crate::{SOFTWARE, attestation};
 
 /// A request or an answer is shorter than this.
 const MESSAGE_BYTES_MAX: u64 = 64 * 1024;
@@ -107,6 +109,15 @@ pub enum Request {
     },
     /// To wrap every key under new wrapping keys.
     Rewrap {},
+    /// To have a store say what it has under a key's id: of any store that the custodian has open.
+    Attest {
+        /// The store.
+        store: Name,
+        /// Whose key.
+        tenant: TenantId,
+        /// Which.
+        key_id: KeyId,
+    },
 }
 
 /// What was done.
@@ -131,13 +142,25 @@ pub struct Done {
     pub rewrapped: Option<u64>,
     /// Whether a rotation of the wrapping keys was begun and is not done.
     pub rewrapping: bool,
+    /// What a store said of a key, line by line, where it was asked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub said: Vec<(String, String)>,
 }
 
 impl Done {
     fn of(store: &SoftwareStore) -> Result<Self, keystore_software::Error> {
         let (master_key, rewrapping) = (store.master_key()?.as_str().to_owned(), store.is_rewrapping());
         let (pre_active, active, destroyed) = (None, None, None);
-        Ok(Self { pre_active, active, destroyed, master_key, master_key_before: None, rewrapped: None, rewrapping })
+        Ok(Self {
+            pre_active,
+            active,
+            destroyed,
+            master_key,
+            master_key_before: None,
+            rewrapped: None,
+            rewrapping,
+            said: Vec::new(),
+        })
     }
 
     fn checked(self, checked: Checked) -> Self {
@@ -150,18 +173,35 @@ impl Done {
 pub(crate) struct Open {
     pub(crate) store: Arc<SoftwareStore>,
     masters: Mutex<MasterKeys>,
+    /// Every store that is open here, this one among them.
+    pub(crate) stores: Stores,
 }
 
 impl Open {
     pub(crate) fn new(store: Arc<SoftwareStore>, place: &Place) -> Self {
-        Self { store, masters: Mutex::new(place.masters.clone()) }
+        let stores = Stores::from(store.clone() as Store);
+        Self { store, masters: Mutex::new(place.masters.clone()), stores }
     }
 
     /// Does what is asked. Blocks.
-    fn carry_out(&self, request: Request) -> Result<Done, keystore_software::Error> {
+    fn carry_out(&self, request: Request) -> Result<Done, String> {
+        match request {
+            Request::Attest { store, tenant, key_id } => {
+                let store = self.stores.named(&store).map_err(|problem| problem.detail)?;
+                let attested = store.attest(tenant, key_id).map_err(|error| causes(&error))?;
+                let said = attestation::lines(&attested);
+                Ok(Done { said, ..Done::of(&self.store).map_err(|error| error.to_string())? })
+            }
+            request => self.work(request).map_err(|error| error.to_string()),
+        }
+    }
+
+    fn work(&self, request: Request) -> Result<Done, keystore_software::Error> {
         let masters = lock(&self.masters).clone();
         let store = &*self.store;
         match request {
+            // Answered by any store.
+            Request::Attest { .. } => Done::of(store),
             Request::Check {} => Ok(Done::of(store)?.checked(store.check()?)),
             Request::Backup { to } => Ok(Done::of(store)?.checked(store.backup(&to, &masters)?)),
             Request::Rekey { to } => {
@@ -181,6 +221,20 @@ impl Open {
             }
         }
     }
+}
+
+/// An error, with what lies behind it.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 fn no_source(what: String) -> keystore_software::Error {
@@ -290,7 +344,7 @@ async fn answer(open: Arc<Open>, stream: UnixStream) {
             info!(?request, "custody");
             let carried_out = tokio::task::spawn_blocking(move || open.carry_out(request)).await;
             match carried_out {
-                Ok(done) => done.map_err(|error| error.to_string()),
+                Ok(done) => done,
                 Err(error) => Err(error.to_string()),
             }
         }

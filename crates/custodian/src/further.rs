@@ -26,16 +26,19 @@ use crate::stores::{Store, Stores};
 #[serde(deny_unknown_fields)]
 pub struct FurtherStores {
     #[serde(default)]
-    store: Vec<Further>,
+    pub(crate) store: Vec<Further>,
+    /// The file.
+    #[serde(skip)]
+    pub(crate) path: PathBuf,
     /// Where the file is: what it names stands beside it.
     #[serde(skip)]
-    beside: PathBuf,
+    pub(crate) beside: PathBuf,
 }
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-enum Further {
+pub(crate) enum Further {
     Pkcs11(Pkcs11),
     Kmip(Kmip),
 }
@@ -43,42 +46,42 @@ enum Further {
 /// Two tokens behind one module.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Pkcs11 {
+pub(crate) struct Pkcs11 {
     name: Name,
     folder: Option<PathBuf>,
-    module: PathBuf,
+    pub(crate) module: PathBuf,
     locks: Option<PathBuf>,
-    pre_active: Token,
-    active: Token,
+    pub(crate) pre_active: Token,
+    pub(crate) active: Token,
     /// An application's own token, on which every active key is too: placed mode.
-    placed: Option<Token>,
+    pub(crate) placed: Option<Token>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Token {
+pub(crate) struct Token {
     label: String,
     pin_file: Option<PathBuf>,
     pin_env: Option<String>,
     /// The security officer's PIN: to make the store, and not needed again. Of the pre-active token; in placed mode of the
     /// active one as well.
-    officer_pin_file: Option<PathBuf>,
+    pub(crate) officer_pin_file: Option<PathBuf>,
 }
 
 /// A KMIP server.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kmip {
+pub(crate) struct Kmip {
     name: Name,
-    folder: Option<PathBuf>,
-    address: String,
+    pub(crate) folder: Option<PathBuf>,
+    pub(crate) address: String,
     server_name: String,
     authorities: PathBuf,
     certificate: PathBuf,
     key: PathBuf,
     login: Option<Login>,
     #[serde(default)]
-    mode: Mode,
+    pub(crate) mode: Mode,
     operation_policy: Option<Name>,
     #[serde(default = "ten_seconds")]
     patience: Span,
@@ -86,7 +89,7 @@ struct Kmip {
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Login {
+pub(crate) struct Login {
     username: String,
     password_file: Option<PathBuf>,
     password_env: Option<String>,
@@ -94,10 +97,19 @@ struct Login {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Mode {
+pub(crate) enum Mode {
     #[default]
     Mediated,
     Placed,
+}
+
+impl Mode {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Mediated => "mediated",
+            Self::Placed => "placed",
+        }
+    }
 }
 
 fn ten_seconds() -> Span {
@@ -105,7 +117,7 @@ fn ten_seconds() -> Span {
 }
 
 impl Further {
-    fn name(&self) -> &Name {
+    pub(crate) fn name(&self) -> &Name {
         match self {
             Self::Pkcs11(store) => &store.name,
             Self::Kmip(store) => &store.name,
@@ -138,7 +150,7 @@ impl FurtherStores {
             return Err(wrong(format!("two stores have the name `{twice}`: give each its own")));
         }
         let beside = path.parent().unwrap_or(Path::new(".")).to_owned();
-        Ok(Self { beside, ..read })
+        Ok(Self { beside, path: path.to_owned(), ..read })
     }
 
     /// Opens all of them, in `folder` where they name none, and puts them beside those that are open. One that can't be
@@ -223,14 +235,7 @@ impl Opening {
     }
 
     fn pkcs11(&self, store: &Pkcs11, is_new: bool) -> Result<Option<Store>, String> {
-        let token = |token: &Token| -> Result<_, String> {
-            let pin = match (&token.pin_file, &token.pin_env) {
-                (Some(file), None) => keystore_pkcs11::Pin::File(self.beside.join(file)),
-                (None, Some(variable)) => keystore_pkcs11::Pin::Variable(variable.clone()),
-                _ => return Err(format!("token `{}`: say where its PIN is, in `pin_file` or `pin_env`", token.label)),
-            };
-            Ok(keystore_pkcs11::TokenConfig { label: token.label.clone(), pin })
-        };
+        let token = |one: &Token| token(one, &self.beside);
         let config = keystore_pkcs11::Config {
             module: self.beside.join(&store.module),
             locks: self.beside.join(store.locks.clone().unwrap_or_else(|| self.place.with_extension("locks"))),
@@ -269,28 +274,7 @@ impl Opening {
     }
 
     fn kmip(&self, store: &Kmip, is_new: bool) -> Result<Option<Store>, String> {
-        let login = store.login.as_ref().map(|login| {
-            let password = match (&login.password_file, &login.password_env) {
-                (Some(file), None) => keystore_kmip::Password::File(self.beside.join(file)),
-                (None, Some(variable)) => keystore_kmip::Password::Environment(variable.clone()),
-                _ => return Err("login: say where the password is, in `password_file` or `password_env`".to_owned()),
-            };
-            Ok(keystore_kmip::Login { username: login.username.clone(), password })
-        });
-        let settings = keystore_kmip::Settings {
-            address: store.address.clone(),
-            server_name: store.server_name.clone(),
-            authorities: self.beside.join(&store.authorities),
-            certificate: self.beside.join(&store.certificate),
-            key: self.beside.join(&store.key),
-            login: login.transpose()?,
-            mode: match store.mode {
-                Mode::Mediated => keystore_kmip::Mode::Mediated,
-                Mode::Placed => keystore_kmip::Mode::Placed,
-            },
-            operation_policy: store.operation_policy.clone(),
-            patience: store.patience.to_std(),
-        };
+        let settings = settings(store, &self.beside)?;
         if is_new {
             match KmipStore::create(&self.place, &store.name) {
                 Ok(()) => {}
@@ -304,6 +288,42 @@ impl Opening {
             Err(error) => Err(error.to_string()),
         }
     }
+}
+
+/// A token, and where its PIN is.
+pub(crate) fn token(token: &Token, beside: &Path) -> Result<keystore_pkcs11::TokenConfig, String> {
+    let pin = match (&token.pin_file, &token.pin_env) {
+        (Some(file), None) => keystore_pkcs11::Pin::File(beside.join(file)),
+        (None, Some(variable)) => keystore_pkcs11::Pin::Variable(variable.clone()),
+        _ => return Err(format!("token `{}`: say where its PIN is, in `pin_file` or `pin_env`", token.label)),
+    };
+    Ok(keystore_pkcs11::TokenConfig { label: token.label.clone(), pin })
+}
+
+/// How a KMIP server is reached.
+pub(crate) fn settings(store: &Kmip, beside: &Path) -> Result<keystore_kmip::Settings, String> {
+    let login = store.login.as_ref().map(|login| {
+        let password = match (&login.password_file, &login.password_env) {
+            (Some(file), None) => keystore_kmip::Password::File(beside.join(file)),
+            (None, Some(variable)) => keystore_kmip::Password::Environment(variable.clone()),
+            _ => return Err("login: say where the password is, in `password_file` or `password_env`".to_owned()),
+        };
+        Ok(keystore_kmip::Login { username: login.username.clone(), password })
+    });
+    Ok(keystore_kmip::Settings {
+        address: store.address.clone(),
+        server_name: store.server_name.clone(),
+        authorities: beside.join(&store.authorities),
+        certificate: beside.join(&store.certificate),
+        key: beside.join(&store.key),
+        login: login.transpose()?,
+        mode: match store.mode {
+            Mode::Mediated => keystore_kmip::Mode::Mediated,
+            Mode::Placed => keystore_kmip::Mode::Placed,
+        },
+        operation_policy: store.operation_policy.clone(),
+        patience: store.patience.to_std(),
+    })
 }
 
 #[cfg(test)]

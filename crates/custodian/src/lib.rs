@@ -7,11 +7,13 @@
 //! It reports, gathered, which uses it carried out and which it refused (`tally`).
 
 mod apply;
+mod attestation;
 pub mod custody;
 mod further;
 mod generate;
 mod lease;
 mod memory;
+pub mod onlook;
 mod reconcile;
 mod replay_guard;
 mod software;
@@ -30,6 +32,7 @@ use service::{Error, Ports, Shutdown, command, duty, health, process, requests};
 
 pub use crate::further::FurtherStores;
 pub use crate::memory::{Guarded, guard_memory};
+pub use crate::onlook::{PlaceSeen, StoreSeen};
 pub use crate::software::{SOFTWARE, Software, open as open_software_store};
 pub use crate::stores::{Store, Stores};
 

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use custodian::Stores;
 use custodian::custody::Place;
 use model::ServiceRole;
 
@@ -13,7 +12,7 @@ fn main() -> ExitCode {
         let (keys, uses) = (place.keys().to_owned(), place.keys().join("uses"));
         let software = custodian::open_software_store(&ports.node, place, shutdown.clone()).await?;
         let further = custodian::FurtherStores::load(&config.stores())?;
-        let stores = Stores::from(software.store());
+        let stores = software.stores();
         further.open(&stores, &ports.node, &keys, &shutdown).await;
         tokio::try_join!(custodian::run(ports, stores, &uses, shutdown.clone()), software.tend(shutdown))?;
         Ok(())

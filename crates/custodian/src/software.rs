@@ -14,7 +14,7 @@ use service::{Error, Node, Shutdown};
 use tracing::{info, warn};
 
 use crate::custody::{self, Open, Place};
-use crate::stores::Store;
+use crate::stores::Stores;
 
 /// The name under which policies and events know the software store.
 pub const SOFTWARE: &str = "software";
@@ -30,9 +30,9 @@ pub struct Software {
 }
 
 impl Software {
-    /// As a store among others.
-    pub fn store(&self) -> Store {
-        self.open.store.clone()
+    /// The stores that are open here, this one the first of them.
+    pub fn stores(&self) -> Stores {
+        self.open.stores.clone()
     }
 
     /// Does what whoever runs the platform asks of it (`keylatch custody`), until `shutdown`.
@@ -225,7 +225,8 @@ fn is_destroyed(state: KeyState) -> bool {
     matches!(state, KeyState::Destroyed | KeyState::DestroyedCompromised)
 }
 
-/// The keys that the chain says are in stores of one name, by the stores' own keys. Destroyed ones aside.
+/// The keys that the chain says are in stores of one name, by the stores' own keys. Destroyed ones aside, and those that
+/// were there before: they are in no store of ours.
 pub(crate) struct Known {
     keys: usize,
     by_store: Vec<(Vec<u8>, usize)>,
@@ -235,7 +236,7 @@ impl Known {
     pub(crate) fn of<J: Journal>(node: &Node<J>, store: &Name) -> Result<Self, Error> {
         let mut known = Self { keys: 0, by_store: Vec::new() };
         every_key(node, |_, key| {
-            if key.store == *store && !is_destroyed(key.state) {
+            if key.store == *store && !is_destroyed(key.state) && key.adopted.is_none() {
                 known.count(key);
             }
             Ok(())

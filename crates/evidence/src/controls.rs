@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::history::{At, Attempt, History, KeyLife};
 
 mod activation;
+mod adopted;
 mod ai;
 mod birth;
 mod coordination;
@@ -194,6 +195,7 @@ fn tests(scope: Scope<'_>) -> Vec<ControlTest> {
     ];
     controls.push(documents::probes(scope));
     controls.push(stores::reconciled(scope));
+    controls.push(adopted::settled(scope));
     controls.push(ai::alike(scope, &controls));
     controls.push(documents::evaluation(scope, &controls));
     controls.sort_by_key(|test| (!test.id.starts_with("CEK-"), test.id.clone()));
@@ -217,7 +219,7 @@ const LIMITS: [&str; 6] = [
     "What a key store really holds, and what was really done with a key, is the custodian's word (custody events).",
     "Times are those of the services that signed, which never go back within a chain unless the root says so.",
     "What fell due after the last event is not seen: a log in which nothing is recorded any more looks as it did at its last event.",
-    "Keys that were never in Keylatch, and stores that it does not reach, are not in the populations.",
+    "Keys that were never in Keylatch, and stores that it does not reach, are not in the populations. What a baseline says of the keys that were there before is the word of the admins who signed it.",
     "That a fact asserted by a person is true is for the reader of its evidence to judge; that it was asserted, by whom and for how long, is in the events.",
     "People are known by their keys: who holds a key is for the tenant's own records to show.",
 ];

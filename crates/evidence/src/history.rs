@@ -23,8 +23,10 @@ use model::{
 };
 use serde::Serialize;
 
+mod adopted;
 mod stands;
 
+pub use adopted::{AdoptedKey, Baseline, Standing};
 pub use stands::{
     AdoptedDocument, Evaluation, RecordedComparison, RecordedDrift, RecordedExport, RecordedProbe, RegisteredStore,
 };
@@ -49,8 +51,12 @@ pub struct History {
     pub class: Option<TenantClass>,
     /// How many events of each type stand.
     pub counts: BTreeMap<EventType, u64>,
-    /// Every key, in the order of their ids.
+    /// Every key that was generated here, in the order of their ids.
     pub keys: BTreeMap<KeyId, KeyLife>,
+    /// The baselines, in the order of their adoption.
+    pub baselines: Vec<Baseline>,
+    /// Every key that was adopted. It is not among `keys`.
+    pub adopted: BTreeMap<KeyId, AdoptedKey>,
     /// Every request.
     pub requests: HashMap<EventHash, RequestLife>,
     /// Everyone who is or was enrolled.
@@ -543,7 +549,12 @@ impl History {
             }
             Event::PackDeclared(declared) => self.packs.push(declared_pack(at, declared, action)),
             Event::AccessReviewed(_) => self.access_reviews.push(at),
-            Event::DeadlineMissed(missed) => self.missed.push(Missed { at, what: missed.clone() }),
+            Event::DeadlineMissed(missed) => {
+                let adopted = missed.key_id.and_then(|key| self.adopted.get_mut(&key));
+                adopted.into_iter().for_each(|key| key.missed = Some(at));
+                self.missed.push(Missed { at, what: missed.clone() });
+            }
+            Event::BaselineAdopted(adopted) => self.baselines.push(adopted::baseline(at, adopted)),
             Event::CheckpointSigned(signed) => {
                 self.checkpoints.push(RecordedCheckpoint { at, size: signed.size, note: signed.note.clone() });
             }
@@ -620,10 +631,18 @@ impl History {
         if let Event::KeyGenerated(generated) = event {
             self.keys.insert(generated.key_id, key_life(state, at, generated));
         }
+        if let Event::KeyAdopted(adopted) = event {
+            self.adopted.extend(adopted::key(state, at, adopted).map(|key| (adopted.key_id, key)));
+        }
         if let Event::KeyActivated(activated) = event {
             let activation = self.activation(state, at, activated);
-            if let Some(key) = self.keys.get_mut(&activated.key_id) {
+            let key = self.life_mut(&activated.key_id);
+            let replaced = key.and_then(|key| {
                 key.activations.push(activation);
+                key.spec.replaces()
+            });
+            if let Some(old) = replaced.and_then(|old| self.adopted.get_mut(&old)) {
+                old.replaced.get_or_insert(at);
             }
         }
         if let Event::KeyRevalidated(revalidated) = event {
@@ -636,7 +655,7 @@ impl History {
                 }
             }
         }
-        let Some(key) = event.key_id().and_then(|id| self.keys.get_mut(&id)) else { return };
+        let Some(key) = event.key_id().and_then(|id| self.life_mut(&id)) else { return };
         (key.events, key.last) = (key.events + 1, at);
         let again = matches!(event, Event::CustodyUsed(_) | Event::CustodyRefused(_))
             && key.timeline.last().is_some_and(|entry| entry.event_type == event.event_type());
@@ -679,7 +698,9 @@ impl History {
         let rule_in_force =
             in_force.and_then(|(policy, name)| policy.policy.rules.iter().find(|rule| rule.name == *name));
         let packs = governance.map(|governance| &governance.packs);
-        let period = self.keys.get(&activated.key_id).zip(policy).and_then(|(key, policy)| {
+        let life = self.keys.get(&activated.key_id);
+        let life = life.or(self.adopted.get(&activated.key_id).map(|adopted| &adopted.life));
+        let period = life.zip(policy).and_then(|(key, policy)| {
             Some(policy.policy.algorithm(key.spec.algorithm)?.period(&key.spec.operations()))
         });
         Activation {

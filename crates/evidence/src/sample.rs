@@ -107,7 +107,7 @@ pub fn population(history: &History, of: Of, from: Sequence, to: Sequence) -> Ve
             let of_key = |key: &crate::history::KeyLife| {
                 key.activations.iter().map(|activation| item(activation.at, key.id.to_string())).collect::<Vec<_>>()
             };
-            keys.flat_map(of_key).collect()
+            history.lives().flat_map(of_key).collect()
         }
         Of::Approvals => {
             let approvals = history.requests.values().flat_map(|request| request.approvals.values());

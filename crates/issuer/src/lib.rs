@@ -1,15 +1,17 @@
 //! The issuer: has the custodian generate a key on a person's command, and records it; records that keys which wait are
-//! still wanted.
+//! still wanted; and takes in the keys that stores had before, as their baselines list them.
 //!
 //! It forwards the command as the person signed it, and gets a statement that the custodian signed. It can make neither,
 //! so it can't slip in a key of its own.
+
+mod adopt;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use journal::command::SignedCommand;
 use journal::{Journal, statement};
-use lifecycle::{Input, Rejection, decide};
+use lifecycle::{Duty, Input, Rejection, decide};
 use model::statement::Generated;
 use model::{Action, Envelope, Problem, ProblemType, ServiceRole, TenantId, dsse, subject};
 use serde::Deserialize;
@@ -24,8 +26,16 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub async fn run<J: Journal>(ports: Ports<J>, shutdown: Shutdown) -> Result<(), Error> {
     let with = ports.clone();
     let handle = move |tenant, signed| answer(with.clone(), tenant, signed);
-    // Nothing is due to an issuer.
-    let perform = |_, duty| async move { Rejection::new(ProblemType::NothingDue, format!("{duty:?}")).err() };
+    let node = ports.node.clone();
+    let perform = move |tenant, duty| {
+        let node = node.clone();
+        async move {
+            match duty {
+                Duty::Adopt => adopt::keys(&node, tenant).await,
+                duty => Rejection::new(ProblemType::NothingDue, format!("{duty:?}")).err(),
+            }
+        }
+    };
     process::run(ports, ServiceRole::Issuer, handle, perform, shutdown).await
 }
 

@@ -146,6 +146,7 @@ pub fn commands(role: ServiceRole) -> &'static [&'static str] {
         Approver => &[
             "access.>",
             "activation.>",
+            "baseline.>",
             "consumer.>",
             "delegation.>",
             "document.>",

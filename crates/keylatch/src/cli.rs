@@ -310,6 +310,13 @@ pub async fn run(cli: Cli, screen: &mut Screen) -> Result<Exit, Error> {
         Command::NeverActive(args) if args.offline().is_some() => {
             return never_active::run_offline(&args, screen).await;
         }
+        Command::Store(command) => {
+            if let Some(done) = store::run_here(&command, screen).await {
+                return done;
+            }
+            let mut session = global.session().await?;
+            store::run(command, &mut session, screen).await?;
+        }
         command => {
             let mut session = global.session().await?;
             return with_session(command, &mut session, screen).await;
@@ -337,7 +344,6 @@ async fn with_session(command: Command, session: &mut Session, screen: &mut Scre
         Command::Fact(command) => fact::run(command, session, screen).await?,
         Command::Hold(command) => hold::run(command, session, screen).await?,
         Command::Procedure(command) => return procedure::run(command, session, screen).await,
-        Command::Store(command) => store::run(command, session, screen).await?,
         Command::Controls(args) => return controls::run(*args, session, screen).await,
         Command::Evidence(EvidenceCommand::Sample(args)) => return sample::run(&args, session, screen).await,
         Command::NeverActive(args) => return never_active::run(args, session, screen).await,
@@ -350,6 +356,7 @@ async fn with_session(command: Command, session: &mut Session, screen: &mut Scre
         Command::Certificate(args) => certificate::run(args, session, screen).await?,
         Command::Up(_)
         | Command::Custody(_)
+        | Command::Store(_)
         | Command::Tenant(_)
         | Command::Load(_)
         | Command::Demo(_)

@@ -12,6 +12,7 @@ mod error;
 mod faults;
 mod files;
 mod index;
+mod inventory;
 mod naming;
 mod protocol;
 mod settings;
@@ -23,6 +24,7 @@ mod ttlv;
 
 pub use doors::{Door, DoorFinding, Verdict};
 pub use error::{Error, Found};
+pub use inventory::Onlooker;
 pub use protocol::{Attributes, Operation, Reason, ServerState};
 pub use settings::{Login, Mode, Password, Settings};
 pub use store::{KmipStore, OnTheServer};

@@ -6,6 +6,7 @@ use keystore::Found;
 use model::evidence::Drift;
 use model::{KeyId, KeyState, TenantId};
 
+use crate::client::Client;
 use crate::index::{Id, Record};
 use crate::protocol::{self, Attributes, Operation, ServerState, tag};
 use crate::ttlv::Item;
@@ -131,6 +132,27 @@ impl Finding {
     }
 }
 
+/// The identifiers of everything that the server shows to this client.
+pub(crate) fn locate(client: &Client) -> Result<BTreeSet<String>, Error> {
+    let garbage = |what| Error::Garbage { operation: Operation::Locate, what };
+    let mut shown = BTreeSet::new();
+    let mut offset = 0;
+    loop {
+        let answer = client.call(Operation::Locate, protocol::locate(offset, PAGE))?;
+        let page: Vec<&str> = answer.all(tag::UNIQUE_IDENTIFIER).filter_map(Item::as_text).collect();
+        let (found, before) = (u32::try_from(page.len()).unwrap_or(u32::MAX), shown.len());
+        shown.extend(page.into_iter().map(str::to_owned));
+        // A server that does not page shows everything at once, and again.
+        if found < PAGE || shown.len() == before {
+            return Ok(shown);
+        }
+        if shown.len() > OBJECTS_MAX {
+            return Err(garbage("more objects than a survey takes"));
+        }
+        offset = offset.saturating_add(found);
+    }
+}
+
 impl KmipStore {
     /// Looks at everything that the server shows to this client, and at every key of the index.
     ///
@@ -144,7 +166,7 @@ impl KmipStore {
 
     /// The same of some keys, and of what is no key of the index.
     pub(crate) fn survey_of(&self, wanted: impl Fn(Id) -> bool) -> Result<Survey, Error> {
-        let shown = self.locate()?;
+        let shown = locate(&self.client)?;
         let mut survey = Survey { seen: shown.len(), ..Survey::default() };
         let mut ids = Vec::new();
         self.index.each(None, |id, _| {
@@ -182,27 +204,6 @@ impl KmipStore {
             return Err(no_orphan());
         }
         self.bring(object, KeyState::Destroyed).map(drop)
-    }
-
-    /// The identifiers of everything that the server shows to this client.
-    fn locate(&self) -> Result<BTreeSet<String>, Error> {
-        let garbage = |what| Error::Garbage { operation: Operation::Locate, what };
-        let mut shown = BTreeSet::new();
-        let mut offset = 0;
-        loop {
-            let answer = self.client.call(Operation::Locate, protocol::locate(offset, PAGE))?;
-            let page: Vec<&str> = answer.all(tag::UNIQUE_IDENTIFIER).filter_map(Item::as_text).collect();
-            let (found, before) = (u32::try_from(page.len()).unwrap_or(u32::MAX), shown.len());
-            shown.extend(page.into_iter().map(str::to_owned));
-            // A server that does not page shows everything at once, and again.
-            if found < PAGE || shown.len() == before {
-                return Ok(shown);
-            }
-            if shown.len() > OBJECTS_MAX {
-                return Err(garbage("more objects than a survey takes"));
-            }
-            offset = offset.saturating_add(found);
-        }
     }
 
     pub(crate) fn compare(&self, id: Id, record: &Record) -> Result<Vec<Finding>, Error> {

@@ -148,6 +148,8 @@ pub(crate) fn kind(algorithm: Algorithm) -> [Attribute; 2] {
             [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::EC)]
         }
         Algorithm::Ed25519 => [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::EC_EDWARDS)],
+        // The store makes none of it.
+        Algorithm::Other => [Attribute::Class(ObjectClass::SECRET_KEY), Attribute::KeyType(KeyType::GENERIC_SECRET)],
     }
 }
 

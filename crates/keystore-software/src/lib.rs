@@ -18,6 +18,7 @@ mod backup;
 mod crash_tests;
 mod error;
 mod files;
+mod inventory;
 mod keyring;
 mod listing;
 mod master;

@@ -134,10 +134,12 @@ impl Record {
             None => (0, [0; 8]),
         };
         let (kind, identity) = match &self.identity {
-            KeyIdentity::PublicKey(der) => (1, der),
-            KeyIdentity::CheckValue(value) => (2, value),
+            KeyIdentity::PublicKey(der) => (1, der.0.as_slice()),
+            KeyIdentity::CheckValue(value) => (2, value.0.as_slice()),
+            // Of adopted keys, which are in no record: it does not read back.
+            KeyIdentity::PublicKeyDigest(_) | KeyIdentity::Unknown => (0, [].as_slice()),
         };
-        let length = u16::try_from(identity.0.len()).unwrap_or(u16::MAX);
+        let length = u16::try_from(identity.len()).unwrap_or(u16::MAX);
         let mut bytes = vec![VERSION, algorithm_code(self.algorithm), state_code(self.state), before];
         bytes.extend_from_slice(&before_key);
         bytes.extend_from_slice(&self.born.0);
@@ -145,7 +147,7 @@ impl Record {
         bytes.extend_from_slice(&self.blocks_reserved.to_be_bytes());
         bytes.push(kind);
         bytes.extend_from_slice(&length.to_be_bytes());
-        bytes.extend(identity.0.iter().take(usize::from(length)));
+        bytes.extend(identity.iter().take(usize::from(length)));
         bytes.extend_from_slice(&key.0);
         bytes
     }
@@ -211,6 +213,8 @@ fn algorithm_code(algorithm: Algorithm) -> u8 {
         Algorithm::RsaOaep4096 => 8,
         Algorithm::MlDsa65 => 9,
         Algorithm::MlKem768 => 10,
+        // No key of this store: it does not read back.
+        Algorithm::Other => 0,
     }
 }
 

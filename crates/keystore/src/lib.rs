@@ -13,6 +13,7 @@ pub mod ciphertext;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod error;
+pub mod inventory;
 pub mod material;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;

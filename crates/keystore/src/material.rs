@@ -63,7 +63,8 @@ impl Material {
     /// Generates a key.
     ///
     /// # Errors
-    /// [`Error::Storage`] where the random source fails.
+    /// [`Error::Storage`] where the random source fails; [`Error::InvalidInput`] for [`Algorithm::Other`], of which nothing
+    /// can be made.
     pub fn generate(algorithm: Algorithm, rng: &mut dyn CryptoRngCore) -> Result<Self, Error> {
         let bytes = match algorithm {
             Algorithm::RsaPss3072 | Algorithm::RsaOaep3072 => {
@@ -73,6 +74,7 @@ impl Material {
                 return Rsa::generate(algorithm, KeySize::Rsa4096).map(Secret::Rsa).map(Self);
             }
             Algorithm::MlKem768 => return MlKem::generate().map(Secret::MlKem768).map(Self),
+            Algorithm::Other => return Err(Error::InvalidInput("name the algorithm of the key")),
             Algorithm::EcdsaP384 => 48,
             Algorithm::Aes256Gcm | Algorithm::Ed25519 | Algorithm::EcdsaP256 | Algorithm::MlDsa65 => 32,
         };
@@ -98,6 +100,7 @@ impl Material {
             }
             Algorithm::MlDsa65 => Secret::MlDsa65(MlDsa::from_seed(secret.try_into().ok()?)?),
             Algorithm::MlKem768 => Secret::MlKem768(MlKem::from_bytes(secret)?),
+            Algorithm::Other => return None,
         }))
     }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use model::event::{ConditionHeld, Membership};
-use model::key::{Attributes, Operation, Template};
+use model::key::{Attributes, KeyIdentity, Operation, Template};
 use model::people::Principal;
 use model::policy::{AlgorithmRule, Requires, Rule};
 use model::{Algorithm, EventHash, Fingerprint, KeySpec, KeyState, Policy, ProblemType, Timestamp};
@@ -92,14 +92,17 @@ impl Blocks {
 /// INVARIANT (no unapproved activation): people, policy, facts, packs, parents and consumers are looked at as they are now,
 /// whatever was authorised before.
 pub fn clear(view: &View, way: Way<'_>, now: Timestamp) -> Result<Clearance, Blocked> {
-    let (governance, key) = (view.governance()?, waiting(view)?);
+    let (governance, key) = (view.governance()?, activatable(view)?);
     let request = view.open_request()?;
     let mut blocks = Blocks::default();
     blocks.take(covers(request, key, way, now));
     if request.authorized.is_none() {
         blocks.take::<()>(Rejection::new(ProblemType::NotAuthorized, "its approvals are not complete").err());
     }
-    blocks.take(transition::check(key.state, KeyState::Active));
+    // An adopted key that is authorised anew stays active.
+    if key.is_waiting() {
+        blocks.take(transition::check(key.state, KeyState::Active));
+    }
     blocks.take(in_time(request, key, now));
     let policy = governance.policy()?;
     let rule = policy.rule_of(request, Some(key)).map_err(|rejection| {
@@ -113,6 +116,7 @@ pub fn clear(view: &View, way: Way<'_>, now: Timestamp) -> Result<Clearance, Blo
     let operations = key.spec.operations();
     let deactivate_at = blocks.take(ends(&policy.policy, rule, key.spec.algorithm, &operations, wanted, now));
     blocks.take(says(&rule.requires, request));
+    blocks.take(anew(rule, key));
     blocks.take(bounded(rule, request, now));
     blocks.0.extend(holds(governance, request));
     blocks.take(attributes(&policy.policy, &key.spec));
@@ -139,6 +143,32 @@ pub(crate) fn waiting(view: &View) -> Result<&Key, Rejection> {
     Rejection::new(ProblemType::KeyNotPreActive, format!("the key is {state}")).with("state", state).err()
 }
 
+/// A key whose activation can be asked for: one that waits, or one that was adopted and is to be authorised anew.
+pub(crate) fn activatable(view: &View) -> Result<&Key, Rejection> {
+    let key = view.key()?;
+    if key.can_be_activated() { Ok(key) } else { waiting(view) }
+}
+
+/// Whether an adopted key can be authorised anew under this rule: it must be known which key it is, and no emergency brings
+/// into use what is in use; nor has the custodian made any statement of it.
+pub(crate) fn anew(rule: &Rule, key: &Key) -> Result<(), Rejection> {
+    if !key.is_unevidenced() {
+        return Ok(());
+    }
+    if key.identity == KeyIdentity::Unknown {
+        let detail = "its store shows nothing by which it could be recognised: it can only be rotated";
+        return Rejection::new(ProblemType::IdentityMismatch, detail).err();
+    }
+    if rule.requires.attestation || rule.break_glass.is_some() {
+        let detail = format!(
+            "rule `{}` is not for adopted keys: it is for emergencies, or asks for the custodian's statement",
+            rule.name
+        );
+        return Rejection::new(ProblemType::NotInCustody, detail).err();
+    }
+    Ok(())
+}
+
 /// Refuses a key that has an open request: what became of that one comes first, and a hold on it is not gone around.
 pub(crate) fn free(key: &Key) -> Result<(), Rejection> {
     let Some(open) = key.open_request else { return Ok(()) };
@@ -162,6 +192,10 @@ fn covers(request: &Request, key: &Key, way: Way<'_>, now: Timestamp) -> Result<
                 return Ok(());
             }
             Rejection::new(ProblemType::NotInManifest, "the proof does not lead to the list's root").err()
+        }
+        // A standing authorisation is for keys that are still to come.
+        Way::Standing if key.adopted.is_some() => {
+            Rejection::new(ProblemType::NotInManifest, "the key was there before: it was adopted").err()
         }
         Way::Standing => {
             template()?;
@@ -374,6 +408,9 @@ fn parent(view: &View, policy: &InForce, key: &Key, now: Timestamp) -> Result<Op
     let Some(parent) = view.parent() else { return refuse(format!("{} is not known here", named.key_id)) };
     let active =
         parent.activation.filter(|activation| parent.state == KeyState::Active && now < activation.deactivate_at);
+    if active.is_none() && parent.is_unevidenced() {
+        return refuse(format!("`{}` was adopted, and its activation is not evidenced", parent.spec.label));
+    }
     let Some(activation) = active else { return refuse(format!("`{}` is {}", parent.spec.label, parent.state)) };
     has_room(parent)?;
     Ok(Some(activation.hash))

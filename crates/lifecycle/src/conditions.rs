@@ -108,7 +108,7 @@ fn circumstances<'a>(
         now: moment.now,
         spec: &key.spec,
         owner: key.spec.owner.as_ref(),
-        key_pair: matches!(key.identity, KeyIdentity::PublicKey(_)),
+        key_pair: matches!(key.identity, KeyIdentity::PublicKey(_) | KeyIdentity::PublicKeyDigest(_)),
         created_at: key.created_at,
         activate_at: moment.activate_at,
         deactivate_at: moment.deactivate_at,

@@ -1,6 +1,7 @@
 //! From what is known, what is wanted and the time, to the one event that records it. Or to a refusal.
 
 mod activation;
+mod adopt;
 mod chain_of_keys;
 mod checkpoint;
 mod custody;
@@ -33,7 +34,7 @@ pub use evidence::may_export;
 pub use generate::may_generate;
 
 use crate::state::{Footprint, View};
-use crate::{Rejection, epoch};
+use crate::{Rejection, baseline, epoch};
 
 /// What is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub enum Input {
         /// The proof.
         membership: Membership,
     },
+    /// One key of a store's baseline, with the proof that it is one.
+    Adopted(Adopting),
     /// What is due: time has passed, or an earlier event calls for it.
     Due(Duty),
     /// The custodian brought a store to a state.
@@ -93,6 +96,17 @@ pub enum Input {
         /// What came of it.
         probed: Probed,
     },
+}
+
+/// A key that is taken into the inventory, as its store's baseline lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adopting {
+    /// The `baseline.adopted`.
+    pub baseline: EventHash,
+    /// Its line.
+    pub line: baseline::Line,
+    /// The line's place in the list.
+    pub membership: Membership,
 }
 
 /// An authority statement, opened, with the envelope it came in.
@@ -193,6 +207,10 @@ pub enum Duty {
     WarnLapseRequest(EventHash),
     /// The expirer: a deadline of the tenant comes near, or was missed.
     Deadlines,
+    /// The issuer: keys of a baseline are to be taken in.
+    Adopt,
+    /// The expirer: an adopted key was neither rotated nor authorised anew in time.
+    Miss(KeyId),
 }
 
 impl Duty {
@@ -209,7 +227,8 @@ impl Duty {
             | Self::Suspend(key)
             | Self::SuspendChildren(key)
             | Self::Warn(key)
-            | Self::WarnLapse(key) => Some(key),
+            | Self::WarnLapse(key)
+            | Self::Miss(key) => Some(key),
             Self::Reconcile
             | Self::Checkpoint
             | Self::Probe
@@ -218,7 +237,8 @@ impl Duty {
             | Self::LapseRequest(_)
             | Self::ActivateMembers(_)
             | Self::WarnLapseRequest(_)
-            | Self::Deadlines => None,
+            | Self::Deadlines
+            | Self::Adopt => None,
         }
     }
 
@@ -292,6 +312,7 @@ impl Input {
                 ..Footprint::default()
             },
             Self::Member { key_id, request, .. } => Footprint { request: Some(*request), ..Footprint::of_key(*key_id) },
+            Self::Adopted(adopting) => Footprint::of_key(adopting.line.key_id),
             Self::Due(duty) => Footprint { key: duty.key(), request: duty.request(), ..Footprint::default() },
             Self::Applied(Applied { key_id, .. }) => Footprint::of_key(*key_id),
             Self::Used(CustodyUsed { key_id, report, .. })
@@ -339,6 +360,7 @@ fn document_of(action: &Action) -> Option<Digest> {
     match action {
         Action::DocumentStore(store) => Some(store.document),
         Action::DocumentAdopt(adopt) => Some(adopt.document),
+        Action::BaselineAdopt(adopt) => Some(adopt.manifest.document),
         Action::ActivationRequest(request) => request.manifest.map(|manifest| manifest.document),
         _ => None,
     }
@@ -357,6 +379,7 @@ pub fn decide(view: &View, input: &Input, now: Timestamp) -> Result<Event, Rejec
         Input::Authority(authority) => tenant::change_authority(view, authority, now),
         Input::Generated { command, statement } => generate::record(view, command, statement, now),
         Input::Member { membership, .. } => activation::activate_member(view, membership, now),
+        Input::Adopted(adopting) => adopt::key(view, adopting),
         Input::Due(duty) => due(view, *duty, now),
         Input::Applied(applied) => custody::applied(view, applied),
         Input::Used(used) => custody::used(view, used, now),
@@ -386,6 +409,7 @@ fn command(view: &View, signed: &SignedCommand, now: Timestamp) -> Result<Event,
         Action::DocumentStore(params) => facts::store(view, signed, params, now),
         Action::DocumentAdopt(params) => evidence::adopt_document(view, signed, params, now),
         Action::StoreRegister(params) => evidence::register_store(view, signed, params, now),
+        Action::BaselineAdopt(params) => adopt::baseline(view, signed, params, now),
         Action::ControlEvaluate(params) => evidence::evaluate(view, signed, params, now),
         Action::KeyRevalidate(params) => facts::revalidate(view, signed, params, now),
         Action::ActivationHold(params) => hold::place(view, signed, params, now),
@@ -428,6 +452,7 @@ fn due(view: &View, duty: Duty, now: Timestamp) -> Result<Event, Rejection> {
         Duty::Warn(_) => deadline::warn_of_key(view, now),
         Duty::WarnLapse(_) | Duty::WarnLapseRequest(_) => deadline::warn_of_request(view, now),
         Duty::Deadlines => deadline::of_tenant(view, now),
+        Duty::Miss(_) => deadline::missed_of_key(view, now),
         Duty::Expire(_) => operate::expire(view, now),
         Duty::Deactivate(_) => operate::end_crypto_period(view, now),
         Duty::Destroy(_) => operate::destroy_expired(view),
@@ -435,8 +460,10 @@ fn due(view: &View, duty: Duty, now: Timestamp) -> Result<Event, Rejection> {
         Duty::Apply(_) | Duty::Reconcile | Duty::Checkpoint | Duty::Probe | Duty::Export => {
             nothing_due("that is answered with a report").err()
         }
-        // The activator answers these key by key.
-        Duty::ActivateMembers(_) | Duty::SuspendChildren(_) => nothing_due("that is done key by key").err(),
+        // The activator and the issuer answer these key by key.
+        Duty::Adopt | Duty::ActivateMembers(_) | Duty::SuspendChildren(_) => {
+            nothing_due("that is done key by key").err()
+        }
     }
 }
 

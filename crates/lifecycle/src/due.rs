@@ -39,7 +39,9 @@ impl Duty {
             | Self::Warn(_)
             | Self::WarnLapse(_)
             | Self::WarnLapseRequest(_)
-            | Self::Deadlines => ServiceRole::Expirer,
+            | Self::Deadlines
+            | Self::Miss(_) => ServiceRole::Expirer,
+            Self::Adopt => ServiceRole::Issuer,
             Self::Apply(_) | Self::Reconcile => ServiceRole::Custodian,
             Self::Checkpoint | Self::Probe | Self::Export => ServiceRole::EvidenceExporter,
         }
@@ -92,6 +94,9 @@ fn of_key(key: &Key, dues: &mut Vec<Due>) {
     if let Some((warn_at, ..)) = key.next_warning() {
         push(warn_at, Duty::Warn(key.id));
     }
+    if let Some((at, _)) = key.rotation_to_come() {
+        push(at, Duty::Miss(key.id));
+    }
 }
 
 /// A request that is for one key is known by its key; one for many, by itself.
@@ -128,6 +133,7 @@ fn of_tenant(governance: &Governance, progress: &Progress, dues: &mut Vec<Due>) 
     push(governance.deadlines.iter().filter_map(|deadline| deadline.next()).min(), Duty::Deadlines);
     push(governance.next_export(), Duty::Export);
     push(governance.reconciliations().map(|(at, _)| at).min(), Duty::Reconcile);
+    push((progress.to_adopt > 0).then_some(Timestamp::MIN), Duty::Adopt);
     // Where no key waits, there is nothing to try it on.
     push(governance.next_probe().map(|(at, _)| at).filter(|_| progress.waiting > 0), Duty::Probe);
 }

@@ -32,6 +32,7 @@ fn since(input: &Input) -> u32 {
         Input::Due(duty) => since_duty(*duty),
         Input::Authority(_) | Input::Applied(_) | Input::Used(_) | Input::Refused(_) | Input::Checkpoint(_) => 1,
         Input::Member { .. } => 2,
+        Input::Adopted(_) => 4,
         Input::Reconciled(_) | Input::Drifted(_) | Input::Exported { .. } | Input::Probed { .. } => 3,
     }
 }
@@ -53,6 +54,7 @@ fn since_duty(duty: Duty) -> u32 {
         | Duty::SuspendChildren(_)
         | Duty::Warn(_)
         | Duty::Deadlines => 2,
+        Duty::Adopt | Duty::Miss(_) => 4,
         Duty::Reconcile | Duty::Probe | Duty::Export | Duty::WarnLapse(_) | Duty::WarnLapseRequest(_) => 3,
     }
 }
@@ -118,5 +120,6 @@ fn since_action(action: &Action, names_key: bool) -> u32 {
         | Action::StoreRegister(_)
         | Action::EvidenceExport(_)
         | Action::ControlEvaluate(_) => 3,
+        Action::BaselineAdopt(_) => 4,
     }
 }

@@ -7,23 +7,25 @@ use journal::Ring;
 use model::command::PackDeclare;
 use model::event::{
     AccessReviewed, ActivationApproved, ActivationHeld, ActivationLapsed, ActivationReleased, ActivationRequested,
-    AuthorityChanged, CheckpointSigned, ControlEvaluated, CustodyDrifted, Deadline, DeadlineMissed, DeadlineWarned,
-    DelegationEnded, DelegationGranted, DocumentAdopted, DocumentStored, FactAsserted, FactWithdrawn, KeyActivated,
-    KeyGenerated, KeyRevalidated, PackDeclared, ParentAttested, PolicyAdopted, PrincipalChanged, PrincipalEnrolled,
-    PrincipalRevoked, PrincipalRotated, TenantCreated,
+    AuthorityChanged, BaselineAdopted, CheckpointSigned, ControlEvaluated, CustodyDrifted, Deadline, DeadlineMissed,
+    DeadlineWarned, DelegationEnded, DelegationGranted, DocumentAdopted, DocumentStored, FactAsserted, FactWithdrawn,
+    KeyActivated, KeyAdopted, KeyGenerated, KeyRevalidated, PackDeclared, ParentAttested, PolicyAdopted,
+    PrincipalChanged, PrincipalEnrolled, PrincipalRevoked, PrincipalRotated, TenantCreated,
 };
 use model::evidence::Probe;
 use model::policy::{Children, Drifted};
+use model::text::Base64;
 use model::{
-    Action, Algorithm, Digest, Event, EventHash, Fingerprint, KeyId, KeyState, Name, Policy, Principal, Span,
+    Action, Algorithm, Digest, Event, EventHash, Fingerprint, KeyId, KeySpec, KeyState, Name, Policy, Principal, Span,
     Timestamp, authority,
 };
 
+use crate::baseline::{Line, name_of};
 use crate::conditions::Ready;
 use crate::state::{
-    Acknowledged, Activation, AdoptedDocument, Approval, Authority, Checkpointed, Closed, Custody, DeadlineOf,
-    DeclaredPack, Delegation, Document, Governance, HeldFact, Hold, InForce, Key, LastDrift, Mark, Member, Outcome,
-    ParentProof, Progress, RegisteredStore, Request, STORES_MAX, Schedule, TenantDeadline, View,
+    Acknowledged, Activation, Adopted, AdoptedDocument, Approval, Authority, Baseline, Checkpointed, Closed, Custody,
+    DeadlineOf, DeclaredPack, Delegation, Document, Governance, HeldFact, Hold, InForce, Key, LastDrift, Mark, Member,
+    Outcome, ParentProof, Progress, RegisteredStore, Request, STORES_MAX, Schedule, TenantDeadline, View,
 };
 use crate::{quorum, transition};
 
@@ -73,6 +75,10 @@ fn take(view: &mut View, fact: &Fact<'_>) {
             governance.stores.insert(store.name.clone(), RegisteredStore { store, hash });
         }),
         Event::DeadlineWarned(event) => warned(view, event),
+        Event::BaselineAdopted(event) => baseline(view, fact, event),
+        Event::DeadlineMissed(event) if event.key_id.is_some() => view.key.iter_mut().for_each(|key| {
+            key.adopted.iter_mut().for_each(|adopted| adopted.missed = true);
+        }),
         Event::DeadlineMissed(event) => {
             let DeadlineMissed { deadline, ref pack, ref document, .. } = *event;
             let (pack, document) = (pack.as_ref(), document.as_ref());
@@ -90,6 +96,10 @@ fn take(view: &mut View, fact: &Fact<'_>) {
             if !view.governance.as_ref().is_some_and(knows) {
                 amend(view, |governance| know_store(governance, fact, &event.store));
             }
+        }
+        Event::KeyAdopted(event) => {
+            view.key = adopted(view, fact, event);
+            view.progress.to_adopt = view.progress.to_adopt.saturating_sub(1);
         }
         Event::KeyRevalidated(event) => revalidated(view, fact, event),
         Event::KeyActivated(event) => activated(view, fact, event),
@@ -191,6 +201,7 @@ fn found(view: &mut View, fact: &Fact<'_>, event: &TenantCreated) {
             documents: BTreeMap::new(),
             stores: BTreeMap::new(),
             schedule: Schedule::default(),
+            baselines: BTreeMap::new(),
         })
     });
 }
@@ -482,7 +493,68 @@ fn generated(fact: &Fact<'_>, event: &KeyGenerated) -> Key {
         review_by: None,
         drifted: None,
         last_drift: None,
+        adopted: None,
     }
+}
+
+fn baseline(view: &mut View, fact: &Fact<'_>, event: &BaselineAdopted) {
+    let BaselineAdopted { store, taken_at, common, manifest, rotate_by, adopted_by, .. } = event.clone();
+    view.progress.to_adopt = view.progress.to_adopt.saturating_add(u64::from(manifest.count));
+    govern(view, fact, |governance| {
+        let hash = fact.hash;
+        governance.baselines.insert(store, Baseline { hash, taken_at, common, manifest, rotate_by, adopted_by });
+    });
+}
+
+/// A key that was there before: active, by nobody's authority that the chain knows.
+fn adopted(view: &View, fact: &Fact<'_>, event: &KeyAdopted) -> Option<Key> {
+    let governance = view.governance.as_ref()?;
+    let (store, baseline) = governance.baselines.iter().find(|(_, baseline)| baseline.hash == event.cause)?;
+    let KeyAdopted { key_id, algorithm, identity, label, made_at, rotate_by, .. } = event.clone();
+    let line = Line { key_id, algorithm, identity, label, made_at };
+    let template = baseline.common.template(Algorithm::of_name(line.algorithm.as_str()), store.clone());
+    let name = name_of(&line.label).or_else(|| key_id.to_string().parse().ok())?;
+    let warn_before = governance.policy.as_ref().and_then(|held| held.policy.keys.warn_before);
+    Some(Key {
+        id: key_id,
+        spec: KeySpec { asset: baseline.common.asset.clone(), ..KeySpec::new(name, template) },
+        attestation: line.digest(),
+        identity: line.identity,
+        store: store.clone(),
+        seal_key: Base64(Vec::new()),
+        created_by: baseline.adopted_by,
+        created_at: fact.time,
+        generated: fact.hash,
+        state: KeyState::Active,
+        transition: fact.hash,
+        head: fact.hash,
+        pre_active_until: Timestamp::MAX,
+        expired: None,
+        open_request: None,
+        activation: None,
+        custody: None,
+        revalidate_by: None,
+        revalidated: fact.hash,
+        warn_before,
+        warned: BTreeMap::new(),
+        facts: BTreeMap::new(),
+        children: BTreeSet::new(),
+        to_suspend: BTreeSet::new(),
+        acknowledged: BTreeMap::new(),
+        parent_proof: None,
+        review_by: None,
+        drifted: None,
+        last_drift: None,
+        adopted: Some(Adopted {
+            baseline: event.cause,
+            algorithm: line.algorithm,
+            label: line.label,
+            made_at,
+            rotate_by,
+            replaced: None,
+            missed: false,
+        }),
+    })
 }
 
 /// A store in which a tenant has keys, or that is registered, is compared with the chain once a policy asks for it: its time
@@ -520,6 +592,11 @@ fn activated(view: &mut View, fact: &Fact<'_>, event: &KeyActivated) {
     if let Some(key) = &mut view.key {
         key.activation = Some(activation(fact, event));
         key.review_by = event.review_by;
+    }
+    // An adopted key is rotated where its successor is activated.
+    let replaced = view.key.as_ref().and_then(|key| view.others.get_mut(&key.spec.replaces()?));
+    if let Some(adopted) = replaced.and_then(|key| key.adopted.as_mut()) {
+        adopted.replaced.get_or_insert(fact.hash);
     }
 }
 

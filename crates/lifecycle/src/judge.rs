@@ -9,11 +9,12 @@ use journal::command::SignedCommand;
 use journal::statement::{self, Stated};
 use journal::{Authentic, Body, Record, Ring};
 use model::dsse::{self, Envelope};
-use model::event::{CustodyApplied, DeadlineWarned, EvidenceExported, KeyActivated, KeyGenerated};
+use model::event::{CustodyApplied, DeadlineWarned, EvidenceExported, KeyActivated, KeyAdopted, KeyGenerated};
 use model::statement::Generated;
 use model::{Action, Event, EventHash, EventType, Fingerprint, ServiceRole, Timestamp};
 
-use crate::decide::{Applied, Authorised, Duty, Exported, Input, Probed, decide};
+use crate::baseline::Line;
+use crate::decide::{Adopting, Applied, Authorised, Duty, Exported, Input, Probed, decide};
 use crate::evolve::{Fact, evolve};
 use crate::state::{Footprint, Receipt, View};
 use crate::{RULES, Rejection};
@@ -171,6 +172,7 @@ fn input(
         (Event::CustodyReconciled(event), None) => Input::Reconciled(event.clone()),
         (Event::CustodyDrifted(event), None) => Input::Drifted(event.clone()),
         (Event::CheckpointSigned(event), None) => Input::Checkpoint(event.note.clone()),
+        (Event::KeyAdopted(event), None) => Input::Adopted(adopting(event)),
         (Event::KeyActivated(event), None) if event.membership.is_some() => member(event)?,
         (event, None) => Input::Due(duty(event)?),
     })
@@ -185,6 +187,11 @@ fn generated(event: &KeyGenerated, body: &Body, ring: &Ring) -> Result<Stated<Ge
 fn member(event: &KeyActivated) -> Result<Input, Void> {
     let membership = event.membership.clone().ok_or_else(|| Void::Data("it proves nothing".into()))?;
     Ok(Input::Member { key_id: event.key_id, request: event.request, membership })
+}
+
+fn adopting(event: &KeyAdopted) -> Adopting {
+    let KeyAdopted { key_id, algorithm, identity, label, made_at, membership, cause, .. } = event.clone();
+    Adopting { baseline: cause, line: Line { key_id, algorithm, identity, label, made_at }, membership }
 }
 
 fn applied(event: &CustodyApplied) -> Applied {
@@ -207,6 +214,7 @@ fn duty(event: &Event) -> Result<Duty, Void> {
         (Event::DeadlineWarned(DeadlineWarned { request: Some(request), .. }), None) => {
             Ok(Duty::WarnLapseRequest(*request))
         }
+        (Event::DeadlineMissed(_), Some(key)) => Ok(Duty::Miss(key)),
         (Event::DeadlineWarned(_), Some(key)) => Ok(Duty::Warn(key)),
         (Event::DeadlineWarned(_) | Event::DeadlineMissed(_) | Event::AlgorithmEnded(_), None) => Ok(Duty::Deadlines),
         (Event::ActivationAuthorized(_), Some(key)) => Ok(Duty::Authorize(key)),

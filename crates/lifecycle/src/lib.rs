@@ -9,6 +9,7 @@
 //! - [`simulate`] runs the same on a copy, for whoever wants to know beforehand, and under rules that are a draft.
 //! - [`due()`] says what the passing of time, or an earlier event, calls for next.
 
+pub mod baseline;
 pub mod clearance;
 pub mod conditions;
 pub mod decide;

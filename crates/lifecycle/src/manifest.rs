@@ -44,8 +44,12 @@ impl List {
 
     /// Of keys with these ids, identities and attestations.
     pub fn new<'a>(keys: impl IntoIterator<Item = (KeyId, &'a KeyIdentity, Digest)>) -> Self {
-        let lines = keys.into_iter().map(|(key, identity, attestation)| (key, line(key, identity, attestation)));
-        Self { lines: lines.collect::<BTreeMap<KeyId, String>>().into_values().collect() }
+        Self::of_lines(keys.into_iter().map(|(key, identity, attestation)| (key, line(key, identity, attestation))))
+    }
+
+    /// Of lines that were written elsewhere, by their keys.
+    pub(crate) fn of_lines(lines: impl IntoIterator<Item = (KeyId, String)>) -> Self {
+        Self { lines: lines.into_iter().collect::<BTreeMap<KeyId, String>>().into_values().collect() }
     }
 
     /// Reads a list as it was written, and nothing else.
@@ -81,6 +85,11 @@ impl List {
     /// The keys, in order.
     pub fn keys(&self) -> impl Iterator<Item = KeyId> {
         self.lines.iter().filter_map(|line| line.split_once(' ')?.0.parse().ok())
+    }
+
+    /// The lines, in order, without their line feeds.
+    pub fn lines(&self) -> impl Iterator<Item = &str> {
+        self.lines.iter().map(String::as_str)
     }
 
     /// The whole text.
@@ -134,8 +143,12 @@ pub fn has(
     (key, identity, attestation): (KeyId, &KeyIdentity, Digest),
     membership: &Membership,
 ) -> bool {
-    let leaf = merkle::leaf(line(key, identity, attestation).as_bytes());
+    leads_to(manifest, &merkle::leaf(line(key, identity, attestation).as_bytes()), membership)
+}
+
+/// Whether the proof leads from a line's leaf to the root.
+pub(crate) fn leads_to(manifest: &Manifest, leaf: &Hash, membership: &Membership) -> bool {
     let path: Vec<Hash> = membership.path.iter().map(|hash| *hash.as_bytes()).collect();
     let (size, at) = (u64::from(manifest.count), u64::from(membership.index));
-    manifest.count <= MANIFEST_MAX && merkle::includes(manifest.root.as_bytes(), size, at, &leaf, &path)
+    manifest.count <= MANIFEST_MAX && merkle::includes(manifest.root.as_bytes(), size, at, leaf, &path)
 }

@@ -273,6 +273,9 @@ fn algorithms(policy: &Policy, faults: &mut Faults) {
     }
     for algorithm in &policy.algorithms {
         let at = format!("algorithm.{}", algorithm.name);
+        if algorithm.name == model::Algorithm::Other {
+            faults.add(&at, "it is no algorithm of Keylatch's", "name one that is");
+        }
         faults.span(&format!("{at}.crypto_period"), algorithm.crypto_period);
         for (place, period) in algorithm.uses.iter().enumerate() {
             let at = format!("{at}.use.{}", place + 1);

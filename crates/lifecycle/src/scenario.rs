@@ -29,7 +29,8 @@ use model::{
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha512};
 
-use crate::decide::{Applied, Authorised, Duty, Exported, Probed, usage};
+use crate::baseline::{self, Line};
+use crate::decide::{Adopting, Applied, Authorised, Duty, Exported, Probed, usage};
 use crate::manifest::List;
 use crate::{Due, Footprint, Input, Judgement, Prepared, Rejection, Tenant, decide, due};
 
@@ -234,7 +235,9 @@ impl Scenario {
             ["reconcile", store, counts] => self.reconcile(store, counts),
             ["duty", duty, key] => self.submit(duty_role(duty), Input::Due(duty_of(duty, key))),
             ["member", key, "of", keys] => self.member(key, keys),
-            ["store", keys, "by", who] => self.store(keys, who),
+            ["store", keys, "by", who] => self.store(self.list(keys), who),
+            ["inventory", keys, "by", who] => self.store(inventory(keys), who),
+            ["take", key, "of", keys] => self.take(key, keys),
             ["use", key, operation, "by", who] => return self.use_key(key, operation, who),
             ["found", "by", who] => self.found(who),
             ["generate", key, "by", who] => self.generate(key, who, Algorithm::Aes256Gcm),
@@ -252,7 +255,8 @@ impl Scenario {
     ///   object for `rule` changes the first rule;
     /// - `generate <key> {…} by <who>`: a key whose description is changed by a merge patch.
     ///
-    /// And without: `store k1,k2 by <who>` puts a list of keys into the log; `member k1 of k1,k2` activates one of them.
+    /// And without: `store k1,k2 by <who>` puts a list of keys into the log; `member k1 of k1,k2` activates one of them;
+    /// `inventory k1,k2 by <who>` and `take k1 of k1,k2` are the same of a baseline's list.
     fn perform_json(&mut self, step: &str) -> Result<EventType, Rejection> {
         let open = step.find('{').expect("JSON");
         let (before, rest) = step.split_at(open);
@@ -327,7 +331,8 @@ impl Scenario {
     /// `$head`: the governance's; `$at`: the key's; `$request`: the key's open request or its last, or, where the step
     /// names no key, the last one for many, which is always `$many`; `$event:<type>`: the hash of the last event of a type;
     /// `$identity`: every key's; `$now+<span>`: a time; `$key:<k>`: a key's id; `$who:<name>`: somebody's fingerprint;
-    /// `$pub:<name>`: their public key; `$list:k1+k2`: what stands for a list of keys; `$hash:<text>`: its SHA-256.
+    /// `$pub:<name>`: their public key; `$list:k1+k2`: what stands for a list of keys; `$inventory:k1+k2`: for a baseline's;
+    /// `$hash:<text>`: its SHA-256.
     /// Zeros stand for an event or request that there is not.
     ///
     /// # Panics
@@ -358,6 +363,7 @@ impl Scenario {
             }
             Some(("now", span)) => (self.now + name::<Span>(span)).to_string(),
             Some(("list", keys)) => serde_json::to_string(&self.list(keys).manifest()).expect("JSON"),
+            Some(("inventory", keys)) => serde_json::to_string(&inventory(keys).manifest()).expect("JSON"),
             Some(("hash", text)) => Digest::of(text.as_bytes()).to_string(),
             Some(("key", label)) => key_id(label).to_string(),
             Some(("who", who)) => public_key(who).fingerprint().to_string(),
@@ -510,6 +516,7 @@ impl Scenario {
     fn answer(&self, duty: Duty) -> Option<Input> {
         match duty {
             Duty::Apply(_) | Duty::Checkpoint | Duty::Probe => None,
+            Duty::Adopt => self.next_to_adopt(),
             Duty::Export => Some(self.exported(None, 1)).filter(|_| !self.tenant.checkpoints.is_empty()),
             Duty::SuspendChildren(parent) => {
                 let child = self.tenant.keys.get(&parent)?.to_suspend.first()?;
@@ -526,13 +533,28 @@ impl Scenario {
                 let governance = self.tenant.governance.as_ref()?;
                 let ended = crate::decide::next_passed(governance, self.now).and_then(|passed| passed.algorithm);
                 let in_use = |key: &&crate::Key| {
-                    Some(key.spec.algorithm) == ended && matches!(key.state, KeyState::Active | KeyState::Suspended)
+                    Some(key.spec.algorithm) == ended
+                        && !key.is_unevidenced()
+                        && matches!(key.state, KeyState::Active | KeyState::Suspended)
                 };
                 let next = self.tenant.keys.values().find(in_use).map(|key| Duty::Deactivate(key.id));
                 Some(Input::Due(next.unwrap_or(duty)))
             }
             duty => Some(Input::Due(duty)),
         }
+    }
+
+    /// The first key of a baseline's list that is not taken in yet.
+    fn next_to_adopt(&self) -> Option<Input> {
+        let baselines = self.tenant.governance.as_ref()?.baselines.values();
+        let mut lists = baselines.filter_map(|baseline| {
+            Some((baseline.hash, self.lists.iter().find(|list| list.manifest() == baseline.manifest)?))
+        });
+        lists.find_map(|(baseline, list)| {
+            let mut lines = list.lines().zip(list.memberships());
+            let (line, (_, membership)) = lines.find(|(_, (key, _))| !self.tenant.keys.contains_key(key))?;
+            Some(Input::Adopted(Adopting { baseline, line: Line::parse(line)?, membership }))
+        })
     }
 
     fn everything_due(&mut self) -> String {
@@ -565,8 +587,10 @@ impl Scenario {
     }
 
     /// Puts a list into the log, part by part.
-    fn store(&mut self, keys: &str, who: &str) -> Result<EventType, Rejection> {
-        let list = self.list(keys);
+    ///
+    /// # Panics
+    /// Where it has too many parts.
+    pub fn store(&mut self, list: List, who: &str) -> Result<EventType, Rejection> {
         let (texts, document) = (list.parts(), list.manifest().document);
         let parts = u16::try_from(texts.len()).expect("a list of few parts");
         self.lists.push(list);
@@ -587,6 +611,16 @@ impl Scenario {
         let (_, membership) = found.expect("a list");
         let request = self.last_request(None).unwrap_or(EventHash::ZERO);
         self.submit(ServiceRole::Activator, Input::Member { key_id: key, request, membership })
+    }
+
+    /// One key of a baseline, proved by its place in this list (or by the first's, where it has none there).
+    fn take(&mut self, key: &str, keys: &str) -> Result<EventType, Rejection> {
+        let (line, all) = (line_of(key), inventory(keys));
+        let found = all.memberships().find(|(listed, _)| *listed == line.key_id).or_else(|| all.memberships().next());
+        let (_, membership) = found.expect("a list");
+        let baselines = self.tenant.governance.iter().flat_map(|governance| governance.baselines.values());
+        let baseline = baselines.last().map_or(EventHash::ZERO, |baseline| baseline.hash);
+        self.submit(ServiceRole::Issuer, Input::Adopted(Adopting { baseline, line, membership }))
     }
 
     /// The last request for a key, or for many.
@@ -1028,6 +1062,17 @@ fn identity_of(algorithm: Algorithm) -> KeyIdentity {
         None => identity(),
         Some(spki) => KeyIdentity::PublicKey(Base64(spki.around(&vec![7; spki.bytes]))),
     }
+}
+
+/// A key that a store had before.
+pub fn line_of(key: &str) -> Line {
+    let (algorithm, made_at) = (name(Algorithm::Aes256Gcm.name()), Some(name("2025-01-01T00:00:00.000Z")));
+    Line { key_id: key_id(key), algorithm, identity: identity(), label: name(key), made_at }
+}
+
+/// The list of keys that a script calls `k1,k2`, as a baseline has it.
+pub fn inventory(keys: &str) -> List {
+    baseline::list(keys.split([',', '+']).map(line_of))
 }
 
 fn identity() -> KeyIdentity {

@@ -256,7 +256,7 @@ fn asked_now(view: &View, asker: Fingerprint, now: Timestamp) -> Result<Request,
 
 fn simulated(view: View, way: Way<'_>, hash: Option<EventHash>, now: Timestamp) -> Result<Simulation, Rejection> {
     let (governance, request) = (view.governance()?, view.open_request()?);
-    let key = clearance::waiting(&view)?;
+    let key = clearance::activatable(&view)?;
     let rule = governance.policy()?.rule_of(request, Some(key)).ok();
     let blocked = clear(&view, way, now).err().map(|blocked| telling(blocked.0)).unwrap_or_default();
     let at = now.max(request.not_before);
@@ -408,7 +408,7 @@ pub fn votes_that_count(
 fn would_count(view: &View, by: Fingerprint, whose: Option<Fingerprint>, now: Timestamp) -> Result<bool, Rejection> {
     let (governance, request) = (view.governance()?, view.open_request()?);
     if request.key_id.is_some() {
-        clearance::waiting(view)?;
+        clearance::activatable(view)?;
     }
     let principal = governance.member(by)?;
     standing::person(principal)?;

@@ -9,7 +9,7 @@ use journal::{Chain, Ring};
 use model::command::{ActivationRequest, Applicability, Counterpart, HoldKind, Manifest, Readiness, Standing};
 use model::event::{Assurance, Deadline};
 use model::evidence::{ControlPoint, DocumentKind, Drift, Probe, Store};
-use model::key::{KeyIdentity, ReasonKind, Template, TenantClass, Traits};
+use model::key::{Common, KeyIdentity, ReasonKind, Template, TenantClass, Traits};
 use model::pack::{Fact, Pack};
 use model::policy::Rule;
 use model::text::{Base64, Text};
@@ -66,6 +66,26 @@ pub struct Governance {
     /// When the evidence that is made by itself was last made.
     #[serde(default)]
     pub schedule: Schedule,
+    /// What stores had before: one baseline each, for ever.
+    #[serde(default)]
+    pub baselines: BTreeMap<Name, Baseline>,
+}
+
+/// The keys that a store had before, as admins signed for them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// Its `baseline.adopted`.
+    pub hash: EventHash,
+    /// When the inventory was taken.
+    pub taken_at: Timestamp,
+    /// What all of the keys have in common.
+    pub common: Common,
+    /// What stands for their list.
+    pub manifest: Manifest,
+    /// By when each of them is to be rotated or authorised anew.
+    pub rotate_by: Timestamp,
+    /// Who adopted it, or the first of them.
+    pub adopted_by: Fingerprint,
 }
 
 /// A document as adopted.
@@ -365,7 +385,7 @@ pub struct Key {
     pub created_by: Fingerprint,
     /// When.
     pub created_at: Timestamp,
-    /// Its `key.generated`.
+    /// Its `key.generated`, or `key.adopted`.
     pub generated: EventHash,
     /// Its state.
     pub state: KeyState,
@@ -383,7 +403,7 @@ pub struct Key {
     pub activation: Option<Activation>,
     /// What the store was last known to have: a state, and the event it was applied for.
     pub custody: Option<Custody>,
-    /// The SHA-256 of the custodian's statement that it was generated with.
+    /// The SHA-256 of the custodian's statement that it was generated with; of an adopted key, of its baseline's line.
     pub attestation: Digest,
     /// By when somebody must say that it is still wanted.
     pub revalidate_by: Option<Timestamp>,
@@ -410,7 +430,32 @@ pub struct Key {
     pub drifted: Option<EventHash>,
     /// In what its store was last reported to differ. What is as it was then is not reported again.
     pub last_drift: Option<LastDrift>,
+    /// Where the chain did not generate it: how it came in.
+    #[serde(default)]
+    pub adopted: Option<Adopted>,
 }
+
+/// How a key that was there before came into the inventory, and what has become of that since.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopted {
+    /// The `baseline.adopted`.
+    pub baseline: EventHash,
+    /// What it computes, by its store's word.
+    pub algorithm: Name,
+    /// What its store calls it.
+    pub label: Text,
+    /// When it was made, where its store says so.
+    pub made_at: Option<Timestamp>,
+    /// By when it is to be rotated or authorised anew.
+    pub rotate_by: Timestamp,
+    /// The `key.activated` of a key that replaces it.
+    pub replaced: Option<EventHash>,
+    /// Whether that time has passed without either, and that was recorded.
+    pub missed: bool,
+}
+
+/// How long before an adopted key is to be rotated a warning is recorded, where the policy does not say.
+const ROTATION_WARNED_BEFORE: Span = Span::from_secs(30 * 24 * 3600);
 
 /// In what a store was reported to differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -470,14 +515,36 @@ pub struct Custody {
 }
 
 impl Key {
-    /// Whether the store has what the chain says.
+    /// Whether the store has what the chain says. Nothing is applied to an adopted key.
     pub fn is_applied(&self) -> bool {
-        self.custody.is_some_and(|custody| custody.cause == self.transition)
+        self.adopted.is_some() || self.custody.is_some_and(|custody| custody.cause == self.transition)
     }
 
     /// Whether it waits for its activation.
     pub fn is_waiting(&self) -> bool {
         self.state == KeyState::PreActive && self.expired.is_none()
+    }
+
+    /// Whether it was adopted, and nobody has authorised it since: that it may be used is not evidenced.
+    pub fn is_unevidenced(&self) -> bool {
+        self.adopted.is_some() && self.activation.is_none()
+    }
+
+    /// Whether its activation can be asked for: it waits for it, or is in use without evidence of one.
+    pub fn can_be_activated(&self) -> bool {
+        self.is_waiting() || (self.is_unevidenced() && self.state == KeyState::Active)
+    }
+
+    /// Where it is in use without evidence and nothing has replaced it: by when that must end, and the event that says so.
+    pub fn rotation(&self) -> Option<(Timestamp, EventHash)> {
+        let in_use = matches!(self.state, KeyState::Active | KeyState::Suspended) && self.is_unevidenced();
+        let adopted = self.adopted.as_ref().filter(|adopted| in_use && adopted.replaced.is_none());
+        adopted.map(|adopted| (adopted.rotate_by, adopted.baseline))
+    }
+
+    /// The same, as long as nobody has recorded that the time has passed.
+    pub fn rotation_to_come(&self) -> Option<(Timestamp, EventHash)> {
+        self.rotation().filter(|_| self.adopted.as_ref().is_some_and(|adopted| !adopted.missed))
     }
 
     /// When it expires unless it is activated or revalidated before.
@@ -496,14 +563,21 @@ impl Key {
         let end = activation.map(|activation| (Deadline::Deactivation, activation.deactivate_at, activation.hash));
         let review = activation.zip(self.review_by);
         let review = review.map(|(activation, by)| (Deadline::ActivationReview, by, activation.hash));
-        expiry.into_iter().chain(revalidation).chain(end).chain(review)
+        let rotation = self.rotation().map(|(at, cause)| (Deadline::Rotation, at, cause));
+        expiry.into_iter().chain(revalidation).chain(end).chain(review).chain(rotation)
     }
 
     /// The next deadline that nobody was warned of, and when the warning is due.
     pub fn next_warning(&self) -> Option<(Timestamp, Deadline, Timestamp, EventHash)> {
-        let before = self.warn_before?;
+        // The policy may say how long ahead; a rotation is warned of in any case.
+        let before = |deadline| match deadline {
+            Deadline::Rotation => Some(self.warn_before.unwrap_or(ROTATION_WARNED_BEFORE)),
+            _ => self.warn_before,
+        };
         let unwarned = self.deadlines().filter(|(deadline, at, _)| self.warned.get(deadline) != Some(at));
-        unwarned.map(|(deadline, at, cause)| (at.before(before), deadline, at, cause)).min()
+        let warnings =
+            unwarned.filter_map(|(deadline, at, cause)| Some((at.before(before(deadline)?), deadline, at, cause)));
+        warnings.min()
     }
 }
 
@@ -746,6 +820,9 @@ pub struct Progress {
     pub signed_at: Option<Timestamp>,
     /// How many keys wait for their activation.
     pub waiting: u64,
+    /// How many keys of baselines are not taken in yet.
+    #[serde(default)]
+    pub to_adopt: u64,
 }
 
 impl Progress {
@@ -795,7 +872,7 @@ pub struct Footprint {
     pub activation: bool,
     /// A command.
     pub command: Option<CommandId>,
-    /// Other keys. The one of the tenant that wraps the key is loaded without being named.
+    /// Other keys. The one of the tenant that wraps the key, and the one that it replaces, are loaded without being named.
     pub others: Vec<KeyId>,
     /// A document.
     pub document: Option<Digest>,
@@ -851,7 +928,7 @@ pub struct View {
     pub request: Option<Request>,
     /// What the command named led to.
     pub receipt: Option<(CommandId, Receipt)>,
-    /// Other keys: the one that wraps the key, and those that were named.
+    /// Other keys: the one that wraps the key, the one that it replaces, and those that were named.
     pub others: BTreeMap<KeyId, Key>,
     /// The document named.
     pub document: Option<Document>,
@@ -883,8 +960,9 @@ impl View {
         if let Some(command) = footprint.command {
             self.receipt = from.receipt(command)?.map(|receipt| (command, receipt));
         }
-        let parent = self.key.as_ref().and_then(|key| key.spec.parent_here());
-        for other in footprint.others.iter().copied().chain(parent) {
+        let named = self.key.as_ref().map(|key| [key.spec.parent_here(), key.spec.replaces()]);
+        let named = named.into_iter().flatten().flatten();
+        for other in footprint.others.iter().copied().chain(named) {
             if let Some(key) = from.key(other)? {
                 self.others.insert(other, key);
             }

@@ -178,11 +178,14 @@ fn policies() -> Vec<String> {
     ]
 }
 
+/// The store `hsm` had k7.
+const BASELINE: &str = r#"do baseline.adopt {"against":"$head","store":"hsm","taken_at":"$now+0s","common":{"workload":"model-storage","responsibility":"application","jurisdiction":"EU","classification":"secret","environment":"production","asset":"a"},"manifest":$inventory:k7,"rotate_by":"$now+2h","reason":$why} by ann,bob"#;
+
 const PACK: &str = r#"{"schema":1,"name":"gdpr","version":1,"title":"Residency","about":["test"],"effective_from":"2025-01-01T00:00:00.000Z","reviewer":"privacy","review_due":"2027-01-01T00:00:00.000Z","evidence":["fact.residency"],"source":[{"citation":"GDPR art. 44"}],"fact":[{"name":"residency","kind":"text","scope":"key","about":"where the data is"}],"gate":[{"name":"in-the-union","clause":"GDPR art. 44","says":"the data stays in the Union","needs":["residency"],"require":"context.facts[\"residency\"] == \"EU\""}]}"#;
 
 /// What people do together, a line a step.
 fn ceremony() -> impl Strategy<Value = String> {
-    let key = || prop::sample::select(vec!["k1", "k2", "k3", "k4", "k5", "k6"]);
+    let key = || prop::sample::select(vec!["k1", "k2", "k3", "k4", "k5", "k6", "k7"]);
     let voter = || prop::sample::select(vec!["sam", "sue", "lou", "dee", "opa"]);
     let role = || prop::sample::select(vec!["security", "privacy"]);
     let many = |voters: [&str; 2]| {
@@ -229,7 +232,7 @@ fn ceremony() -> impl Strategy<Value = String> {
 }
 
 fn governed_step() -> impl Strategy<Value = String> {
-    let key = || prop::sample::select(vec!["k1", "k2", "k3", "k4"]);
+    let key = || prop::sample::select(vec!["k1", "k2", "k3", "k4", "k7"]);
     let who = || prop::sample::select(WHO.to_vec());
     let voter = || prop::sample::select(vec!["sam", "sue", "lou", "dee", "rae", "opa"]);
     let many = || {
@@ -363,9 +366,11 @@ impl Governed {
                 self.lists.entry(event.document).or_default().push_str(&params.text);
             }
             (Event::KeyGenerated(event), _) => drop(self.states.insert(event.key_id, "waits")),
+            (Event::KeyAdopted(event), _) => assert_eq!(self.states.insert(event.key_id, "adopted"), None),
             (Event::KeyExpired(event), _) => drop(self.states.insert(event.key_id, "expired")),
             (Event::KeyDestroyed(event), _) => drop(self.states.insert(event.key_id, "gone")),
             (Event::KeyCompromised(event), _) => drop(self.states.insert(event.key_id, "gone")),
+            (Event::CustodyApplied(event), _) => assert_ne!(self.states.get(&event.key_id), Some(&"adopted")),
             (Event::KeyActivated(event), _) => self.check(event, at),
             (Event::ProbeRecorded(event), _) => assert_eq!(self.states[&event.key_id], "waits"),
             _ => {}
@@ -403,7 +408,8 @@ impl Governed {
     }
 
     fn check(&mut self, event: &KeyActivated, now: Timestamp) {
-        assert_eq!(self.states.insert(event.key_id, "active"), Some("waits"), "a key that does not wait");
+        let was = self.states.insert(event.key_id, "active");
+        assert!(matches!(was, Some("waits" | "adopted")), "a key that neither waits nor was adopted");
         assert!(!self.holds.values().any(|held| held.is_none() || *held == Some(event.request)), "under a hold");
         let (asker, params, asked_at) = &self.requests[&event.request];
         let rules = self.policy["rule"].as_array().unwrap();
@@ -560,7 +566,9 @@ proptest! {
             generate k4 {"asset":"a"} by kim => key.generated
             generate k5 {"asset":"a"} by kim => key.generated
             generate k6 {"asset":"a"} by kim => key.generated
-            store k1,k2 by kim => document.stored"#);
+            store k1,k2 by kim => document.stored
+            inventory k7 by ann => document.stored"#);
+        scenario.run(&format!("{BASELINE} => baseline.adopted\ndue => key.adopted"));
         for step in steps.iter().flat_map(|steps| steps.lines()) {
             scenario.perform(step.trim());
         }
@@ -571,6 +579,8 @@ proptest! {
             second.see(record.hash(), body.time, &event);
         }
         prop_assert_eq!(kept_index(&scenario), scenario.dues());
+        let mut adopted = scenario.tenant.keys.values().filter(|key| key.adopted.is_some());
+        prop_assert!(adopted.all(|key| key.custody.is_none() && key.state != KeyState::PreActive));
         let waiting = scenario.tenant.keys.values().filter(|key| key.is_waiting()).count();
         prop_assert_eq!(scenario.tenant.progress.waiting, waiting as u64);
         evolves(&scenario);

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::evidence::{ControlPoint, ControlResult, Disposition, DocumentKind, Store};
 use crate::id::{CommandId, Digest, EventHash, Fingerprint, KeyId, TenantId};
-use crate::key::{KeyIdentity, KeySpec, Operation, Reason, Template, TenantClass};
+use crate::key::{Common, KeyIdentity, KeySpec, Operation, Reason, Template, TenantClass};
 use crate::pack::{FactValue, Pack};
 use crate::people::{Principal, PublicKey, Role};
 use crate::policy::Policy;
@@ -200,6 +200,8 @@ actions! {
     DocumentAdopt = "document.adopt", key: NoKey;
     /// Say which server and database a key store is. An admin quorum.
     StoreRegister = "store.register", key: NoKey;
+    /// Take the keys that a store had before Keylatch into the inventory. An admin quorum, once for each store.
+    BaselineAdopt = "baseline.adopt", key: NoKey;
     /// Have a bundle of evidence made.
     EvidenceExport = "evidence.export", key: NoKey;
     /// Sign what the control tests came to, and what is done about it.
@@ -485,6 +487,29 @@ pub struct StoreRegister {
     pub against: EventHash,
     /// The store.
     pub store: Store,
+}
+
+/// How long after its baseline an adopted key may be without evidence of its activation.
+pub const ROTATION_MAX: Span = Span::from_secs(2 * 365 * 24 * 3600);
+
+/// Parameters of `baseline.adopt`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BaselineAdopt {
+    /// The governance's last event when this was signed.
+    pub against: EventHash,
+    /// The store that has the keys. It has one baseline, for ever: what is made in it later can't be adopted.
+    pub store: Name,
+    /// When the inventory was taken, by the clock of whoever took it.
+    pub taken_at: Timestamp,
+    /// What all of the keys have in common: what policy rules match on.
+    pub common: Common,
+    /// What stands for their list: lines of `<key id> <algorithm> <identity> <label> <made at>`.
+    pub manifest: Manifest,
+    /// By when each of them is to be rotated or authorised anew, at most two years on.
+    pub rotate_by: Timestamp,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// Parameters of `evidence.export`.

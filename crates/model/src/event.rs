@@ -14,7 +14,7 @@ use crate::command::{Counterpart, HoldKind, Manifest, Readiness, Standing};
 use crate::dsse::Envelope;
 use crate::evidence::{ControlPoint, DocumentKind, Drift, Probe, ProbeOutcome, Store};
 use crate::id::{CommandId, Digest, EventHash, Fingerprint, KeyId, Malformed};
-use crate::key::{Algorithm, KeyIdentity, KeySpec, KeyState, Operation, Reason, Template, TenantClass};
+use crate::key::{Algorithm, Common, KeyIdentity, KeySpec, KeyState, Operation, Reason, Template, TenantClass};
 use crate::people::{Principal, PublicKey, Role, ServiceRole};
 use crate::text::{Base64, Name, Text};
 use crate::time::{Span, Timestamp};
@@ -123,16 +123,20 @@ events! {
     DocumentAdopted = "document.adopted", [Approver];
     /// The server and the database behind a key store are known.
     StoreRegistered = "store.registered", [Approver];
+    /// The keys that a store had before are to be taken into the inventory.
+    BaselineAdopted = "baseline.adopted", [Approver];
     /// A deadline comes near.
     DeadlineWarned = "deadline.warned", [Expirer];
     /// A deadline has passed, and what was due was not done: an exception.
     DeadlineMissed = "deadline.missed", [Expirer];
-    /// An algorithm is no longer allowed, and no key of it is active any more.
+    /// An algorithm is no longer allowed, and no key of it that was activated here is active any more.
     AlgorithmEnded = "algorithm.ended", [Expirer];
     /// Keys that wait for their activation are still wanted.
     KeyRevalidated = "key.revalidated", [Issuer];
     /// A key exists, pre-active.
     KeyGenerated = "key.generated", [Issuer];
+    /// A key that was there before is in the inventory: active, and its activation not evidenced.
+    KeyAdopted = "key.adopted", [Issuer];
     /// A key may be used.
     KeyActivated = "key.activated", [Activator];
     /// A key's use is halted.
@@ -235,11 +239,13 @@ impl Event {
             | Self::KeyRevalidated(_)
             | Self::DocumentAdopted(_)
             | Self::StoreRegistered(_)
+            | Self::BaselineAdopted(_)
             | Self::EvidenceExported(_)
             | Self::ControlEvaluated(_)
             | Self::CustodyReconciled(_)
             | Self::CheckpointSigned(_) => None,
             Self::KeyGenerated(KeyGenerated { key_id, .. })
+            | Self::KeyAdopted(KeyAdopted { key_id, .. })
             | Self::KeyActivated(KeyActivated { key_id, .. })
             | Self::KeySuspended(KeySuspended { key_id, .. })
             | Self::KeyResumed(KeyResumed { key_id, .. })
@@ -301,6 +307,7 @@ impl Event {
             | Self::ParentAttested(ParentAttested { command, .. })
             | Self::DocumentAdopted(DocumentAdopted { command, .. })
             | Self::StoreRegistered(StoreRegistered { command, .. })
+            | Self::BaselineAdopted(BaselineAdopted { command, .. })
             | Self::ProbeRecorded(ProbeRecorded { command, .. })
             | Self::ControlEvaluated(ControlEvaluated { command, .. }) => Some(command),
             Self::EvidenceExported(EvidenceExported { command, .. })
@@ -309,6 +316,7 @@ impl Event {
             | Self::KeyDeactivated(KeyDeactivated { command, .. })
             | Self::KeyDestroyed(KeyDestroyed { command, .. }) => command.as_ref(),
             Self::AuthorityChanged(_)
+            | Self::KeyAdopted(_)
             | Self::KeyExpired(_)
             | Self::DeadlineWarned(_)
             | Self::DeadlineMissed(_)
@@ -573,6 +581,26 @@ pub struct StoreRegistered {
     pub command: Envelope,
 }
 
+/// Data of `baseline.adopted`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BaselineAdopted {
+    /// The store that has the keys.
+    pub store: Name,
+    /// When the inventory was taken.
+    pub taken_at: Timestamp,
+    /// What all of the keys have in common.
+    pub common: Common,
+    /// What stands for their list.
+    pub manifest: Manifest,
+    /// By when each of them is to be rotated or authorised anew.
+    pub rotate_by: Timestamp,
+    /// Who, or the first of them.
+    pub adopted_by: Fingerprint,
+    /// The admins' command.
+    pub command: Envelope,
+}
+
 /// The deadlines that are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -601,6 +629,8 @@ pub enum Deadline {
     Request,
     /// An approval runs out.
     Approval,
+    /// An adopted key must be rotated or authorised anew.
+    Rotation,
 }
 
 /// Data of `deadline.warned`.
@@ -664,6 +694,29 @@ pub struct DeadlineMissed {
 }
 
 // === Key ===
+
+/// Data of `key.adopted`: a line of its baseline's list, and the proof that it is one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyAdopted {
+    /// The key.
+    pub key_id: KeyId,
+    /// What it computes, such as `aes-256-gcm` or `rsa-3072`: by its store's word.
+    pub algorithm: Name,
+    /// By what it is recognised, as far as its store shows that.
+    pub identity: KeyIdentity,
+    /// What its store calls it.
+    pub label: Text,
+    /// When it was made, where its store says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_at: Option<Timestamp>,
+    /// By when it is to be rotated or authorised anew.
+    pub rotate_by: Timestamp,
+    /// Its place in the list.
+    pub membership: Membership,
+    /// The `baseline.adopted`.
+    pub cause: EventHash,
+}
 
 /// Data of `key.revalidated`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

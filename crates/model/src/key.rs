@@ -43,6 +43,10 @@ pub enum Algorithm {
     /// ML-KEM-768 (FIPS 203): wraps a data key by encapsulation, and unwraps it by decapsulation.
     #[serde(rename = "ml-kem-768")]
     MlKem768,
+    /// Another one, which no policy allows and no store of Keylatch computes: of adopted keys alone.
+    #[serde(rename = "other")]
+    #[schemars(skip)]
+    Other,
 }
 
 /// The form in which a public key of an algorithm stands in SubjectPublicKeyInfo (RFC 5280), in DER: what comes before its
@@ -74,7 +78,7 @@ impl Spki {
 pub const CHECK_VALUE_BYTES: usize = 3;
 
 impl Algorithm {
-    /// Every algorithm.
+    /// Every algorithm that a policy can allow.
     pub const ALL: [Self; 10] = [
         Self::Aes256Gcm,
         Self::Ed25519,
@@ -103,7 +107,13 @@ impl Algorithm {
             Self::RsaOaep4096 => "rsa-4096-oaep",
             Self::MlDsa65 => "ml-dsa-65",
             Self::MlKem768 => "ml-kem-768",
+            Self::Other => "other",
         }
+    }
+
+    /// The algorithm of this name, or [`Self::Other`].
+    pub fn of_name(name: &str) -> Self {
+        Self::ALL.into_iter().find(|known| known.name() == name).unwrap_or(Self::Other)
     }
 
     /// What its keys can do.
@@ -115,6 +125,7 @@ impl Algorithm {
                 BTreeSet::from([Sign, Verify])
             }
             Self::RsaOaep3072 | Self::RsaOaep4096 | Self::MlKem768 => BTreeSet::from([Wrap, Unwrap]),
+            Self::Other => BTreeSet::new(),
         }
     }
 
@@ -124,7 +135,7 @@ impl Algorithm {
             Self::EcdsaP256 | Self::RsaPss3072 | Self::RsaPss4096 => Some(32),
             Self::EcdsaP384 => Some(48),
             Self::Ed25519 | Self::MlDsa65 => Some(64),
-            Self::Aes256Gcm | Self::RsaOaep3072 | Self::RsaOaep4096 | Self::MlKem768 => None,
+            Self::Aes256Gcm | Self::RsaOaep3072 | Self::RsaOaep4096 | Self::MlKem768 | Self::Other => None,
         }
     }
 
@@ -137,7 +148,7 @@ impl Algorithm {
     /// RFC 9881 (ML-DSA), RFC 9935 (ML-KEM). `None` where keys are secret keys.
     pub fn spki(self) -> Option<Spki> {
         let (prefix, bytes, suffix): (&[u8], usize, &[u8]) = match self {
-            Self::Aes256Gcm => return None,
+            Self::Aes256Gcm | Self::Other => return None,
             Self::Ed25519 => (b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00", 32, b""),
             Self::EcdsaP256 => (
                 b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\
@@ -286,6 +297,10 @@ pub enum KeyIdentity {
     PublicKey(Base64),
     /// A secret key: its check value, the first three bytes of a block of zeros encrypted (PKCS #11 `CKA_CHECK_VALUE`).
     CheckValue(Base64),
+    /// An adopted key pair: the SHA-256 of its public half, as SubjectPublicKeyInfo in DER.
+    PublicKeyDigest(Digest),
+    /// An adopted key that shows nothing by which it could be recognised.
+    Unknown,
 }
 
 impl KeyIdentity {
@@ -298,6 +313,8 @@ impl KeyIdentity {
                 digest = crate::Digest::of(&der.0);
                 digest.as_bytes()
             }
+            Self::PublicKeyDigest(digest) => digest.as_bytes(),
+            Self::Unknown => &[],
         };
         bytes.first_chunk().copied().unwrap_or_default()
     }
@@ -305,7 +322,7 @@ impl KeyIdentity {
     /// Whether it has the form that keys of this algorithm have.
     pub fn fits(&self, algorithm: Algorithm) -> bool {
         match (self, algorithm.spki()) {
-            (Self::CheckValue(value), None) => value.0.len() == CHECK_VALUE_BYTES,
+            (Self::CheckValue(value), None) if algorithm != Algorithm::Other => value.0.len() == CHECK_VALUE_BYTES,
             (Self::PublicKey(der), Some(spki)) => spki.strip(&der.0).is_some(),
             _ => false,
         }
@@ -313,11 +330,13 @@ impl KeyIdentity {
 }
 
 impl fmt::Display for KeyIdentity {
-    /// `spki:` and the SHA-256 of the public key, or `kcv:` and six hex digits.
+    /// `spki:` and the SHA-256 of the public key, or `kcv:` and six hex digits, or `-`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PublicKey(der) => write!(f, "spki:{}", crate::Digest::of(&der.0)),
             Self::CheckValue(value) => write!(f, "kcv:{}", data_encoding::HEXLOWER.encode(&value.0)),
+            Self::PublicKeyDigest(digest) => write!(f, "spki:{digest}"),
+            Self::Unknown => f.write_str("-"),
         }
     }
 }
@@ -556,6 +575,11 @@ impl KeySpec {
         if self.usage.is_empty() { self.algorithm.operations() } else { self.usage.clone() }
     }
 
+    /// The key whose place it takes.
+    pub fn replaces(&self) -> Option<KeyId> {
+        self.attributes.as_ref().and_then(|attributes| attributes.replaces)
+    }
+
     /// The key of the same tenant that wraps it.
     pub fn parent_here(&self) -> Option<KeyId> {
         self.wrapped_by.filter(|parent| parent.tenant.is_none()).map(|parent| parent.key_id)
@@ -624,6 +648,33 @@ impl Template {
             environment: key.environment.clone(),
             backend: key.backend.clone(),
         }
+    }
+}
+
+/// What keys that are adopted together have in common, beside their store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Common {
+    /// The kind of work.
+    pub workload: Name,
+    /// The layer they belong to.
+    pub responsibility: Responsibility,
+    /// Where their data lives in law.
+    pub jurisdiction: Name,
+    /// How sensitive their data is.
+    pub classification: Name,
+    /// Such as `production`.
+    pub environment: Name,
+    /// What they protect, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asset: Option<Text>,
+}
+
+impl Common {
+    /// With what is each key's own.
+    pub fn template(&self, algorithm: Algorithm, backend: Name) -> Template {
+        let Self { workload, responsibility, jurisdiction, classification, environment, asset: _ } = self.clone();
+        Template { algorithm, workload, responsibility, jurisdiction, classification, environment, backend }
     }
 }
 

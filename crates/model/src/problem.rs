@@ -105,6 +105,7 @@ problems! {
     FactUnknown = "fact-unknown", 404, "There is no such fact.", "Take a fact that the policy lists, and that was asserted.";
     ParentNotActive = "parent-not-active", 409, "The key that wraps this one is not active.", "Have the parent activated first.";
     ConsumersMissing = "consumers-missing", 409, "Consumers have not acknowledged the key.", "Have those named acknowledge its identity.";
+    BaselineExists = "baseline-exists", 409, "The store has its baseline.", "Have keys that were made since replaced by keys that Keylatch generates; only what was there at the first inventory is adopted.";
     NotInManifest = "not-in-manifest", 409, "The key is not one of those that were asked for.", "Compare the list with its root.";
     AuthorizationSpent = "authorization-spent", 409, "The standing authorisation is used up, or its time is over.", "Ask for a new one.";
     ReviewMissing = "review-missing", 409, "The emergency activation was not reviewed.", "Have it reviewed first.";
@@ -117,6 +118,7 @@ problems! {
     OperationNotAllowed = "operation-not-allowed", 409, "The key does not do this operation.", "See the key's algorithm.";
     CiphertextInvalid = "ciphertext-invalid", 422, "The data does not decrypt under this key.", "Check the key id, the data and its additional data.";
     StatementInvalid = "statement-invalid", 422, "A service's statement does not verify.", "See the services' logs.";
+    NotInCustody = "not-in-custody", 409, "Keylatch does not have this key: it was adopted, and is where it was.", "Use it, and change it, in its store. Have a key generated that replaces it, so that Keylatch holds the next one.";
     // The platform.
     Stopped = "stopped", 503, "Writing is stopped for this tenant.", "See `keylatch doctor` for the alarm and what to do.";
     ClockBehind = "clock-behind", 503, "The log is ahead of the clock.", "Set the service's clock right.";

@@ -14,6 +14,7 @@ mod follow;
 pub mod health;
 mod incoming;
 mod lane;
+pub mod lists;
 mod lock;
 mod node;
 mod overlay;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::event::ActivationMode;
 use model::{EventType, Fingerprint, Name};
 
-use super::{About, ControlTest, FOLLOWS_WITHIN, Fault, Scope, Test, counted};
+use super::{About, ControlTest, FOLLOWS_WITHIN, Fault, Scope, Test, adopted, counted};
 use crate::history::{Activation, At, KeyLife};
 
 const NONE_ACTIVATED: &str = "No key was activated in the period.";
@@ -43,6 +43,7 @@ pub(super) fn authorised(scope: Scope<'_>) -> ControlTest {
         let activations = counted(all, "emergency activation", "emergency activations");
         test.remark(format!("{activations} in the period; the review of {open} is not signed yet."));
     }
+    adopted::remark(scope).into_iter().for_each(|remark| test.remark(remark));
     test.done(NONE_ACTIVATED)
 }
 
@@ -221,10 +222,19 @@ pub(super) fn confirmed(scope: Scope<'_>) -> ControlTest {
             listed_in: LISTED,
         },
     );
-    let mut modes: BTreeMap<ActivationMode, usize> = BTreeMap::new();
+    let (mut modes, mut anew) = (BTreeMap::<ActivationMode, usize>::new(), 0);
     for (key, activation) in scope.activations() {
         *modes.entry(activation.mode).or_default() += 1;
-        test.item(unfollowed(scope, key, &activation.at));
+        // No custodian has an adopted key.
+        let here = scope.history.keys.contains_key(&key.id);
+        anew += usize::from(!here);
+        test.item(unfollowed(scope, key, &activation.at).filter(|_| here));
+    }
+    if anew > 0 {
+        let activations = counted(anew, "activation is of an adopted key", "activations are of adopted keys");
+        test.remark(format!(
+            "{activations}, which no custodian holds: whether the store follows is not confirmed here."
+        ));
     }
     let of = |mode| modes.get(&mode).copied().unwrap_or_default();
     if test.test.population.count > 0 {

@@ -70,8 +70,7 @@ impl<'a> Scope<'a> {
     /// The activations of the period, with their keys.
     pub(crate) fn activations(&self) -> impl Iterator<Item = (&'a KeyLife, &'a Activation)> {
         let scope = *self;
-        let all = self.history.keys.values();
-        let all = all.flat_map(|key| key.activations.iter().map(move |activation| (key, activation)));
+        let all = self.history.lives().flat_map(|key| key.activations.iter().map(move |activation| (key, activation)));
         all.filter(move |(_, activation)| scope.has(&activation.at))
     }
 

@@ -44,6 +44,8 @@ fn activity(event: EventType) -> Option<(u32, &'static str)> {
         EventType::FactWithdrawn => (UPDATE, "has a fact withdrawn"),
         EventType::DocumentAdopted => (ENABLE, "is adopted"),
         EventType::StoreRegistered => (ENROLL, "is registered"),
+        EventType::BaselineAdopted => (ENROLL, "has its keys adopted by a baseline"),
+        EventType::KeyAdopted => (ENROLL, "was there before and is adopted, its activation not evidenced"),
         EventType::ControlEvaluated => (READ, "had the control's tests evaluated"),
         EventType::EvidenceExported => (CREATE, "is exported"),
         EventType::AlgorithmEnded => (DISABLE, "is no longer allowed"),
@@ -89,6 +91,7 @@ pub(super) fn deadline(deadline: Deadline) -> (&'static str, &'static str) {
         Deadline::DocumentReview => ("Review of a document", "CEK-15.11"),
         Deadline::ControlEvaluation => ("Evaluation of the control", "CEK-15"),
         Deadline::Request => ("Authorisation of a request", "CEK-15.03"),
+        Deadline::Rotation => ("Rotation of an adopted key", "CEK-15.03"),
         Deadline::Approval => ("Use of an approval", "CEK-15.03"),
     }
 }
@@ -156,6 +159,10 @@ impl<'a> Context<'a> {
             }
             Event::StoreRegistered(registered) => {
                 let name = registered.store.name.as_str();
+                Entity::other("Key Store", name.to_owned(), Some(name))
+            }
+            Event::BaselineAdopted(adopted) => {
+                let name = adopted.store.as_str();
                 Entity::other("Key Store", name.to_owned(), Some(name))
             }
             Event::EvidenceExported(exported) => Entity::other("Evidence Bundle", exported.manifest.to_string(), None),
@@ -237,6 +244,18 @@ fn details(event: &Event) -> Map<String, Value> {
             put("change_ref", json_of(&activated.change_ref));
             put("deactivate_at", json_of(&activated.deactivate_at));
             put("emergency", activated.review_by.is_some().into());
+        }
+        Event::BaselineAdopted(adopted) => {
+            put("keys", adopted.manifest.count.into());
+            put("taken_at", json_of(&adopted.taken_at));
+            put("rotate_by", json_of(&adopted.rotate_by));
+        }
+        Event::KeyAdopted(adopted) => {
+            put("identity", adopted.identity.to_string().into());
+            put("algorithm", json_of(&adopted.algorithm));
+            put("label", json_of(&adopted.label));
+            put("baseline", json_of(&adopted.cause));
+            put("rotate_by", json_of(&adopted.rotate_by));
         }
         Event::KeySuspended(suspended) => put("affected", json_of(&suspended.affected)),
         Event::KeyCompromised(compromised) => put("affected", json_of(&compromised.affected)),

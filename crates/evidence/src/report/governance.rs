@@ -8,7 +8,7 @@ use model::{EventType, Timestamp};
 use super::html::{Html, html};
 use super::words::{self, Counted};
 use super::{REQUESTS_MAX, ROWS_MAX, View, end_table, left_out, section, table, time};
-use crate::history::{AdoptedPolicy, Approval, At, DeclaredPack, Hold, Person, RequestLife};
+use crate::history::{AdoptedPolicy, Approval, At, DeclaredPack, Hold, Person, RequestLife, Standing};
 
 // === Requests and approvals ===
 
@@ -152,6 +152,7 @@ pub(super) fn law(out: &mut Html, view: &View<'_>) {
     policies(out, view);
     packs(out, view);
     holds(out, view);
+    baselines(out, view);
     missed(out, view);
     html! { out, "</section>\n" }
 }
@@ -251,6 +252,35 @@ fn held(out: &mut Html, view: &View<'_>, hold: &Hold) {
         None => html! { out, "in force at the end" },
     }
     html! { out, "</td></tr>\n" }
+}
+
+/// What was there before Keylatch: how much of it is settled.
+fn baselines(out: &mut Html, view: &View<'_>) {
+    let baselines = &view.history().baselines;
+    html! { out, "<h3>Keys that were there before</h3>\n" }
+    if baselines.is_empty() {
+        html! { out, "<p>None was adopted.</p>\n" }
+        return;
+    }
+    html! { out, "<p>Adopted keys are active by a baseline that admins signed: that their activation was authorised is not \
+    evidenced, until it is authorised anew. governance.csv lists each of them.</p>\n" }
+    let columns = ["Store", "Adopted", "Keys", "To be settled by", "Since then"];
+    table(out, "law", &"Baselines", &columns);
+    for baseline in baselines {
+        let of_baseline = view.history().adopted.values().filter(|key| key.baseline == baseline.at.hash);
+        let standings: Vec<Standing> = of_baseline.map(|key| key.standing(view.until()).0).collect();
+        html! { out, "<tr><th scope='row'>" (baseline.store) "</th><td>" { view.who(out, baseline.by) } ", "
+        { view.moment(out, baseline.at) } "</td><td>" (u64::from(baseline.count)) "</td><td>" { time(out, baseline.rotate_by) }
+        "</td><td>" }
+        for standing in Standing::ALL {
+            let count = standings.iter().filter(|one| **one == standing).count();
+            if count > 0 {
+                html! { out, (standing.name()) ": " (count as u64) "<br>" }
+            }
+        }
+        html! { out, "</td></tr>\n" }
+    }
+    end_table(out);
 }
 
 fn missed(out: &mut Html, view: &View<'_>) {

@@ -585,3 +585,87 @@ fn that_a_key_was_never_active_is_a_statement_with_bounds() {
     check_never(&life, 29, 40, "fails active|suspended|");
     check_never(&life, 30, 41, "open suspended||");
 }
+
+// === Keys that were there before ===
+
+/// A baseline of the store `hsm`, to be settled within two hours.
+const BASELINE: &str = r#"inventory k7,k8,k9 by ann
+    do baseline.adopt {"against":"$head","store":"hsm","taken_at":"$now+0s","common":{"workload":"general","responsibility":"application","jurisdiction":"EU","classification":"secret","environment":"production"},"manifest":$inventory:k7+k8+k9,"rotate_by":"$now+2h","reason":$why} by ann,bob
+    due"#;
+const ANEW: &str = "request k7 by kim => activation.requested
+    approve k7 by sam => activation.approved
+    approve k7 by lou => activation.approved
+    due => activation.authorized, key.activated";
+const REPLACED: &str = r#"generate k2 {"workload":"general","attributes":{"exportable":false,"deletable":true,"replaces":"$key:k8"}} by kim => key.generated
+    request k2 by kim => activation.requested
+    approve k2 by sam => activation.approved
+    approve k2 by lou => activation.approved
+    due => activation.authorized, key.activated"#;
+
+fn estate(script: &str) -> Scenario {
+    let mut s = Scenario::new();
+    s.run(r#"adopt {"keys":{"allow":{"successor":true}}} by ann,bob => policy.adopted"#);
+    for step in BASELINE.lines().map(str::trim) {
+        s.perform(step);
+    }
+    s.run(script);
+    s
+}
+
+#[test]
+fn adopted_keys_are_settled_in_time_or_are_exceptions() {
+    let settled = format!("{ANEW}\n{REPLACED}\ndeactivate k9 by opa => key.deactivated");
+    for script in ["", settled.as_str()] {
+        assert_eq!(line(&estate(script), "adopted", 1), "3/3 no-exceptions", "{script}");
+    }
+    let mut s = estate("wait 2h");
+    s.perform("due");
+    assert_eq!(line(&s, "adopted", 1), "0/3 exceptions overdue overdue overdue");
+    assert_eq!(line(&Scenario::new(), "adopted", 1), "0/0 not-applicable");
+}
+
+/// Late is better than never, and stays an exception.
+#[test]
+fn what_was_settled_late_stays_an_exception() {
+    let mut s = estate("");
+    s.perform("wait 3h");
+    s.perform("due");
+    s.run(ANEW);
+    assert_eq!(line(&s, "adopted", 1), "0/3 exceptions late overdue overdue");
+}
+
+/// What is authorised anew is an activation like any other; only that no custodian can confirm it.
+#[test]
+fn an_activation_anew_is_in_the_populations_and_adopted_keys_are_in_no_other() {
+    let s = estate(ANEW);
+    for (id, comes_to) in [
+        ("CEK-15.01", "0/0 not-applicable"),
+        ("CEK-15.03", "1/1 no-exceptions"),
+        ("CEK-15.04", "1/1 no-exceptions"),
+        ("CEK-15.05", "0/0 not-applicable"),
+        ("CEK-15.15", "1/1 no-exceptions"),
+        ("CEK-15.02", "0/0 not-applicable"),
+        ("CEK-15.12", "0/0 not-applicable"),
+    ] {
+        assert_eq!(line(&s, id, 1), comes_to, "{id}");
+    }
+    let controls = tests(&s, 1);
+    let remarks = test(&controls, "CEK-15.03").remarks;
+    assert!(remarks.iter().any(|remark| remark.contains("2 adopted keys are in use by baseline")), "{remarks:?}");
+    let files = super::stage::bundle(&s, 1, 64);
+    let governance = String::from_utf8(files["governance.csv"].clone()).unwrap();
+    for said in [
+        "baseline.adopted",
+        "3 keys, as of",
+        "activation not evidenced; open",
+        "activation not evidenced; authorised anew",
+    ] {
+        assert!(governance.contains(said), "{said}: {governance}");
+    }
+    let report = String::from_utf8(files["report.html"].clone()).unwrap();
+    assert!(report.contains("Keys that were there before") && report.contains("authorised anew: 1"));
+    let activations = String::from_utf8(files["activations.csv"].clone()).unwrap();
+    assert!(activations.contains(&key_id("k7").to_string()));
+    let ocsf = String::from_utf8(files["ocsf.jsonl"].clone()).unwrap();
+    assert!(ocsf.contains("its activation not evidenced") && ocsf.contains("has its keys adopted by a baseline"));
+}

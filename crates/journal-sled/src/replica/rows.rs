@@ -225,6 +225,8 @@ fn number_of(duty: Duty) -> u8 {
         Duty::WarnLapse(_) => 18,
         Duty::WarnLapseRequest(_) => 19,
         Duty::Reconcile => 20,
+        Duty::Adopt => 21,
+        Duty::Miss(_) => 22,
     }
 }
 
@@ -257,6 +259,8 @@ fn duty_of(number: u8, about: About) -> Option<Duty> {
         (18, About::Key(key)) => Duty::WarnLapse(key),
         (19, About::Request(request)) => Duty::WarnLapseRequest(request),
         (20, About::Tenant) => Duty::Reconcile,
+        (21, About::Tenant) => Duty::Adopt,
+        (22, About::Key(key)) => Duty::Miss(key),
         _ => return None,
     })
 }

@@ -75,7 +75,8 @@ pub struct PlaceArgs {
 }
 
 impl PlaceArgs {
-    fn place(&self) -> Result<Place, Error> {
+    /// The software store.
+    pub fn place(&self) -> Result<Place, Error> {
         let place = match (&self.dir, &self.config) {
             (Some(dir), _) => platform::custody_place(dir, &self.master_key),
             (None, Some(file)) => Config::load(file)
@@ -83,6 +84,20 @@ impl PlaceArgs {
             (None, None) => return Err(Error::usage("no store is named", "name the platform's folder with --dir")),
         };
         place.map_err(|error| Error::usage(error, "name the folder of `keylatch up`, or a custodian's configuration"))
+    }
+}
+
+impl PlaceArgs {
+    /// The file that lists the stores beside it.
+    pub fn stores(&self) -> Result<PathBuf, Error> {
+        match (&self.dir, &self.config) {
+            (Some(dir), _) => Ok(dir.join("stores.toml")),
+            (None, Some(file)) => match Config::load(file) {
+                Ok(config) => Ok(config.stores()),
+                Err(error) => Err(Error::usage(error, "name a custodian's configuration")),
+            },
+            (None, None) => Err(Error::usage("no store is named", "name the platform's folder with --dir")),
+        }
     }
 }
 
@@ -116,7 +131,7 @@ async fn ask(place: &PlaceArgs, request: Request) -> Result<Done, Error> {
     custody::ask(&place.place()?, request).await.map_err(|error| not_done(&error))
 }
 
-fn not_done(error: &service::Error) -> Error {
+pub(crate) fn not_done(error: &service::Error) -> Error {
     Error::failed(error, "mend what it names, and do it again: repeating does no harm")
 }
 

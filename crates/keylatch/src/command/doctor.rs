@@ -193,6 +193,7 @@ pub async fn examine(session: &mut Session, screen: &mut Screen, diagnosis: &mut
             diagnosis.checks.extend(evidence::checks(session));
             diagnosis.checks.extend(admins(session));
             diagnosis.checks.extend(missed(session));
+            diagnosis.checks.extend(adopted(session));
         }
     }
     diagnosis.checks.push(identity(session));
@@ -275,6 +276,19 @@ fn admins(session: &Session) -> Option<Check> {
                 "enrol one more: where one of them loses their key, nobody can enrol, revoke or adopt any more";
             Check::doubtful("admins", found, advice)
         }
+    })
+}
+
+/// Keys that were adopted, and whose activation is still not evidenced.
+fn adopted(session: &Session) -> Option<Check> {
+    let open: Vec<_> = session.state().keys.values().filter_map(|key| key.rotation()).map(|(at, _)| at).collect();
+    let by = open.iter().min()?;
+    let found =
+        format!("{}, activation not evidenced, the first due {}", counted(open.len(), "adopted key"), time(*by));
+    let advice = "have them authorised anew (`keylatch request`), or generate keys that replace them";
+    Some(match *by <= session.now() {
+        true => Check::doubtful("adopted keys", format!("{found}: overdue"), advice),
+        false => Check::good("adopted keys", found),
     })
 }
 

@@ -220,6 +220,24 @@ fn detail(event: &Event, state: &Tenant) -> String {
             )
         }
         Event::StoreRegistered(data) => format!("{} ({}): {}", data.store.name, data.store.kind, data.store.server),
+        Event::BaselineAdopted(data) => {
+            let due = by(data.rotate_by);
+            format!(
+                "{} keys of `{}`, as of {}; to be rotated or authorised anew {due}",
+                data.manifest.count,
+                data.store,
+                time(data.taken_at)
+            )
+        }
+        Event::KeyAdopted(data) => {
+            format!(
+                "{} {}, {}: activation not evidenced, due {}",
+                data.label,
+                data.algorithm,
+                data.identity,
+                by(data.rotate_by)
+            )
+        }
         Event::EvidenceExported(data) => {
             let asked = if data.command.is_some() { "" } else { ", by itself" };
             format!("events 1 to {}, the period from {} on{asked}", data.size, data.from)

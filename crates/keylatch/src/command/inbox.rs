@@ -1,6 +1,7 @@
 //! `keylatch inbox`: what waits for the identity of the context, each with the command to type; and one of it in full, with
 //! the exact bytes that would be signed.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -24,7 +25,7 @@ use crate::review::review;
 use crate::screen::{Screen, Shown};
 use crate::session::Session;
 use crate::submit;
-use crate::words::name_of;
+use crate::words::{counted, name_of};
 
 /// How long before a document's review is due it is in its owner's inbox: when the warning is recorded, too.
 const DOCUMENT_REVIEW_BEFORE: Span = Span::from_secs(30 * 24 * 3600);
@@ -98,6 +99,8 @@ pub enum Task {
     ReviewActivation,
     /// Say that keys which wait are still wanted.
     Revalidate,
+    /// Ask for the activation of keys that were adopted, or replace them.
+    Rotate,
     /// Look at who may create and who may approve.
     AccessReview,
     /// Sign what the control tests came to.
@@ -130,6 +133,7 @@ pub fn items(known: &Known, me: Fingerprint, now: Timestamp) -> Vec<Item> {
         looks.votes(),
         looks.acknowledgements(),
         looks.reviews(),
+        looks.adopted(),
         looks.revalidations(),
         looks.access_review(),
         looks.evaluation(),
@@ -253,6 +257,24 @@ impl Looks<'_> {
             [key] => item.of(None, Some(key)),
             _ => item,
         }]
+    }
+
+    /// The adopted keys for whose activation this identity may ask, as one task a store.
+    fn adopted(&self) -> Vec<Item> {
+        let mut stores: BTreeMap<&model::Name, Vec<&Key>> = BTreeMap::new();
+        let open = self.state.keys.values().filter(|key| key.rotation().is_some() && key.open_request.is_none());
+        let mine = open.filter(|key| {
+            self.policy.rule_for(&key.spec.traits()).is_some_and(|rule| self.holds_one_of(&rule.requesters))
+        });
+        mine.for_each(|key| stores.entry(&key.store).or_default().push(key));
+        let item = |(store, keys): (&model::Name, Vec<&Key>)| {
+            let by = keys.iter().filter_map(|key| key.rotation()).map(|(at, _)| at).min();
+            let late = if by.is_some_and(|by| by <= self.now) { ", missed" } else { "" };
+            let about = format!("{} of {store}: adopted, activation not evidenced{late}", counted(keys.len(), "key"));
+            let label = keys.first().map_or("…", |key| key.spec.label.as_str());
+            Item::new(Task::Rotate, about, by, format!("keylatch request {label} …, or generate one that replaces it"))
+        };
+        stores.into_iter().map(item).collect()
     }
 
     /// The access review, from when it is warned of, or, where no warning is wanted, from when it is half over.

@@ -222,7 +222,8 @@ impl Said {
 pub fn for_one(state: &Tenant, key: KeyId, said: &Said, now: Timestamp) -> Result<ActivationRequest, Error> {
     let key = lookup::key(state, &key.to_string())?;
     let params = ActivationRequest::of_key(key.identity.clone(), said.reason.clone());
-    let attestation = said.attestation.then_some(key.attestation);
+    // No custodian has stated anything of a key that was there before.
+    let attestation = (said.attestation && key.adopted.is_none()).then_some(key.attestation);
     Ok(said.fill(ActivationRequest { attestation, ..params }, now))
 }
 
@@ -256,8 +257,8 @@ pub fn list_of(state: &Tenant, keys: &[KeyId]) -> Result<(Template, List), Error
     let mut entries = Vec::with_capacity(keys.len());
     for id in keys {
         let key = lookup::key(state, &id.to_string())?;
-        if !key.is_waiting() || key.open_request.is_some() {
-            let how = if key.is_waiting() { "has an open request" } else { key.state.name() };
+        if !key.can_be_activated() || key.open_request.is_some() {
+            let how = if key.can_be_activated() { "has an open request" } else { key.state.name() };
             let what = format!("`{}` {how}", key.spec.label);
             return Err(Error::failed(what, "name keys that wait for their activation, and have no open request"));
         }
@@ -294,7 +295,7 @@ async fn send(
 /// The keys that are named for a list.
 fn named_keys(state: &Tenant, args: &ManyArgs) -> Result<Vec<KeyId>, Error> {
     if let Some(pattern) = &args.all_matching {
-        let free = state.keys.values().filter(|key| key.is_waiting() && key.open_request.is_none());
+        let free = state.keys.values().filter(|key| key.can_be_activated() && key.open_request.is_none());
         let keys: Vec<KeyId> = free.filter(|key| is_like(key.spec.label.as_str(), pattern)).map(|key| key.id).collect();
         if keys.is_empty() {
             let what = format!("no key that waits without a request is like `{pattern}`");
@@ -311,7 +312,7 @@ fn named_keys(state: &Tenant, args: &ManyArgs) -> Result<Vec<KeyId>, Error> {
     let named = lines.chain(args.keys.iter().map(String::as_str));
     // Looked up by label at once: a list may be long.
     let mut labels: BTreeMap<&str, Vec<KeyId>> = BTreeMap::new();
-    for key in state.keys.values().filter(|key| key.is_waiting()) {
+    for key in state.keys.values().filter(|key| key.can_be_activated()) {
         labels.entry(key.spec.label.as_str()).or_default().push(key.id);
     }
     let keys = named.map(|named| match labels.get(named).map(Vec::as_slice) {

@@ -169,7 +169,7 @@ fn many(known: &Known, request: &Request, now: Timestamp) -> Result<(Shown, bool
     let (mut done, mut gone) = (0_usize, 0_usize);
     for (key, membership) in list.iter().flat_map(lifecycle::manifest::List::memberships) {
         match state.keys.get(&key) {
-            Some(key) if key.is_waiting() => {
+            Some(key) if key.can_be_activated() => {
                 members.push(simulate::of_member(state, request.hash, key.id, &membership, now)?);
             }
             Some(key) if key.activation.is_some() => done += 1,
@@ -296,6 +296,8 @@ fn drafted(
                 let before = simulate::of_key(state, key.id, by, now);
                 waiting.push(Changed { key, before, after: simulate::of_key(&drafted, key.id, by, now) });
             }
+            // What was adopted and never authorised here rests on no policy.
+            KeyState::Active | KeyState::Suspended if key.is_unevidenced() => {}
             KeyState::Active | KeyState::Suspended => standing.push(simulate::of_active(&drafted, key.id, now)?),
             _ => {}
         }

@@ -1,5 +1,9 @@
 //! `keylatch store`: which server and which database a key store is, and who could reach into it.
 
+pub mod adopt;
+pub mod attest;
+pub mod look;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -13,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::command::delegation::already;
 use crate::command::{SigningArgs, principal};
-use crate::error::Error;
+use crate::error::{Error, Exit};
 use crate::layout::{BOLD, Cell, DIM, Fields, RED, Table, YELLOW, safe};
 use crate::lookup;
 use crate::screen::{Screen, Shown};
@@ -32,6 +36,27 @@ pub enum StoreCommand {
         after_long_help = "Example, from a file:\n  cat > software.toml <<'END'\n  name = \"software\"\n  kind = \"software\"\n  server = \"kms-1, rack 12, Frankfurt\"\n  database = \"redb file /var/lib/keylatch/custodian\"\n  region = \"EU\"\n  operator = \"platform operations\"\n  privileged_accounts = [\"root on kms-1\", \"backup operator\"]\n  END\n  keylatch store register software.toml --out store.json\n  keylatch sign store.json         (another admin)\n  keylatch submit store.json\n\nThe same without a file:\n  keylatch store register --name hsm-1 --kind pkcs11 --server 'HSM 1' --database 'token 0' \\\n    --serial 5712 --firmware 7.4 --module-certificate 'CMVP 4321' --out store.json"
     )]
     Register(Box<RegisterArgs>),
+    /// List every key in the stores that a custodian is configured for, or on a token, without touching any.
+    ///
+    /// Run on the custodian's host, beside it or before there is one. Tokens are looked at in a session that can't change
+    /// anything, servers by Locate and Get Attributes. What a key is called, what it may be used for, and when it was made is
+    /// the store's own word.
+    #[command(
+        after_long_help = "Examples:\n  keylatch store inventory --dir my-platform\n  keylatch store inventory --module /usr/lib/softhsm/libsofthsm2.so --token legacy --pin file:legacy.pin \\\n    --store legacy --baseline legacy.baseline\n\nWith --baseline, what is not Keylatch's is written as the list that `keylatch store adopt` takes in."
+    )]
+    Inventory(look::InventoryArgs),
+    /// Take the keys that a store had before into the inventory, as active, activation not evidenced. Takes a quorum of
+    /// admins, once for each store.
+    #[command(
+        after_long_help = "Example:\n  keylatch store adopt legacy.baseline --store legacy --rotate-by +365d --workload model-storage \\\n    --responsibility application --jurisdiction EU --classification secret --environment production \\\n    --asset 'billing database' --reason-kind migration --reason 'taking over the estate' --out adopt.json\n  keylatch sign adopt.json         (another admin)\n  keylatch submit adopt.json"
+    )]
+    Adopt(Box<adopt::AdoptArgs>),
+    /// See whether each configured store is there and answers, and what should be otherwise. Exit code 1 where something
+    /// should.
+    Check(look::CheckArgs),
+    /// Have a key's store say what it has, beside what the chain says. Asks the custodian that has the store open, on its
+    /// host.
+    Attest(attest::AttestArgs),
     /// List the stores registered, and those that keys name and nobody has registered: an exception.
     List,
     /// Show a store: what was registered of it, and its keys.
@@ -107,11 +132,25 @@ impl SaidArgs {
     }
 }
 
+/// Runs what needs no session; `None` for the rest.
+pub async fn run_here(command: &StoreCommand, screen: &mut Screen) -> Option<Result<Exit, Error>> {
+    match command {
+        StoreCommand::Inventory(args) => Some(look::inventory(args.clone(), screen).await.map(|()| Exit::Ok)),
+        StoreCommand::Check(args) => Some(look::check(args.clone(), screen).await),
+        _ => None,
+    }
+}
+
 /// Runs `keylatch store`.
 pub async fn run(command: StoreCommand, session: &mut Session, screen: &mut Screen) -> Result<(), Error> {
     session.refresh(screen).await?;
     match command {
         StoreCommand::Register(args) => register(*args, session, screen).await,
+        StoreCommand::Adopt(args) => adopt::run(*args, session, screen).await,
+        StoreCommand::Attest(args) => attest::run(&args, session, screen).await,
+        StoreCommand::Inventory(_) | StoreCommand::Check(_) => {
+            Err(Error::usage("this is done on the custodian's host", "run it there, without a session"))
+        }
         StoreCommand::List => screen.show(&list(session)?),
         StoreCommand::Show { name } => screen.show(&show(session, &name)?),
     }

@@ -3,8 +3,8 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use custodian::FurtherStores;
 use custodian::custody::Place;
-use custodian::{FurtherStores, Stores};
 use journal_nats::connect;
 use journal_nats::permission::PlatformUser;
 use journal_nats::server::{Server, Settings, SyncInterval, find};
@@ -189,7 +189,7 @@ async fn start_roles(
 ) -> Result<Parts, Error> {
     let (keys, uses) = (place.keys().to_owned(), place.keys().join("uses"));
     let software = custodian::open_software_store(&ports.node, place, shutdown.clone()).await?;
-    let stores = Stores::from(software.store());
+    let stores = software.stores();
     further.open(&stores, &ports.node, &keys, shutdown).await;
     let mut parts = Parts::default();
     let (ports_of_custodian, until) = (ports.clone(), shutdown.clone());

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use lifecycle::{Governance, Tenant};
-use model::command::{ControlEvaluate, DocumentAdopt};
+use model::command::{BaselineAdopt, ControlEvaluate, DocumentAdopt};
 use model::evidence::{Disposition, Store};
 use model::{Action, Command, EventHash, Fingerprint, Name, Timestamp};
 
@@ -32,6 +32,7 @@ pub(super) fn meant(command: &Command, state: &Tenant, now: Timestamp) -> Option
         Action::PackDeclare(params) => pack(&mut fields, governance, &params.pack.name),
         Action::DocumentAdopt(params) => document(&mut fields, state, params, now),
         Action::StoreRegister(params) => store(&mut fields, state, governance, &params.store),
+        Action::BaselineAdopt(params) => baseline(&mut fields, state, params, now),
         Action::EvidenceExport(params) => {
             let (from, covered) = (params.from, state.progress.covered);
             fields
@@ -127,6 +128,26 @@ fn store(fields: &mut Fields, state: &Tenant, governance: &Governance, store: &S
     fields.text("so far", so_far);
     let keys = state.keys.values().filter(|key| key.store == store.name).count();
     fields.text("keys generated there", keys.to_string());
+}
+
+/// Which keys are taken in, and what is known of them here.
+fn baseline(fields: &mut Fields, state: &Tenant, params: &BaselineAdopt, now: Timestamp) {
+    let held = state.governance.as_ref().and_then(|governance| governance.baselines.get(&params.store));
+    if let Some(held) = held {
+        fields.add("so far", styled(RED, &format!("it has a baseline, of {}", held.taken_at)));
+    }
+    fields.text(
+        "keys",
+        format!("{}, as active; that their activation was authorised is not evidenced", params.manifest.count),
+    );
+    fields.add("the inventory is of", time_from(params.taken_at, now));
+    fields.add("rotated, or anew, by", time_from(params.rotate_by, now));
+    let document = params.manifest.document;
+    let list = match state.documents.get(&document).is_some_and(lifecycle::Document::is_complete) {
+        true => format!("in the log, whole: keylatch procedure show {document}"),
+        false => "not in the log: it can't be adopted".to_owned(),
+    };
+    fields.text("their list", list);
 }
 
 /// How much of the history was looked at, and who is to answer for what.

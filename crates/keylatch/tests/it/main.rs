@@ -10,6 +10,7 @@
 )]
 #![allow(unreachable_pub, reason = "one binary of modules")]
 
+mod adoption;
 mod applying;
 mod bad_input;
 mod bundles;

@@ -261,6 +261,7 @@ impl Inside {
     pub(crate) fn settle(&mut self) {
         self.scenario.perform("due");
         self.settle_many();
+        self.adopt();
         let behind: Vec<KeyId> =
             self.scenario.tenant.keys.values().filter(|key| !key.is_applied()).map(|key| key.id).collect();
         for key_id in behind.into_iter().filter(|_| !self.faults.custodian_sleeps) {
@@ -303,11 +304,26 @@ impl Inside {
         }
     }
 
+    /// Takes in what baselines list.
+    fn adopt(&mut self) {
+        let baselines = self.scenario.tenant.governance.as_ref().map(|governance| governance.baselines.clone());
+        for baseline in baselines.unwrap_or_default().into_values() {
+            let text: String = self.documents[&baseline.manifest.document].values().map(String::as_str).collect();
+            let (list, lines) = lifecycle::baseline::parse(&text).unwrap();
+            for (line, (key_id, membership)) in lines.into_iter().zip(list.memberships()) {
+                if !self.scenario.tenant.keys.contains_key(&key_id) {
+                    let adopting = lifecycle::decide::Adopting { baseline: baseline.hash, line, membership };
+                    self.scenario.submit(ServiceRole::Issuer, Input::Adopted(adopting)).unwrap();
+                }
+            }
+        }
+    }
+
     fn activate_members(&mut self, request: EventHash) {
         let manifest = self.scenario.tenant.requests[&request].manifest.unwrap();
         let text: String = self.documents[&manifest.document].values().map(String::as_str).collect();
         for (key_id, membership) in List::parse(&text).unwrap().memberships() {
-            if self.scenario.tenant.keys[&key_id].is_waiting() {
+            if self.scenario.tenant.keys[&key_id].can_be_activated() {
                 let member = Input::Member { key_id, request, membership };
                 let _ = self.scenario.submit(ServiceRole::Activator, member);
             }

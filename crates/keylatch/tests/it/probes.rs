@@ -158,9 +158,8 @@ async fn a_custodian_that_uses_what_it_must_not_is_found() {
     let (ports, _following) = process::start(options, shutdown.clone()).await.unwrap();
     let place = keylatch::platform::custody_place(deployment.dir(), &[]).unwrap();
     let (its_ports, uses) = (ports.clone(), place.keys().join("uses"));
-    let store = custodian::open_software_store(&ports.node, place, shutdown.clone()).await.unwrap().store();
-    let custodian =
-        tokio::spawn(async move { custodian::run(its_ports, store.into(), &uses, custodian_shutdown).await });
+    let stores = custodian::open_software_store(&ports.node, place, shutdown.clone()).await.unwrap().stores();
+    let custodian = tokio::spawn(async move { custodian::run(its_ports, stores, &uses, custodian_shutdown).await });
     let exporter = evidence_exporter::Options {
         state: deployment.dir().join("state"),
         outside: service::config::Outside::default(),

@@ -26,7 +26,7 @@ async fn compared(tenant: &mut Member) {
 }
 
 /// The data of every event of a type.
-async fn recorded(tenant: &Member, event_type: EventType) -> Vec<Event> {
+pub(crate) async fn recorded(tenant: &Member, event_type: EventType) -> Vec<Event> {
     let bodies = tenant.whole_history().await.into_iter().map(|event| Body::parse(&event.payload.0).unwrap());
     let of_type = bodies.filter(|body| body.event_type == event_type.full_name());
     of_type.map(|body| Event::parse(event_type, &body.data).unwrap()).collect()
@@ -53,7 +53,7 @@ async fn an_hour_passes(tenant: &mut Member, time: &Time, stores: usize) {
 }
 
 /// Has a key generated in a store.
-fn generate(store: &str, algorithm: Algorithm) -> Action {
+pub(crate) fn generate(store: &str, algorithm: Algorithm) -> Action {
     let (backend, asset) = (store.parse().unwrap(), Some("weights".parse().unwrap()));
     Action::KeyGenerate(command::KeyGenerate { spec: model::KeySpec { backend, asset, ..spec(algorithm) } })
 }
@@ -100,7 +100,7 @@ const PIN: &str = "pin of the active token";
 
 /// SoftHSM reads where its tokens are once a process, from the environment: so a test that has some runs in a process of its
 /// own. `None` in the one that started it.
-fn tokens(test: &str) -> Option<PathBuf> {
+pub(crate) fn tokens(test: &str) -> Option<PathBuf> {
     if let Some(folder) = std::env::var_os(FOLDER) {
         return Some(folder.into());
     }
@@ -125,7 +125,7 @@ fn tokens(test: &str) -> Option<PathBuf> {
 }
 
 /// The module, as `cargo xtask test` names it, or where Debian has it.
-fn module() -> PathBuf {
+pub(crate) fn module() -> PathBuf {
     let named = std::env::var_os("KEYLATCH_SOFTHSM2").map(PathBuf::from);
     let module = named.unwrap_or_else(|| "/usr/lib/softhsm/libsofthsm2.so".into());
     assert!(
@@ -135,14 +135,14 @@ fn module() -> PathBuf {
     module
 }
 
-fn secret(path: &Path, text: &str) {
+pub(crate) fn secret(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// `stores.toml` and the PINs that it names.
-fn name_the_store(dir: &Path) {
+pub(crate) fn name_the_store(dir: &Path) {
     service::secret::ensure_folder(dir).unwrap();
     secret(&dir.join("waiting.pin"), "pin of the waiting token\n");
     secret(&dir.join("working.pin"), PIN);

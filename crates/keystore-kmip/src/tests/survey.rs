@@ -180,3 +180,29 @@ fn an_attestation_is_the_servers_own_words() {
     assert!(of("Name").unwrap().contains(&key_id.to_string()));
     assert!(matches!(bench.store().on_the_server(tenant(), key(99)), Err(PortError::NotFound(_))));
 }
+
+/// Whoever only looks sees keys of ours and of others, with what the server says of them, and leaves them as they are.
+#[test]
+fn an_inventory_shows_what_others_made_and_touches_nothing() {
+    let server = Server::start();
+    let bench = Bench::with(server.settings());
+    bench.bring(1, &[Active]);
+    server.behind_our_back("with client: client.create(enums.CryptographicAlgorithm.AES, 128, name='legacy', cryptographic_usage_mask=[enums.CryptographicUsageMask.ENCRYPT])");
+    let before = bench.store().survey().unwrap();
+    let look = || {
+        let mut items = Vec::new();
+        crate::Onlooker::new(&server.settings()).unwrap().look(&mut |item| items.push(item)).unwrap();
+        items.sort_by(|a, b| a.label.cmp(&b.label));
+        items
+    };
+    let items = look();
+    let [own, legacy] = items.as_slice() else { panic!("{items:?}") };
+    assert!(own.ours && !legacy.ours);
+    assert_eq!((own.algorithm.as_str(), own.state.as_deref()), ("aes-256-gcm", Some("Active")));
+    assert_eq!((legacy.label.as_str(), legacy.algorithm.as_str()), ("legacy", "aes-128"));
+    assert_eq!(legacy.state.as_deref(), Some("PreActive"));
+    assert_eq!(legacy.usages.iter().map(String::as_str).collect::<Vec<_>>(), ["encrypt"]);
+    assert!(legacy.made_at.is_some());
+    assert_eq!(look(), items);
+    assert_eq!(bench.store().survey().unwrap(), before);
+}

@@ -42,7 +42,7 @@ impl PublicKey {
     fn read(algorithm: Algorithm, key: &[u8], der: &[u8]) -> Option<Self> {
         let point = || [&[4], key].concat();
         Some(match algorithm {
-            Algorithm::Aes256Gcm => return None,
+            Algorithm::Aes256Gcm | Algorithm::Other => return None,
             Algorithm::Ed25519 => {
                 let key = ed25519_dalek::VerifyingKey::from_bytes(key.try_into().ok()?).ok()?;
                 Self::Ed25519((!key.is_weak()).then_some(key)?)

@@ -15,10 +15,10 @@ use model::event::{
     ActivationRejected, ActivationRequested, ActivationReviewed, Assurance, KeyActivated, Membership,
 };
 use model::policy::{MANIFEST_MAX, Permission, Rule};
-use model::{Event, EventHash, Fingerprint, Name, ProblemType, Role, Timestamp, command};
+use model::{Digest, Event, EventHash, Fingerprint, Name, ProblemType, Role, Timestamp, command};
 
 use super::{not_yet, nothing_due, unchanged};
-use crate::clearance::{self, Clearance, Way, clear, ends, not_held, quorum_met, waiting};
+use crate::clearance::{self, Clearance, Way, activatable, clear, ends, not_held, quorum_met};
 use crate::quorum::{self, Vote};
 use crate::state::{Approval, Governance, InForce, Key, Mark, Request, View};
 use crate::{Rejection, standing};
@@ -69,9 +69,9 @@ pub(super) fn request(
     }))
 }
 
-/// A key that waits for its activation, and has no open request.
+/// A key whose activation can be asked for, and that has no open request.
 fn free(view: &View) -> Result<&Key, Rejection> {
-    let key = waiting(view)?;
+    let key = activatable(view)?;
     clearance::free(key).map(|()| key)
 }
 
@@ -97,7 +97,9 @@ fn one(
         let detail = format!("the request describes {described}, the key is {}", key.identity);
         return Rejection::new(ProblemType::IdentityMismatch, detail).err();
     }
-    if let Some(attestation) = params.attestation.filter(|attestation| *attestation != key.attestation) {
+    // Of an adopted key no custodian has stated anything.
+    let is_its_own = |attestation: &Digest| key.adopted.is_none() && *attestation == key.attestation;
+    if let Some(attestation) = params.attestation.filter(|attestation| !is_its_own(attestation)) {
         let detail = format!("the request names {attestation}, the key came with {}", key.attestation);
         return Rejection::new(ProblemType::IdentityMismatch, detail).err();
     }
@@ -105,6 +107,7 @@ fn one(
         let detail = format!("the key expires at {}, before it could be activated", key.pre_active_until);
         return Rejection::new(ProblemType::TimesInvalid, detail).err();
     }
+    clearance::anew(rule, key)?;
     clearance::attributes(&policy.policy, &key.spec)?;
     let (algorithm, operations) = (key.spec.algorithm, key.spec.operations());
     ends(&policy.policy, rule, algorithm, &operations, params.deactivate_at, not_before).map(|_| ())
@@ -219,7 +222,7 @@ fn assurance(signed: &Signed) -> Option<Assurance> {
 /// The request that the command names: open, of the key that the command names (or of none), and that key waiting.
 fn open_as_named<'a>(view: &'a View, signed: &SignedCommand) -> Result<&'a Request, Rejection> {
     if signed.command.key_id.is_some() {
-        waiting(view)?;
+        activatable(view)?;
     }
     let request = view.open_request()?;
     if request.key_id == signed.command.key_id {
@@ -340,7 +343,7 @@ pub(super) fn cancel(
 pub(super) fn authorize(view: &View, now: Timestamp) -> Result<Event, Rejection> {
     let (governance, request) = (view.governance()?, view.open_request()?);
     if request.key_id.is_some() {
-        waiting(view)?;
+        activatable(view)?;
     }
     let (None, Some(complete)) = (request.authorized, request.complete) else {
         return nothing_due("the request is authorised, or nobody completed its quorum").err();
@@ -365,13 +368,13 @@ pub(super) fn authorize(view: &View, now: Timestamp) -> Result<Event, Rejection>
 // === Activating ===
 
 pub(super) fn activate_when_due(view: &View, now: Timestamp) -> Result<Event, Rejection> {
-    waiting(view)?;
+    activatable(view)?;
     by_itself(view, Way::Own, now)
 }
 
 /// One of many: the activator brings the proof that the key is in the list.
 pub(super) fn activate_member(view: &View, membership: &Membership, now: Timestamp) -> Result<Event, Rejection> {
-    waiting(view)?;
+    activatable(view)?;
     let activated = by_itself(view, Way::Member(membership), now)?;
     Ok(match activated {
         Event::KeyActivated(event) => {
@@ -399,7 +402,7 @@ pub(super) fn activate_on_command(
     params: &KeyActivate,
     now: Timestamp,
 ) -> Result<Event, Rejection> {
-    let (governance, key) = (view.governance()?, waiting(view)?);
+    let (governance, key) = (view.governance()?, activatable(view)?);
     // What the key lacks comes first: it can't be activated, whoever asks. So a program that may activate nothing shows that
     // an approval is asked for.
     if params.standing.is_none() && view.open_request()?.authorized.is_none() {
@@ -454,7 +457,7 @@ fn authorized(request: &Request) -> Result<Mark, Rejection> {
     request.authorized.ok_or_else(missing)
 }
 
-/// The one way into `active` from pre-activation.
+/// The one way into `active` from pre-activation, and the one by which an adopted key's activation comes to be evidenced.
 fn activated(
     key: &Key,
     request: &Request,

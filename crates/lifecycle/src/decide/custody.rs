@@ -4,6 +4,7 @@ use model::event::{CustodyApplied, CustodyDrifted, CustodyReconciled, CustodyRef
 use model::evidence::Drift;
 use model::{Event, KeyState, ProblemType, Timestamp};
 
+use super::adopt::in_custody;
 use super::{Applied, new_id, nothing_due};
 use crate::Rejection;
 use crate::state::{Key, View};
@@ -13,6 +14,7 @@ const NAMED_MAX: usize = 32;
 
 pub(super) fn applied(view: &View, applied: &Applied) -> Result<Event, Rejection> {
     let key = view.key()?;
+    in_custody(key)?;
     if key.is_applied() {
         return nothing_due("the store is known to have this state").err();
     }
@@ -51,6 +53,7 @@ fn place_fits(key: &Key, applied: &Applied) -> bool {
 pub(super) fn used(view: &View, used: &CustodyUsed, now: Timestamp) -> Result<Event, Rejection> {
     new_id(view, used.report)?;
     let key = view.key()?;
+    in_custody(key)?;
     if key.activation.is_none_or(|activation| activation.hash != used.activation) {
         return Rejection::new(ProblemType::KeyNotActive, "the key was not activated by that event").err();
     }
@@ -82,6 +85,7 @@ pub(super) fn reconciled(view: &View, reconciled: &CustodyReconciled, now: Times
 pub(super) fn drifted(view: &View, drifted: &CustodyDrifted, now: Timestamp) -> Result<Event, Rejection> {
     new_id(view, drifted.report)?;
     let key = view.key()?;
+    in_custody(key)?;
     if drifted.store != key.store || drifted.cause != key.transition {
         let detail = format!("the key is {} in `{}` since {}", key.state, key.store, key.transition.short());
         return Rejection::new(ProblemType::StateChanged, detail).err();

@@ -1,6 +1,6 @@
 //! Deadlines: warnings ahead of them, and the record of those that were missed.
 
-use model::event::{AlgorithmEnded, DeadlineMissed, DeadlineWarned};
+use model::event::{AlgorithmEnded, Deadline, DeadlineMissed, DeadlineWarned};
 use model::{Event, Timestamp};
 
 use super::{not_yet, nothing_due};
@@ -18,6 +18,20 @@ pub(super) fn warn_of_key(view: &View, now: Timestamp) -> Result<Event, Rejectio
     }
     let (key_id, pack, algorithm, document, request) = (Some(key.id), None, None, None, None);
     Ok(Event::DeadlineWarned(DeadlineWarned { key_id, deadline, pack, algorithm, document, request, at, cause }))
+}
+
+/// An adopted key was neither rotated nor authorised anew by its time.
+pub(super) fn missed_of_key(view: &View, now: Timestamp) -> Result<Event, Rejection> {
+    let key = view.key()?;
+    let Some((at, cause)) = key.rotation_to_come() else {
+        return nothing_due("the key is not one that was adopted and is still to be rotated, or is known to be late")
+            .err();
+    };
+    if now < at {
+        return not_yet(at).err();
+    }
+    let (key_id, deadline, pack, document) = (Some(key.id), Deadline::Rotation, None, None);
+    Ok(Event::DeadlineMissed(DeadlineMissed { key_id, deadline, pack, document, at, cause }))
 }
 
 /// A request, or one of its approvals, comes near to its end.

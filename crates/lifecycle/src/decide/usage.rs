@@ -9,6 +9,7 @@ use model::key::Operation;
 use model::policy::Children;
 use model::{Fingerprint, KeyState, Policy, ProblemType, Span, Timestamp};
 
+use super::adopt::in_custody;
 use crate::clearance::listed;
 use crate::state::{Key, View};
 use crate::{Rejection, standing};
@@ -44,6 +45,7 @@ pub fn may_use<'a>(
     standing::times(signed, now, LIFETIME_MAX_USE)?;
     let (by, principal) = standing::sole(governance, signed)?;
     let key = view.key()?;
+    in_custody(key)?;
     let policy = governance.policy()?;
     let rule = policy.rule_in_use(key, view.request.as_ref())?;
     does(key, operation)?;
@@ -69,6 +71,7 @@ pub fn may_prove<'a>(view: &'a View, signed: &SignedCommand, now: Timestamp) -> 
     standing::times(signed, now, LIFETIME_MAX)?;
     standing::sole(governance, signed)?;
     let key = view.key()?;
+    in_custody(key)?;
     if matches!(key.state, KeyState::Destroyed | KeyState::DestroyedCompromised) {
         return Rejection::new(ProblemType::ForbiddenTransition, "the key is destroyed").err();
     }

@@ -25,6 +25,7 @@
 //! | a clock set back does not revive a lapse | `bugs::a_clock_set_back_does_not_revive_a_lapse` |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod adoption;
 mod bugs;
 mod chain_of_keys;
 mod custody;
@@ -38,6 +39,7 @@ mod people;
 mod policy;
 mod time;
 mod vectors;
+mod vectors_4;
 
 use std::cell::Cell;
 

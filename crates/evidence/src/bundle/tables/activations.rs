@@ -11,7 +11,7 @@ use crate::controls::{Scope, yes_no};
 use crate::history::{Activation, KeyLife};
 
 pub(in super::super) fn activations(source: &Source<'_>, out: &mut dyn Write) -> io::Result<()> {
-    let keys = source.history.keys.values();
+    let keys = source.history.lives();
     let mut all: Vec<(&KeyLife, &Activation)> =
         keys.flat_map(|key| key.activations.iter().map(move |activation| (key, activation))).collect();
     all.sort_by_key(|(_, activation)| activation.at.sequence);

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use model::event::Inventory;
 use model::people::PrincipalKind;
-use model::{EventType, Fingerprint, KeyState, Name};
+use model::{EventType, Fingerprint, KeyState, Name, Timestamp};
 
 use super::super::Source;
 use super::super::csv::{self, Column};
@@ -208,6 +208,7 @@ impl Act {
 
 pub(in super::super) fn governance(source: &Source<'_>, out: &mut dyn Write) -> io::Result<()> {
     let mut acts = governed(source.history);
+    acts.extend(adopted(source.history, source.controls.period.until));
     acts.sort_by_key(|act| act.at.sequence);
     csv::write(out, &of_act(), &Scope::of(source), acts)
 }
@@ -227,7 +228,10 @@ fn governed(history: &History) -> Vec<Act> {
     });
     let reviews = history.access_reviews.iter().map(|at| Act::of(at, EventType::AccessReviewed));
     let missed = history.missed.iter().map(|missed| Act {
-        name: cell(missed.what.pack.as_ref().or(missed.what.document.as_ref())),
+        name: match missed.what.key_id {
+            Some(key) => key.to_string(),
+            None => cell(missed.what.pack.as_ref().or(missed.what.document.as_ref())),
+        },
         outcome: word(&missed.what.deadline),
         due: missed.what.at.to_string(),
         ..Act::of(&missed.at, EventType::DeadlineMissed)
@@ -281,6 +285,23 @@ fn looked_after(history: &History) -> impl Iterator<Item = Act> + '_ {
         ..Act::of(&drifted.at, EventType::CustodyDrifted)
     });
     stores.chain(compared).chain(drifted).chain(probes).chain(evaluations).chain(exports)
+}
+
+/// What was there before, and what has become of it.
+fn adopted(history: &History, until: Timestamp) -> impl Iterator<Item = Act> + '_ {
+    let baselines = history.baselines.iter().map(|baseline| Act {
+        name: baseline.store.to_string(),
+        outcome: format!("{} keys, as of {}", baseline.count, baseline.taken_at),
+        due: baseline.rotate_by.to_string(),
+        ..Act::of(&baseline.at, EventType::BaselineAdopted)
+    });
+    let keys = history.adopted.values().map(move |key| Act {
+        name: format!("{} {} ({}, {})", key.life.store, key.life.id, key.label, key.algorithm),
+        outcome: format!("activation not evidenced; {}", key.standing(until).0.name()),
+        due: key.rotate_by.to_string(),
+        ..Act::of(&key.life.created, EventType::KeyAdopted)
+    });
+    baselines.chain(keys)
 }
 
 /// A word, as documents have it.

@@ -42,7 +42,7 @@ pub fn list(known: &Known, args: &ListArgs, now: Timestamp) -> Shown {
         table.row([
             Cell::styled(BOLD, key.spec.label.as_str()),
             Cell::styled(state_style(key.state), key.state.name()),
-            key.spec.algorithm.name().into(),
+            show::algorithm(key).to_owned().into(),
             key.spec.workload.as_str().into(),
             short_identity(key).into(),
             key.id.to_string().into(),
@@ -61,12 +61,17 @@ fn short_identity(key: &Key) -> String {
 /// What is to come for a key, in a few words.
 fn next(known: &Known, key: &Key, now: Timestamp) -> String {
     let state = known.state();
+    if key.open_request.is_none()
+        && let Some(by) = key.rotation().map(|(at, _)| at)
+    {
+        return format!("adopted, activation not evidenced, due {}", relative(by, now));
+    }
     if !key.is_applied() {
         return custody_word(key).to_owned();
     }
     let request = key.open_request.and_then(|request| state.requests.get(&request));
     match (key.state, request, key.activation) {
-        (KeyState::PreActive, Some(request), _) => {
+        (KeyState::PreActive | KeyState::Active, Some(request), None) => {
             let missing = lookup::missing(state, request, now);
             match (request.authorized, missing.is_empty()) {
                 (Some(_), true) if request.not_before > now => {

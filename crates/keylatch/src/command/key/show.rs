@@ -49,10 +49,16 @@ pub fn show(known: &Known, named: &str, now: Timestamp) -> Result<Shown, Error> 
 /// Whether the key store has what the chain says, in words.
 pub fn custody_word(key: &Key) -> &'static str {
     match (key.is_applied(), key.custody) {
+        _ if key.adopted.is_some() => "as it was there before: no custodian reaches it",
         (true, _) => "the store has it so",
         (false, Some(_)) => "the store is being brought there",
         (false, None) => "the store has not said that it has it",
     }
+}
+
+/// What a key computes, by its store's word where it is one of another kind.
+pub fn algorithm(key: &Key) -> &str {
+    key.adopted.as_ref().map_or(key.spec.algorithm.name(), |adopted| adopted.algorithm.as_str())
 }
 
 /// A key for programs.
@@ -77,6 +83,16 @@ pub fn to_json(known: &Known, key: &Key, now: Timestamp) -> Value {
             "at": activation.at,
             "deactivate_at": activation.deactivate_at,
             "request": activation.request,
+        })),
+        "adopted": key.adopted.as_ref().map(|adopted| json!({
+            "baseline": adopted.baseline,
+            "label": adopted.label,
+            "algorithm": adopted.algorithm,
+            "made_at": adopted.made_at,
+            "rotate_by": adopted.rotate_by,
+            "evidenced": !key.is_unevidenced(),
+            "replaced": adopted.replaced,
+            "open": key.rotation().is_some(),
         })),
         "custody": { "applied": key.is_applied(), "state": key.custody.map(|custody| custody.state) },
         "open_request": request.map(|request| request_json(known, request, now)),
@@ -120,7 +136,7 @@ fn to_people(known: &Known, key: &Key, now: Timestamp) -> String {
     let mut fields = Fields::default();
     fields.text("id", key.id.to_string());
     fields.text("identity", key.identity.to_string());
-    fields.text("algorithm", spec.algorithm.name());
+    fields.text("algorithm", algorithm(key));
     fields.text("workload", format!("{} ({} layer, {})", spec.workload, spec.responsibility, spec.environment));
     fields.text("data", format!("{}, {}", spec.jurisdiction, spec.classification));
     if let Some(asset) = &spec.asset {
@@ -129,6 +145,7 @@ fn to_people(known: &Known, key: &Key, now: Timestamp) -> String {
     more::nature(state, key, &mut fields);
     fields.text("created", format!("{} by {}", time(key.created_at), lookup::name(state, key.created_by)));
     deadlines(key, now, &mut fields);
+    adopted(key, now, &mut fields);
     more::deadlines(key, now, &mut fields);
     more::family(state, key, now, &mut fields);
     more::law(state, key, now, &mut fields);
@@ -157,6 +174,21 @@ fn deadlines(key: &Key, now: Timestamp, fields: &mut Fields) {
         }
         _ => {}
     }
+}
+
+/// Where the key was there before: that, and what is still to be done.
+fn adopted(key: &Key, now: Timestamp, fields: &mut Fields) {
+    let Some(adopted) = &key.adopted else { return };
+    let made = adopted.made_at.map_or_else(String::new, |at| format!(", made {}", time(at)));
+    fields
+        .text("adopted", format!("as `{}`{made}, by the baseline {}", adopted.label, lookup::short(adopted.baseline)));
+    let (style, said) = match (key.rotation(), key.is_unevidenced(), adopted.replaced) {
+        (Some((by, _)), ..) => (YELLOW, format!("activation not evidenced, due {}", time_from(by, now))),
+        (None, false, _) => (GREEN, "authorised anew".to_owned()),
+        (None, true, Some(_)) => (GREEN, "activation not evidenced; replaced by another key".to_owned()),
+        (None, true, None) => (GREEN, "activation not evidenced; its use has ended".to_owned()),
+    };
+    fields.add("evidence", styled(style, &said));
 }
 
 /// The requests that ended, newest last.

@@ -204,7 +204,8 @@ fn of_keys(policy: &Policy, state: &Tenant, text: &str) -> Vec<Finding> {
         if policy.rule_for(&key.spec.traits()).is_none() {
             without_rule.entry(kind(&Template::of(&key.spec))).or_default().push(key);
         }
-        if policy.algorithm(key.spec.algorithm).is_none() {
+        // What no policy can allow is an adopted key's, which is to be replaced.
+        if key.spec.algorithm != Algorithm::Other && policy.algorithm(key.spec.algorithm).is_none() {
             not_listed.entry(key.spec.algorithm).or_default().push(key);
         }
     }

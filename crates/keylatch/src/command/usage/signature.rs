@@ -140,7 +140,7 @@ pub async fn verify(session: &Session, screen: &mut Screen, args: &VerifyArgs) -
 fn public_key(key: &Key) -> Result<PublicKey, Error> {
     let public = match &key.identity {
         KeyIdentity::PublicKey(der) => PublicKey::from_spki(&der.0),
-        KeyIdentity::CheckValue(_) => None,
+        KeyIdentity::CheckValue(_) | KeyIdentity::PublicKeyDigest(_) | KeyIdentity::Unknown => None,
     };
     public.ok_or_else(|| {
         let detail = format!("`{}` is an {} key, which does not sign", key.spec.label, key.spec.algorithm);

@@ -18,8 +18,8 @@ use crate::time::{Span, Timestamp};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// The version of this form: 3. Earlier versions know less: rules epoch 1 takes version 1 alone, rules epoch 2 the first
-    /// two.
+    /// The version of this form: 4. Earlier versions know less: rules epoch 1 takes version 1 alone, rules epoch 2 the first
+    /// two, rules epoch 3 the first three.
     pub schema: u32,
     /// A name for people.
     pub name: Name,
@@ -377,6 +377,10 @@ pub struct Rule {
     /// How many keys one request may be for, at most 10,000. Left out, one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest_max: Option<u32>,
+    /// Whether keys are sealed until they are activated, and by how many approvers' shares they are opened: at least two, and
+    /// no more than the stages take people. Left out, they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<u8>,
     /// Quorums, each by role. Each person counts once in all of them together.
     #[serde(rename = "stage")]
     pub stages: Vec<Stage>,
@@ -483,6 +487,7 @@ impl Rule {
             break_glass: None,
             standing: None,
             manifest_max: None,
+            sealed: None,
             stages,
             users,
             process_when_deactivated: false,
@@ -574,7 +579,7 @@ impl Match {
 
 impl Policy {
     /// The newest version of the form that this program writes and reads.
-    pub const SCHEMA: u32 = 3;
+    pub const SCHEMA: u32 = 4;
 
     /// The rule for keys of these traits: the first that matches. Rules for emergencies are asked for by name of the
     /// thing, and match no other request.
@@ -628,6 +633,11 @@ impl Policy {
 
     /// Whether it says anything that version 2 of the form can't.
     pub fn is_beyond_v2(&self) -> bool {
-        self.schema > 2 || !is_default(&self.evidence) || !is_default(&self.stores)
+        self.schema > 2 || !is_default(&self.evidence) || !is_default(&self.stores) || self.is_beyond_v3()
+    }
+
+    /// Whether it says anything that version 3 of the form can't.
+    pub fn is_beyond_v3(&self) -> bool {
+        self.schema > 3 || self.rules.iter().any(|rule| rule.sealed.is_some())
     }
 }

@@ -29,6 +29,22 @@ pub enum Error {
         /// What was asked.
         algorithm: Algorithm,
     },
+    /// The store makes no sealed keys ([`crate::KeyStore::generate_sealed`]).
+    #[error("the store `{0}` does not offer sealed keys: ask for a key in another store, or under a rule without `sealed`")]
+    SealingNotOffered(Name),
+    /// The key is sealed: it was not opened with its shares.
+    #[error("key `{0}` is sealed: it opens with its approvers' shares alone")]
+    Sealed(KeyId),
+    /// Fewer shares than it takes are the key's own. What is none of its shares is not counted.
+    #[error("key `{key_id}` takes {threshold} shares to open, and {good} of those brought are its own")]
+    SharesMissing {
+        /// The key.
+        key_id: KeyId,
+        /// How many are.
+        good: usize,
+        /// How many it takes.
+        threshold: u8,
+    },
     /// Keys of this algorithm never do this operation.
     #[error("an {algorithm} key does not {operation}")]
     OperationNotAllowed {

@@ -281,7 +281,7 @@ fn sha256_digest(digest: &[u8]) -> Result<&[u8], Error> {
     if digest.len() == 32 { Ok(digest) } else { Err(Error::InvalidInput("a SHA-256 digest, 32 bytes")) }
 }
 
-fn fill(rng: &mut dyn CryptoRngCore, bytes: &mut [u8]) -> Result<(), Error> {
+pub(crate) fn fill(rng: &mut dyn CryptoRngCore, bytes: &mut [u8]) -> Result<(), Error> {
     rng.try_fill_bytes(bytes).map_err(|error| Error::Storage(error.to_string().into()))
 }
 

@@ -30,7 +30,9 @@ pub enum Error {
         algorithm: Algorithm,
     },
     /// The store makes no sealed keys ([`crate::KeyStore::generate_sealed`]).
-    #[error("the store `{0}` does not offer sealed keys: ask for a key in another store, or under a rule without `sealed`")]
+    #[error(
+        "the store `{0}` does not offer sealed keys: ask for a key in another store, or under a rule without `sealed`"
+    )]
     SealingNotOffered(Name),
     /// The key is sealed: it was not opened with its shares.
     #[error("key `{0}` is sealed: it opens with its approvers' shares alone")]
@@ -85,6 +87,8 @@ pub enum Refused {
     Proof,
     /// Generating it again.
     Generation,
+    /// Opening it, sealed.
+    Unsealing,
 }
 
 impl fmt::Display for Refused {
@@ -93,6 +97,7 @@ impl fmt::Display for Refused {
             Self::Use(operation) => write!(f, "it does not {operation} in that state"),
             Self::Transition(state) => write!(f, "it cannot become {state} (SP 800-57 part 1, section 7)"),
             Self::Proof => f.write_str("possession is proved in pre-activation and while active only"),
+            Self::Unsealing => f.write_str("it is opened in pre-activation only"),
             Self::Generation => f.write_str("its id is not given out again"),
         }
     }

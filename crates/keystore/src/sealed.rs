@@ -133,7 +133,8 @@ pub fn close(
     to: &SealTo,
     rng: &mut dyn CryptoRngCore,
 ) -> Result<(Closed, Sealing), Error> {
-    const WANTED: Error = Error::InvalidInput("two to sixteen shares, of which as many open a key as there are, or fewer");
+    const WANTED: Error =
+        Error::InvalidInput("two to sixteen shares, of which as many open a key as there are, or fewer");
     let (count, threshold) = (to.to.len(), usize::from(to.threshold));
     if !(2..=SHARES_MAX).contains(&count) || !(2..=count).contains(&threshold) {
         return Err(WANTED);
@@ -199,5 +200,150 @@ fn combine(subject: &Subject, sealing: &Sealing, shares: &[Share]) -> Result<Zer
     let points = Zeroizing::new(own.iter().take(usize::from(threshold)).map(with_point).collect::<Vec<Vec<u8>>>());
     let failed = |_| Error::Storage("shares that are a key's own do not combine".into());
     let once = Zeroizing::new(Gf256::combine_bytes(&*points).map_err(failed)?);
-    Ok(Zeroizing::new(once.as_slice().try_into().map_err(|_| Error::Storage("a one-time key has a wrong length".into()))?))
+    Ok(Zeroizing::new(
+        once.as_slice().try_into().map_err(|_| Error::Storage("a one-time key has a wrong length".into()))?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::conformance::TestRng;
+    use crate::seal::SecretKey;
+
+    fn subject() -> Subject {
+        let key_id = "01930000-0000-7000-8000-00000000000a".parse().unwrap();
+        Subject { tenant: TenantId::from_bytes([1; 32]), key_id, command: Digest::of(b"command") }
+    }
+
+    fn holders(count: u8) -> Vec<SecretKey> {
+        (0..count).map(|seed| SecretKey::generate(&mut TestRng::new(u64::from(seed) + 100))).collect()
+    }
+
+    fn fingerprint(number: u8) -> Fingerprint {
+        Fingerprint::from_bytes([number; 32])
+    }
+
+    fn seal_to(threshold: u8, holders: &[SecretKey]) -> SealTo {
+        let to = (1..).zip(holders);
+        let to = to.map(|(number, one)| (fingerprint(number), SealingKey::from_bytes(&one.public()).unwrap()));
+        SealTo { threshold, to: to.collect() }
+    }
+
+    /// Every holder's share, opened.
+    fn opened(subject: &Subject, sealing: &Sealing, holders: &[SecretKey]) -> Vec<Share> {
+        let open = |(number, (held, secret)): (u8, (&SealedShare, &SecretKey))| {
+            let info = subject.share_info(held.to, number, sealing.threshold);
+            Share::new(number, &seal::open(secret, &info, &[], &held.share).unwrap()).unwrap()
+        };
+        (1..).zip(sealing.shares.iter().zip(holders)).map(open).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Any m of n shares open the key, whichever they are and in whatever order; any fewer do not.
+        #[test]
+        fn as_many_shares_as_it_takes_open_it_and_no_fewer(
+            key in any::<[u8; 32]>(),
+            seed in any::<u64>(),
+            (count, threshold) in (2_u8..=16).prop_flat_map(|count| (Just(count), 2..=count)),
+            order in any::<u64>(),
+        ) {
+            let (subject, holders) = (subject(), holders(count));
+            let (closed, sealing) = close(&subject, &key, &seal_to(threshold, &holders), &mut TestRng::new(seed)).unwrap();
+            let mut shares = opened(&subject, &sealing, &holders);
+            shares.sort_by_key(|share| Digest::of(&[&order.to_be_bytes()[..], &[share.number]].concat()));
+            let least = usize::from(threshold);
+            prop_assert_eq!(*open(&subject, &sealing, &closed, &shares[..least]).unwrap(), key);
+            prop_assert_eq!(*open(&subject, &sealing, &closed, &shares).unwrap(), key);
+            let fewer = open(&subject, &sealing, &closed, &shares[..least - 1]);
+            let is_refused = matches!(fewer, Err(Error::SharesMissing { good, .. }) if good == least - 1);
+            prop_assert!(is_refused);
+        }
+    }
+
+    /// The combination alone, without the checks: what fewer shares give is another key than the one-time key.
+    #[test]
+    fn fewer_shares_combine_to_something_else() {
+        let secret = [7; 32];
+        let shares = Gf256::split_bytes(3, 5, secret, &mut Rng(&mut TestRng::new(1))).unwrap();
+        assert_eq!(Gf256::combine_bytes(&shares[1..4]).unwrap(), secret);
+        assert_ne!(Gf256::combine_bytes(&shares[..2]).unwrap(), secret);
+    }
+
+    /// A share that is wrong, another key's, or shown twice counts for nothing, and keeps no good one from counting.
+    #[test]
+    fn shares_that_are_not_its_own_are_passed_over() {
+        let (subject, holders) = (subject(), holders(4));
+        let to = seal_to(3, &holders);
+        let (closed, sealing) = close(&subject, &[9; 32], &to, &mut TestRng::new(1)).unwrap();
+        let good = opened(&subject, &sealing, &holders);
+        let other = Subject { command: Digest::of(b"another"), ..subject };
+        let (_, other_sealing) = close(&other, &[9; 32], &to, &mut TestRng::new(2)).unwrap();
+        let foreign = opened(&other, &other_sealing, &holders);
+        let mut flipped = good[2].clone();
+        flipped.bytes[0] ^= 1;
+        let renumbered = Share { number: 3, ..good[3].clone() };
+        let unnumbered = Share { number: 0, ..good[3].clone() };
+        let beyond = Share { number: 5, ..good[3].clone() };
+        for bad in [&foreign[2], &flipped, &renumbered, &unnumbered, &beyond, &good[0]] {
+            let few = open(&subject, &sealing, &closed, &[good[0].clone(), bad.clone(), good[1].clone()]);
+            assert!(matches!(few, Err(Error::SharesMissing { good: 2, threshold: 3, .. })), "{bad:?}");
+            let enough = [bad.clone(), good[3].clone(), good[0].clone(), good[1].clone()];
+            assert_eq!(*open(&subject, &sealing, &closed, &enough).unwrap(), [9; 32], "{bad:?}");
+        }
+    }
+
+    /// What a share was sealed for is part of what opens it: not for another key, command, holder, number or threshold.
+    #[test]
+    fn a_sealed_share_opens_for_what_it_was_sealed_for() {
+        let (subject, holders) = (subject(), holders(2));
+        let (_, sealing) = close(&subject, &[9; 32], &seal_to(2, &holders), &mut TestRng::new(1)).unwrap();
+        let held = &sealing.shares[0];
+        let opens = |info: Vec<u8>| seal::open(&holders[0], &info, &[], &held.share).is_ok();
+        assert!(opens(subject.share_info(fingerprint(1), 1, 2)));
+        let another = "01930000-0000-7000-8000-00000000000b".parse().unwrap();
+        for info in [
+            Subject { tenant: TenantId::from_bytes([2; 32]), ..subject }.share_info(fingerprint(1), 1, 2),
+            Subject { key_id: another, ..subject }.share_info(fingerprint(1), 1, 2),
+            Subject { command: Digest::of(b"another"), ..subject }.share_info(fingerprint(1), 1, 2),
+            subject.share_info(fingerprint(2), 1, 2),
+            subject.share_info(fingerprint(1), 2, 2),
+            subject.share_info(fingerprint(1), 1, 3),
+            brought_info(subject.tenant, subject.key_id, EventHash::ZERO, fingerprint(1)),
+        ] {
+            assert!(!opens(info));
+        }
+    }
+
+    #[test]
+    fn what_is_kept_opens_as_it_was_kept() {
+        let (subject, holders) = (subject(), holders(2));
+        let (closed, sealing) = close(&subject, &[9; 32], &seal_to(2, &holders), &mut TestRng::new(1)).unwrap();
+        let shares = opened(&subject, &sealing, &holders);
+        for at in 0..CLOSED_BYTES {
+            let mut changed = closed;
+            changed[at] ^= 1;
+            assert!(matches!(open(&subject, &sealing, &changed, &shares), Err(Error::Storage(_))), "{at}");
+        }
+        let lower = Sealing { threshold: 1, ..sealing };
+        assert!(matches!(open(&subject, &lower, &closed, &shares), Err(Error::SharesMissing { .. })));
+    }
+
+    #[test]
+    fn rejects_thresholds_that_guard_nothing_and_too_many_shares() {
+        for (count, threshold) in [(2, 0), (2, 1), (1, 1), (1, 2), (2, 3), (17, 2), (0, 0)] {
+            let refused = close(&subject(), &[9; 32], &seal_to(threshold, &holders(count)), &mut TestRng::new(1));
+            assert!(matches!(refused, Err(Error::InvalidInput(_))), "{threshold} of {count}");
+        }
+    }
+
+    #[test]
+    fn a_share_does_not_show_itself() {
+        assert_eq!(format!("{:?}", Share::new(2, &[7; 32]).unwrap()), "Share(2)");
+        assert!(Share::new(1, &[7; 31]).is_none());
+    }
 }

@@ -20,30 +20,76 @@
 //!              16  tag
 //! ```
 //!
+//! A key that was born sealed has version 0x02, and behind the identity:
+//!
+//! ```text
+//! offset  length
+//!   58+n       1  1 while it is sealed, 2 since it was opened
+//!   59+n       1  how many shares open it
+//!   60+n       1  how many there are, s
+//!   61+n   176 s  of each: its holder's fingerprint (32), sealing key (32), commitment (32), the share sealed to it: the
+//!                 encapsulated key (32) and the ciphertext (48)
+//! ```
+//!
+//! What is wrapped while it is sealed is not the material but the 48 bytes of [`keystore::sealed::Closed`]: whoever has the
+//! wrapping key has those, and no more.
+//!
 //! The additional data is `"keylatch record v1"`, the inventory's code, tenant, key id and all bytes before the nonce.
 //! So a record can't be moved to another key, tenant or inventory, nor its state or identity be changed, by anyone who
 //! has no wrapping key. (It can be put back to what it was: see the limits in `docs/software-store.md`.)
 
 use std::path::Path;
 
+use keystore::sealed::Closed;
 use keystore::transition;
+use model::command;
 use model::event::{Inventory, Place};
 use model::key::KeyIdentity;
+use model::people::SealingKey;
+use model::statement::{SealedShare, Sealing};
 use model::text::Base64;
-use model::{Algorithm, Digest, KeyId, KeyState, TenantId};
+use model::{Algorithm, Digest, Fingerprint, KeyId, KeyState, TenantId};
 use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::wrapping::{Ring, WrappingKey, WrappingKeyId};
 
 const VERSION: u8 = 1;
+/// Of a key that was born sealed.
+const VERSION_SEALED: u8 = 2;
+const WRONG_LENGTH: &str = "a key has a wrong length";
 const LABEL: &[u8] = b"keylatch record v1";
 
 /// Tenant and key id: the key of a record in its database.
 pub(crate) type Id = [u8; 48];
 
-/// A key's material, as it is wrapped.
-pub(crate) type Secret = Zeroizing<[u8; 32]>;
+/// What is wrapped.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Secret {
+    /// The material.
+    Open(Zeroizing<[u8; 32]>),
+    /// The material, closed: its one-time key is not here.
+    Sealed(Closed),
+}
+
+impl Secret {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Open(secret) => &secret[..],
+            Self::Sealed(closed) => closed,
+        }
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    /// Nothing of it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Open(_) => "Open",
+            Self::Sealed(_) => "Sealed",
+        })
+    }
+}
 
 /// The record key of a key.
 pub(crate) fn id(tenant: TenantId, key_id: KeyId) -> Id {
@@ -85,9 +131,24 @@ pub(crate) struct Record {
     pub(crate) command: Digest,
     pub(crate) blocks_reserved: u32,
     pub(crate) identity: KeyIdentity,
+    /// How it was sealed, where it was born so. Kept once it is open, too: the same command is answered alike.
+    pub(crate) sealed: Option<Sealed>,
+}
+
+/// That a key was born sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    /// Whether it was opened since.
+    pub(crate) opened: bool,
+    pub(crate) sealing: Sealing,
 }
 
 impl Record {
+    /// Whether it is sealed, as it stands.
+    fn is_sealed(&self) -> bool {
+        self.sealed.as_ref().is_some_and(|sealed| !sealed.opened)
+    }
+
     /// Where the key was before this state, in the port's words.
     pub(crate) fn place_before(&self) -> Option<Place> {
         self.before.and_then(|(inventory, key)| key.place(inventory))
@@ -103,7 +164,7 @@ impl Record {
     ) -> Result<Vec<u8>, Error> {
         let mut bytes = self.header(key.id);
         let aad = aad(inventory, id, &bytes);
-        let secret = secret.map_or(&[][..], |secret| &secret[..]);
+        let secret = secret.map_or(&[][..], Secret::bytes);
         bytes.extend_from_slice(&key.wrap(&aad, secret)?);
         Ok(bytes)
     }
@@ -121,7 +182,8 @@ impl Record {
         let secret = key.unwrap(&aad(inventory, id, header), wrapped).ok_or("a record does not authenticate")?;
         let secret = match secret.as_slice() {
             [] => None,
-            secret => Some(Zeroizing::new(<[u8; 32]>::try_from(secret).map_err(|_| "a key has a wrong length")?)),
+            closed if record.is_sealed() => Some(Secret::Sealed(closed.try_into().map_err(|_| WRONG_LENGTH)?)),
+            secret => Some(Secret::Open(Zeroizing::new(secret.try_into().map_err(|_| WRONG_LENGTH)?))),
         };
         if transition::is_destroyed(record.state) != secret.is_none() || !transition::fits(inventory, record.state) {
             return Err("a record's state does not go with where it is");
@@ -139,26 +201,35 @@ impl Record {
             KeyIdentity::CheckValue(value) => (2, value),
         };
         let length = u8::try_from(identity.0.len()).unwrap_or(u8::MAX);
-        let mut bytes = vec![VERSION, algorithm_code(self.algorithm), state_code(self.state), before];
+        let version = if self.sealed.is_some() { VERSION_SEALED } else { VERSION };
+        let mut bytes = vec![version, algorithm_code(self.algorithm), state_code(self.state), before];
         bytes.extend_from_slice(&before_key);
         bytes.extend_from_slice(&self.born.0);
         bytes.extend_from_slice(self.command.as_bytes());
         bytes.extend_from_slice(&self.blocks_reserved.to_be_bytes());
         bytes.extend_from_slice(&[kind, length]);
         bytes.extend(identity.0.iter().take(usize::from(length)));
+        if let Some(sealed) = &self.sealed {
+            sealed.write(&mut bytes);
+        }
         bytes.extend_from_slice(&key.0);
         bytes
     }
 
     /// The record, its wrapping key, and what is wrapped.
     fn parse(bytes: &[u8]) -> Option<(Self, WrappingKeyId, &[u8])> {
-        let ([VERSION, algorithm, state, before], rest) = bytes.split_first_chunk()? else { return None };
+        let ([version, algorithm, state, before], rest) = bytes.split_first_chunk()?;
         let (before_key, rest) = rest.split_first_chunk()?;
         let (born, rest) = rest.split_first_chunk()?;
         let (command, rest) = rest.split_first_chunk()?;
         let (blocks, rest) = rest.split_first_chunk()?;
         let ([kind, length], rest) = rest.split_first_chunk()?;
         let (identity, rest) = rest.split_at_checked(usize::from(*length))?;
+        let (sealed, rest) = match *version {
+            VERSION => (None, rest),
+            VERSION_SEALED => Sealed::read(rest).map(|(sealed, rest)| (Some(sealed), rest))?,
+            _ => return None,
+        };
         let (key, wrapped) = rest.split_first_chunk()?;
         let identity = Base64(identity.to_vec());
         let record = Self {
@@ -178,8 +249,50 @@ impl Record {
                 2 => KeyIdentity::CheckValue(identity),
                 _ => return None,
             },
+            sealed,
         };
         Some((record, WrappingKeyId(*key), wrapped))
+    }
+}
+
+impl Sealed {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        let Sealing { threshold, shares } = &self.sealing;
+        let count = u8::try_from(shares.len()).unwrap_or(u8::MAX);
+        bytes.extend_from_slice(&[if self.opened { 2 } else { 1 }, *threshold, count]);
+        for SealedShare { to, sealing_key, commitment, share } in shares.iter().take(usize::from(count)) {
+            for part in
+                [&to.as_bytes()[..], sealing_key.as_bytes(), commitment.as_bytes(), &share.enc.0, &share.ciphertext.0]
+            {
+                bytes.extend_from_slice(part);
+            }
+        }
+    }
+
+    /// Reads it, and what is behind it.
+    fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let ([how, threshold, count], mut rest) = bytes.split_first_chunk()?;
+        let opened = match how {
+            1 => false,
+            2 => true,
+            _ => return None,
+        };
+        let mut shares = Vec::with_capacity(usize::from(*count));
+        for _ in 0..*count {
+            let (to, behind) = rest.split_first_chunk::<32>()?;
+            let (sealing_key, behind) = behind.split_first_chunk::<32>()?;
+            let (commitment, behind) = behind.split_first_chunk::<32>()?;
+            let (enc, behind) = behind.split_first_chunk::<32>()?;
+            let (ciphertext, behind) = behind.split_first_chunk::<48>()?;
+            shares.push(SealedShare {
+                to: Fingerprint::from_bytes(*to),
+                sealing_key: SealingKey::from_bytes(sealing_key)?,
+                commitment: Digest::new(*commitment),
+                share: command::Sealed { enc: Base64(enc.to_vec()), ciphertext: Base64(ciphertext.to_vec()) },
+            });
+            rest = behind;
+        }
+        Some((Self { opened, sealing: Sealing { threshold: *threshold, shares } }, rest))
     }
 }
 

@@ -465,6 +465,7 @@ fn generated(fact: &Fact<'_>, event: &KeyGenerated) -> Key {
         store: event.store.clone(),
         seal_key: event.seal_key.clone(),
         sealing: event.sealing.clone(),
+        asked: event.sealing.as_ref().map(|_| Digest::of(&event.command.payload.0)),
         created_by: event.created_by,
         created_at: fact.time,
         generated: fact.hash,

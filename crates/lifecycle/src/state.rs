@@ -376,6 +376,9 @@ pub struct Key {
     /// Where it is sealed: how many shares open it, and each share, sealed to its holder.
     #[serde(default)]
     pub sealing: Option<Sealing>,
+    /// Where it is sealed: the SHA-256 of the payload of the command that asked for it, to which its shares are bound.
+    #[serde(default)]
+    pub asked: Option<Digest>,
     /// Who had it generated.
     pub created_by: Fingerprint,
     /// When.

@@ -445,7 +445,8 @@ fn vote(session: &Session, item: &Item, request: EventHash, out: Option<&std::pa
         None => Word::Approve(None),
         Some(whose) => Word::ApproveFor(whose.to_string(), None),
     };
-    let command = session.command(approve::action(session, request, word)?, item.key_id, LIFETIME_MAX);
+    let action = approve::action(session, request, word)?;
+    let command = session.command(action, item.key_id, LIFETIME_MAX);
     let payload = command.to_json();
     let pae = dsse::pae(dsse::COMMAND, &payload);
     let mut people = review(&command, &payload, &[], Some(session.known()), now);

@@ -10,8 +10,8 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
-use keystore::sealed::{Subject, brought_info};
 use keystore::seal::{self, SecretKey};
+use keystore::sealed::{Subject, brought_info};
 use keystore::{Share, seal::open};
 use lifecycle::{Key, Rejection, sealing};
 use model::command::Sealed;
@@ -31,7 +31,8 @@ const FILE_BYTES_MAX: u64 = 1024;
 pub fn path_beside(identity: &Path, key: &SealingKey) -> PathBuf {
     let whole = identity.to_string_lossy();
     let stem = whole.strip_suffix(".pub").unwrap_or(&whole);
-    let print: String = Digest::of(key.as_bytes()).to_string().chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    let print: String =
+        Digest::of(key.as_bytes()).to_string().chars().filter(char::is_ascii_hexdigit).take(16).collect();
     PathBuf::from(format!("{stem}.sealing-{print}"))
 }
 
@@ -84,7 +85,8 @@ pub fn share_for(
     let Some((number, held)) = sealing::share_of(session.governance()?, sealing, by) else { return Ok(None) };
     let beside = session.identity_file().map(|identity| path_beside(identity, &held.sealing_key));
     let file = named.map(Path::to_owned).or(beside).ok_or_else(|| {
-        let what = format!("share {number} of `{}` is yours, and it is not known where your sealing key is", key.spec.label);
+        let what =
+            format!("share {number} of `{}` is yours, and it is not known where your sealing key is", key.spec.label);
         Error::usage(what, "name the file that `keylatch principal sealing-key` made, with --sealing-key")
     })?;
     let secret = read(&file, &held.sealing_key)?;

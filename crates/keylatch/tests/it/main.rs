@@ -34,6 +34,7 @@ mod proofs;
 mod quorums;
 mod replaying;
 mod requests;
+mod sealed;
 mod sending;
 mod simulating;
 mod stores;

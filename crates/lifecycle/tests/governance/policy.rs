@@ -16,7 +16,8 @@ pub(super) fn faults(policy: &str, expected: &str) {
 fn loading_finds_every_hole() {
     faults("{}", "");
     faults(r#"{"schema":3}"#, "");
-    faults(r#"{"schema":4}"#, "schema");
+    faults(r#"{"schema":4}"#, "");
+    faults(r#"{"schema":5}"#, "schema");
     faults(r#"{"schema":0}"#, "schema");
     faults(r#"{"schema":1,"packs":["gdpr"]}"#, "schema");
     faults(r#"{"rule":{"in_order":true,"need":"any"}}"#, "rule.every-key.in_order");

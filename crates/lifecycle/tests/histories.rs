@@ -669,6 +669,7 @@ proptest! {
             do principal.equip {"sealing_key":"$seal:lou"} by lou => principal.equipped
             adopt {"schema":4,"rule":{"sealed":2}} by ann,bob => policy.adopted
             generate k1 {"asset":"w"} by kim => key.generated
+            generate k2 {"asset":"w"} by kim => key.generated
             request k1 by kim => activation.requested"#,
         );
         for step in &steps {

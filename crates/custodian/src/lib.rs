@@ -18,6 +18,7 @@ mod sealed;
 mod software;
 mod stores;
 mod tally;
+mod token_master;
 mod usage;
 
 use std::path::Path;

@@ -37,8 +37,10 @@ mod survey;
 #[cfg(test)]
 mod testing;
 mod token;
+mod token_key;
 
 pub use config::{Config, Pin, TokenConfig};
 pub use error::Error;
 pub use store::Pkcs11Store;
 pub use survey::{Finding, Survey};
+pub use token_key::TokenKey;

@@ -81,7 +81,7 @@ fn seals_keys_where_it_offers_that(bench: &mut Bench<'_>) {
         let born = bench.store().generate_sealed(tenant(), key_id, algorithm, command, &to).unwrap();
         let (generated, sealing) = &born;
         assert_eq!((sealing.threshold, sealing.shares.len()), (2, 3));
-        let fewer = SealTo { threshold: 2, to: to.to[..2].to_vec() };
+        let fewer = SealTo { threshold: 2, to: to.to.iter().take(2).copied().collect() };
         let again = bench.store().generate_sealed(tenant(), key_id, algorithm, command, &fewer).unwrap();
         assert_eq!(again, born, "the same command gives the same shares, whoever else could have one now");
         let plain = bench.store().generate(tenant(), key_id, algorithm, command);
@@ -89,9 +89,9 @@ fn seals_keys_where_it_offers_that(bench: &mut Bench<'_>) {
 
         let subject = sealed::Subject { tenant: tenant(), key_id, command };
         let opened = |at: usize| {
-            let (held, number) = (&sealing.shares[at], u8::try_from(at + 1).unwrap());
+            let (held, number) = (sealing.shares.get(at).unwrap(), u8::try_from(at + 1).unwrap());
             let info = subject.share_info(held.to, number, sealing.threshold);
-            Share::new(number, &seal::open(&holders[at], &info, &[], &held.share).unwrap()).unwrap()
+            Share::new(number, &seal::open(holders.get(at).unwrap(), &info, &[], &held.share).unwrap()).unwrap()
         };
         let is_sealed = |result: Result<(), Error>| assert!(matches!(result, Err(Error::Sealed(_))), "{result:?}");
         is_sealed(bench.store().apply(tenant(), key_id, KeyState::Active).map(drop));
@@ -133,7 +133,7 @@ fn seals_keys_where_it_offers_that(bench: &mut Bench<'_>) {
     bench.store().unseal(tenant(), plain, &[]).unwrap();
     let unknown = bench.unused_id();
     assert!(matches!(bench.store().unseal(tenant(), unknown, &[]), Err(Error::NotFound(_))));
-    for wrong in [SealTo { threshold: 1, ..to.clone() }, SealTo { threshold: 4, ..to.clone() }] {
+    for wrong in [SealTo { threshold: 1, ..to.clone() }, SealTo { threshold: 4, ..to }] {
         let key_id = bench.unused_id();
         let refused = bench.store().generate_sealed(tenant(), key_id, any, command_of(key_id), &wrong);
         assert!(matches!(refused, Err(Error::InvalidInput(_))), "{refused:?}");

@@ -141,7 +141,7 @@ pub fn close(
     }
     let mut once = Zeroizing::new([0; BYTES]);
     material::fill(rng, once.as_mut())?;
-    let split = Gf256::split_bytes(threshold, count, &once[..], &mut Rng(rng)).map_err(|_| WANTED)?;
+    let split = Gf256::split_bytes(threshold, count, &once[..], Rng(rng)).map_err(|_| WANTED)?;
     let split = Zeroizing::new(split);
     let mut shares = Vec::with_capacity(count);
     for (number, (bytes, (holder, sealing_key))) in (1..).zip(split.iter().zip(&to.to)) {
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn fewer_shares_combine_to_something_else() {
         let secret = [7; 32];
-        let shares = Gf256::split_bytes(3, 5, secret, &mut Rng(&mut TestRng::new(1))).unwrap();
+        let shares = Gf256::split_bytes(3, 5, secret, Rng(&mut TestRng::new(1))).unwrap();
         assert_eq!(Gf256::combine_bytes(&shares[1..4]).unwrap(), secret);
         assert_ne!(Gf256::combine_bytes(&shares[..2]).unwrap(), secret);
     }

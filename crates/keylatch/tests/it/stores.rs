@@ -125,7 +125,7 @@ fn tokens(test: &str) -> Option<PathBuf> {
 }
 
 /// The module, as `cargo xtask test` names it, or where Debian has it.
-fn module() -> PathBuf {
+pub(crate) fn module() -> PathBuf {
     let named = std::env::var_os("KEYLATCH_SOFTHSM2").map(PathBuf::from);
     let module = named.unwrap_or_else(|| "/usr/lib/softhsm/libsofthsm2.so".into());
     assert!(
@@ -135,7 +135,7 @@ fn module() -> PathBuf {
     module
 }
 
-fn secret(path: &Path, text: &str) {
+pub(crate) fn secret(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();

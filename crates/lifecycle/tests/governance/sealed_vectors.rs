@@ -63,7 +63,7 @@ fn stated(mut s: Scenario, change: impl FnOnce(&mut Generated)) -> Scenario {
     let Event::KeyGenerated(made) = decided(&s, &input) else { panic!() };
     change(&mut said);
     let statement = s.service(ServiceRole::Custodian).sign_statement(dsse::GENERATED, &said);
-    let event = Event::KeyGenerated(KeyGenerated { sealing: said.sealing.clone(), statement, ..made });
+    let event = Event::KeyGenerated(KeyGenerated { sealing: said.sealing, statement, ..made });
     forge(&mut s, &event);
     s
 }

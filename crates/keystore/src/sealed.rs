@@ -274,6 +274,37 @@ mod tests {
         assert_ne!(Gf256::combine_bytes(&shares[..2]).unwrap(), secret);
     }
 
+    /// Written apart, and slower: the field that `SPEC.md` names, and Lagrange's formula at zero. So a share outlives the crate
+    /// that made it.
+    #[test]
+    fn shares_are_points_of_polynomials_over_the_field_that_is_specified() {
+        fn times(mut a: u8, mut b: u8) -> u8 {
+            let mut product = 0;
+            while b > 0 {
+                product ^= if b & 1 == 1 { a } else { 0 };
+                a = (a << 1) ^ if a & 0x80 == 0 { 0 } else { 0x1b };
+                b >>= 1;
+            }
+            product
+        }
+        let over = |a: u8, b: u8| (0..=255).find(|quotient| times(*quotient, b) == a).unwrap();
+        let secret: Vec<u8> = (0..32).map(|byte| byte * 7).collect();
+        let shares = Gf256::split_bytes(3, 5, &secret, Rng(&mut TestRng::new(9))).unwrap();
+        for three in [[0, 1, 2], [4, 2, 0], [1, 3, 4]] {
+            let at_zero = |byte: usize| {
+                three.iter().fold(0, |sum, one| {
+                    let others = three.iter().filter(|other| *other != one);
+                    let term = others.fold(shares[*one][byte], |term, other| {
+                        let (x, y) = (shares[*one][0], shares[*other][0]);
+                        times(term, over(y, x ^ y))
+                    });
+                    sum ^ term
+                })
+            };
+            assert_eq!((1..=32).map(at_zero).collect::<Vec<u8>>(), secret);
+        }
+    }
+
     /// A share that is wrong, another key's, or shown twice counts for nothing, and keeps no good one from counting.
     #[test]
     fn shares_that_are_not_its_own_are_passed_over() {

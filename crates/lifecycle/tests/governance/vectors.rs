@@ -2,8 +2,8 @@
 //! published vector.
 //!
 //! `KEYLATCH_UPDATE_VECTORS=1 cargo test -p lifecycle --features testing --test governance vectors` adds new cases to
-//! `schemas/vectors/law-v2.json` (and to `law-v3.json`, which `evidence_vectors` makes). A case that stands there is never
-//! changed.
+//! `schemas/vectors/law-v2.json` (and to `law-v3.json`, which `evidence_vectors` makes, and to `law-v4.json`, which
+//! `sealed_vectors` does). A case that stands there is never changed.
 
 use lifecycle::scenario::{Scenario, key_id};
 use lifecycle::vectors::{self, Case, File};

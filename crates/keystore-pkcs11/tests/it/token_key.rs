@@ -19,7 +19,7 @@ fn make(label: &str, id: &[u8], length: u64, sensitive: bool, extractable: bool)
         Attribute::Private(true),
         Attribute::Label(label.as_bytes().to_vec()),
         Attribute::Id(id.to_vec()),
-        Attribute::ValueLen(length.try_into().unwrap()),
+        Attribute::ValueLen(length.into()),
         Attribute::Encrypt(true),
         Attribute::Decrypt(true),
         Attribute::Sensitive(sensitive),

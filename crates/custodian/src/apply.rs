@@ -9,6 +9,7 @@ use lifecycle::{Footprint, Input, Rejection, transition};
 use model::{KeyId, ProblemType, TenantId};
 use service::Recorded;
 
+use crate::sealed::{self, Opened};
 use crate::{Custodian, ROLE, blocking};
 
 /// Applies the state that the verified chain gives the key.
@@ -19,7 +20,8 @@ pub(crate) async fn apply<J: Journal>(
 ) -> Result<Recorded, Rejection> {
     let node = &custodian.ports.node;
     let _changing = custodian.changing.key(key_id).await;
-    let footprint = Footprint::of_key(key_id);
+    // With the request that it was activated under: its approvals bring a sealed key's shares.
+    let footprint = Footprint { activation: true, ..Footprint::of_key(key_id) };
     let view = node.view(tenant, footprint).map_err(|error| Rejection::new(ProblemType::Unavailable, error))?;
     let key = view.key()?;
     if !custodian.stores.has(&key.store) {
@@ -31,17 +33,26 @@ pub(crate) async fn apply<J: Journal>(
     node.check_clock(&view)?;
     let (state, cause, activated) = (key.state, key.transition, key.activation.is_some());
     let name = store.name().clone();
+    let brought = sealed::brought(&view, tenant)?;
+    let of = store.clone();
     let applied = blocking(move || {
         // The store goes through the states one by one.
-        let held = store.get(tenant, key_id)?.map(|held| held.state);
-        let mut steps = Vec::new();
-        for step in transition::path(held, activated, state) {
-            steps.push(store.apply(tenant, key_id, step)?);
+        let held = of.get(tenant, key_id)?.map(|held| held.state);
+        let path = transition::path(held, activated, state);
+        if let Some(brought) = brought.filter(|_| sealed::is_to_open(held, &path)) {
+            match brought.unseal(&*of)? {
+                Opened::Open => {}
+                Opened::Shut(found) => return Ok(Err(found)),
+            }
         }
-        Ok(steps)
+        path.into_iter().map(|step| of.apply(tenant, key_id, step)).collect::<Result<Vec<_>, _>>().map(Ok)
     })
     .await
     .map_err(|problem| Rejection::new(problem.kind().unwrap_or(ProblemType::Unavailable), problem.detail))?;
+    let applied = match applied {
+        Ok(applied) => applied,
+        Err(found) => return sealed::stays_shut(custodian, tenant, key, &name, found).await,
+    };
     let before = applied.first().and_then(|step| step.before.clone());
     let after = applied.last().and_then(|step| step.after.clone());
     let applied = Applied { key_id, state, store: name, before, after, cause };

@@ -19,6 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tracing::{info, warn};
 
 use crate::stores::{Store, Stores};
+use crate::token_master::TokenMaster;
 use crate::{SOFTWARE, attestation};
 
 /// A request or an answer is shorter than this.
@@ -36,16 +37,16 @@ pub struct Place {
 }
 
 impl Place {
-    /// In a folder of a custodian's keys, under one of the master keys that are named (`file:…`, `env:…`, `credential:…`;
-    /// relative to `base`). Where none is, the platform has one of its own: `master-key`, beside the custodian's key.
+    /// In a folder of a custodian's keys, under one of the master keys that are named (`file:…`, `env:…`, `credential:…`,
+    /// relative to `base`, or `pkcs11:…`). Where none is, the platform has one of its own: `master-key`, beside the custodian's key.
     ///
     /// # Errors
     /// If a name is none.
     pub fn new(keys: PathBuf, named: &[String], base: &Path, key: &Path) -> Result<Self, Error> {
-        let sources = sources(named, base)?;
+        let sources = sources(named, base, &locks(&keys))?;
         let masters = match sources[..] {
             [] => MasterKeys::own(key.with_file_name("master-key")),
-            _ => MasterKeys::new(sources),
+            _ => MasterKeys::of(sources),
         };
         Ok(Self { keys, masters })
     }
@@ -74,12 +75,23 @@ impl Place {
     }
 }
 
-fn sources(named: &[String], base: &Path) -> Result<Vec<Source>, Error> {
-    let source = |name: &String| match name.parse::<Source>() {
-        Ok(source) => Ok(source.below(base)),
-        Err(error) => Err(Error::File { path: "master key".into(), error }),
-    };
-    named.iter().map(source).collect()
+fn sources(named: &[String], base: &Path, locks: &Path) -> Result<Vec<Arc<dyn Provide>>, Error> {
+    let wrong = |error| Error::File { path: "master key".into(), error };
+    named.iter().map(|name| source(name, base, locks).map_err(wrong)).collect()
+}
+
+/// Where a master key comes from, by its name.
+fn source(name: &str, base: &Path, locks: &Path) -> Result<Arc<dyn Provide>, String> {
+    if let Some(token) = TokenMaster::parse(name, locks) {
+        return Ok(Arc::new(token?));
+    }
+    let source = name.parse::<Source>().map_err(|error| format!("{error}, or pkcs11:… on a token"))?;
+    Ok(Arc::new(source.below(base)))
+}
+
+/// Where the processes that use a token with a master key keep out of each other's way.
+fn locks(keys: &Path) -> PathBuf {
+    keys.join("master-token.locks")
 }
 
 /// The name of a master key, with a relative path taken from `base`.
@@ -87,8 +99,8 @@ fn sources(named: &[String], base: &Path) -> Result<Vec<Source>, Error> {
 /// # Errors
 /// If it is none.
 pub fn named(name: &str, base: &Path) -> Result<String, Error> {
-    let source = name.parse::<Source>().map_err(|error| Error::File { path: "master key".into(), error })?;
-    Ok(source.below(base).to_string())
+    let source = source(name, base, Path::new("")).map_err(|error| Error::File { path: "master key".into(), error })?;
+    Ok(source.to_string())
 }
 
 /// What can be asked of a store that is at work, or is not.
@@ -175,12 +187,13 @@ pub(crate) struct Open {
     masters: Mutex<MasterKeys>,
     /// Every store that is open here, this one among them.
     pub(crate) stores: Stores,
+    locks: PathBuf,
 }
 
 impl Open {
     pub(crate) fn new(store: Arc<SoftwareStore>, place: &Place) -> Self {
         let stores = Stores::from(store.clone() as Store);
-        Self { store, masters: Mutex::new(place.masters.clone()), stores }
+        Self { store, masters: Mutex::new(place.masters.clone()), stores, locks: locks(&place.keys) }
     }
 
     /// Does what is asked. Blocks.
@@ -205,12 +218,13 @@ impl Open {
             Request::Check {} => Ok(Done::of(store)?.checked(store.check()?)),
             Request::Backup { to } => Ok(Done::of(store)?.checked(store.backup(&to, &masters)?)),
             Request::Rekey { to } => {
-                let source = to.map(|to| to.parse::<Source>()).transpose().map_err(no_source)?;
-                let key = source.as_ref().map(Provide::load).transpose()?;
+                // What comes over the socket is a whole path.
+                let source = to.map(|to| source(&to, Path::new(""), &self.locks)).transpose().map_err(no_source)?;
+                let key = source.as_ref().map(|source| source.load()).transpose()?;
                 let rekeyed = store.rekey(&masters, key.as_deref())?;
                 if let Some(source) = source {
                     let mut masters = lock(&self.masters);
-                    *masters = masters.clone().with(Arc::new(source));
+                    *masters = masters.clone().with(source);
                 }
                 let master_key_before = Some(rekeyed.before.as_str().to_owned());
                 Ok(Done { master_key_before, ..Done::of(store)? })
@@ -291,7 +305,7 @@ async fn ask_custodian(place: &Place, mut stream: UnixStream, request: &Request)
 /// If there is a store, if the backup is not whole, or if its master key is not at hand. Then there is no store.
 pub fn restore(place: &Place, from: &Path, named: &[String], base: &Path) -> Result<Checked, Error> {
     service::secret::ensure_folder(&place.keys)?;
-    let masters = MasterKeys::new(sources(named, base)?).and(&place.masters);
+    let masters = MasterKeys::of(sources(named, base, &locks(&place.keys))?).and(&place.masters);
     SoftwareStore::restore(from, &place.store(), &masters, &place.masters).map_err(|error| place.wrong(error))
 }
 

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use journal::Journal;
 use journal::command::SignedCommand;
+use keystore::SealTo;
+use lifecycle::sealing::Plan;
 use lifecycle::{Input, decide};
 use model::statement::Generated;
 use model::text::Base64;
@@ -27,10 +29,18 @@ pub(crate) async fn generate<J: Journal>(
     };
     let footprint = Input::Command(signed.clone()).footprint();
     node.check_alarm(tenant)?;
-    node.check(tenant, footprint, |view| decide::may_generate(view, signed, node.clock().now())).await?;
+    let sealed = node.check(tenant, footprint, |view| decide::may_generate(view, signed, node.clock().now())).await?;
+    let sealed = sealed.map(|Plan { threshold, to }| SealTo { threshold, to });
     let store = custodian.stores.named(&params.spec.backend)?;
     let (generating, algorithm, digest) = (store.clone(), params.spec.algorithm, signed.digest);
-    let generated = blocking(move || generating.generate(tenant, key_id, algorithm, digest)).await?;
+    let generated = blocking(move || match sealed {
+        None => generating.generate(tenant, key_id, algorithm, digest).map(|generated| (generated, None)),
+        Some(to) => {
+            let (generated, sealing) = generating.generate_sealed(tenant, key_id, algorithm, digest, &to)?;
+            Ok((generated, Some(sealing)))
+        }
+    });
+    let (generated, sealing) = generated.await?;
     let said = Generated {
         tenant,
         key_id,
@@ -40,6 +50,7 @@ pub(crate) async fn generate<J: Journal>(
         wrapping_key: generated.wrapping_key,
         command: digest,
         seal_key: Base64(store.seal_key().to_vec()),
+        sealing,
         generated_at: node.clock().now(),
     };
     let key = node.key(ROLE).map_err(|error| Problem::new(ProblemType::Unavailable, error))?;

@@ -2,7 +2,7 @@
 //!
 //! It believes no message. It follows and verifies the log itself, and a key works exactly while the verified chain says
 //! *active*. It generates keys on commands that people signed (`generate`), brings its store to the chain's state
-//! (`apply`), and uses keys for those who may (`usage`), each command once (`replay_guard`), as long as it has fresh word
+//! (`apply`), opening what is sealed with its approvers' shares (`sealed`), and uses keys for those who may (`usage`), each command once (`replay_guard`), as long as it has fresh word
 //! on the chain (`lease`). It compares its stores with the chain, and reports what differs (`reconcile`).
 //! It reports, gathered, which uses it carried out and which it refused (`tally`).
 
@@ -16,9 +16,11 @@ mod memory;
 pub mod onlook;
 mod reconcile;
 mod replay_guard;
+mod sealed;
 mod software;
 mod stores;
 mod tally;
+mod token_master;
 mod usage;
 
 use std::path::Path;
@@ -137,6 +139,8 @@ fn problem(error: &keystore::Error) -> Problem {
         Store::NotFound(_) => ProblemType::UnknownKey,
         Store::Exists(_) => ProblemType::KeyExists,
         Store::State { .. } => ProblemType::KeyNotActive,
+        Store::Sealed(_) | Store::SharesMissing { .. } => ProblemType::KeyNotActive,
+        Store::SealingNotOffered(_) => ProblemType::NotSupported,
         Store::OperationNotAllowed { .. } | Store::Exhausted(_) => ProblemType::OperationNotAllowed,
         Store::AlgorithmNotOffered { .. } => ProblemType::NotSupported,
         Store::TooLarge => ProblemType::TooLarge,

@@ -8,12 +8,13 @@ use journal::Journal;
 use keystore::KeyStore as _;
 use keystore_software::SoftwareStore;
 use lifecycle::state::Key;
-use lifecycle::transition;
+use lifecycle::{Footprint, transition};
 use model::{KeyState, Name, TenantId};
 use service::{Error, Node, Shutdown};
 use tracing::{info, warn};
 
 use crate::custody::{self, Open, Place};
+use crate::sealed::{self, Opened};
 use crate::stores::Stores;
 
 /// The name under which policies and events know the software store.
@@ -128,7 +129,7 @@ fn catch_up<J: Journal>(node: &Node<J>, store: &SoftwareStore, unknown: &BTreeSe
         {
             return Ok(());
         }
-        match catch_key_up(store, tenant, key) {
+        match catch_key_up(node, store, tenant, key) {
             Ok(Caught::There) => {}
             Ok(Caught::Up) => caught_up += 1,
             Ok(Caught::Lost) => lost += 1,
@@ -159,17 +160,45 @@ enum Caught {
     Lost,
 }
 
-fn catch_key_up(store: &SoftwareStore, tenant: TenantId, key: &Key) -> Result<Caught, keystore::Error> {
+fn catch_key_up<J: Journal>(
+    node: &Node<J>,
+    store: &SoftwareStore,
+    tenant: TenantId,
+    key: &Key,
+) -> Result<Caught, keystore::Error> {
     let Some(held) = store.get(tenant, key.id)? else {
         return Ok(if is_destroyed(key.state) { Caught::There } else { Caught::Lost });
     };
     if held.state == key.state {
         return Ok(Caught::There);
     }
-    for step in transition::path(Some(held.state), key.activation.is_some(), key.state) {
+    let path = transition::path(Some(held.state), key.activation.is_some(), key.state);
+    if key.sealing.is_some() && sealed::is_to_open(Some(held.state), &path) {
+        open_sealed(node, store, tenant, key)?;
+    }
+    for step in path {
         store.apply(tenant, key.id, step)?;
     }
     Ok(Caught::Up)
+}
+
+/// The shares are in the chain for as long as it is.
+fn open_sealed<J: Journal>(
+    node: &Node<J>,
+    store: &SoftwareStore,
+    tenant: TenantId,
+    key: &Key,
+) -> Result<(), keystore::Error> {
+    let failed = |error: String| keystore::Error::Storage(error.into());
+    let footprint = Footprint { activation: true, ..Footprint::of_key(key.id) };
+    let view = node.view(tenant, footprint).map_err(|error| failed(error.to_string()))?;
+    match sealed::brought(&view, tenant).map_err(|rejection| failed(rejection.to_string()))? {
+        Some(brought) => match brought.unseal(store)? {
+            Opened::Open => Ok(()),
+            Opened::Shut(found) => Err(failed(found)),
+        },
+        None => Err(keystore::Error::Sealed(key.id)),
+    }
 }
 
 /// Opens it, or makes it, and says what was made with it that people must know of.

@@ -73,7 +73,7 @@ async fn generated<J: Journal>(
     let footprint = input.footprint();
     let recorded = node
         .check(tenant, footprint.clone(), |view| match Recorded::before(view, &input) {
-            None => decide::may_generate(view, &signed, node.clock().now()).map(|()| None),
+            None => decide::may_generate(view, &signed, node.clock().now()).map(|_| None),
             recorded => Ok(recorded),
         })
         .await?;

@@ -315,10 +315,7 @@ pub fn to_json(simulation: &Simulation, state: &Tenant) -> Value {
     let blocks = |blocks: &[Rejection]| -> Vec<Value> {
         blocks.iter().map(|block| Block::new(block, state, key).to_json()).collect()
     };
-    let missing = simulation
-        .quorum
-        .as_ref()
-        .map(|quorum| quorum.missing.iter().map(ToString::to_string).collect::<Vec<String>>());
+    let missing = simulation.quorum.as_ref().map(lifecycle::quorum::Assessment::missing_lines);
     let who = |print: &Fingerprint| json!({ "fingerprint": print, "label": lookup::name(state, *print) });
     let gates: Vec<Value> = simulation
         .gates

@@ -27,6 +27,7 @@ pub mod reader;
 pub mod review;
 pub mod screen;
 pub mod sealed_file;
+pub mod sealing;
 pub mod session;
 pub mod submit;
 pub mod toml_text;

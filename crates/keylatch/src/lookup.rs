@@ -100,9 +100,7 @@ pub fn principal_of(state: &Tenant, who: Fingerprint) -> Option<&Principal> {
 /// What is still missing for a request to be authorised, as `1 of `security``; empty where nothing is.
 pub fn missing(state: &Tenant, request: &Request, now: model::Timestamp) -> Vec<String> {
     let Some((governance, rule)) = rule_of(state, request) else { return vec!["a policy rule for the key".to_owned()] };
-    let votes = lifecycle::quorum::votes(governance, rule, request, now);
-    let assessment = lifecycle::quorum::assess(rule, &votes);
-    assessment.missing.iter().map(ToString::to_string).collect()
+    lifecycle::quorum::of_request(governance, rule, request, now).missing_lines()
 }
 
 /// The key that a request is for, where it is for one.

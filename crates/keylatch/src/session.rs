@@ -1,6 +1,6 @@
 //! One tenant's connection: a bus, a verified history, a hand that signs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use evidence::Point;
@@ -127,6 +127,14 @@ impl Session {
     /// Now.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The file of whoever signs, where it is one.
+    pub fn identity_file(&self) -> Option<&Path> {
+        match &self.signer {
+            Signer::File(path) => Some(path),
+            Signer::Nobody | Signer::Hand(_) => None,
+        }
     }
 
     /// The hand that signs.

@@ -39,9 +39,11 @@ mod survey;
 #[cfg(test)]
 mod testing;
 mod token;
+mod token_key;
 
 pub use config::{Config, Pin, TokenConfig};
 pub use error::Error;
 pub use inventory::Onlooker;
 pub use store::Pkcs11Store;
 pub use survey::{Finding, Survey};
+pub use token_key::TokenKey;

@@ -604,7 +604,7 @@ pub(crate) fn gcm<'a>(nonce: &'a mut [u8; 12], aad: &'a [u8]) -> Result<Mechanis
     Ok(Mechanism::AesGcm(GcmParams::new(nonce, aad, 128.into())?))
 }
 
-fn may_mean_invalid(error: &Pkcs11Error) -> bool {
+pub(crate) fn may_mean_invalid(error: &Pkcs11Error) -> bool {
     matches!(
         error,
         Pkcs11Error::Pkcs11(

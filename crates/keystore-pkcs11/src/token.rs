@@ -64,12 +64,22 @@ impl Token {
         token: &TokenConfig,
         known: Option<(&TokenMeta, ObjectId)>,
     ) -> Result<Self, Error> {
+        Self::at(&config.module, &config.locks, token, known)
+    }
+
+    /// The same of a module and a folder of locks.
+    pub(crate) fn at(
+        module: &Path,
+        locks: &Path,
+        token: &TokenConfig,
+        known: Option<(&TokenMeta, ObjectId)>,
+    ) -> Result<Self, Error> {
         Ok(Self {
             config: token.clone(),
             serial: known.map(|(meta, _)| meta.serial.clone()),
             landmark: known.map(|(_, landmark)| landmark),
-            module: Module::load(&config.module)?,
-            lock: Lock::new(&config.locks, &token.label)?,
+            module: Module::load(module)?,
+            lock: Lock::new(locks, &token.label)?,
             link: Mutex::new(None),
             refused: Mutex::new(None),
         })

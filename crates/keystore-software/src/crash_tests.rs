@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use crate::files::tests as files;
 use crate::master::MasterKeys;
 use crate::master::tests::masters_of;
-use crate::record;
+use crate::record::{self, Secret};
+use crate::sealed_tests;
 use crate::shelf::Shelf;
 use crate::writer::tests::Fault;
 use crate::{Error, SoftwareStore};
@@ -28,13 +29,25 @@ enum Change {
     Generate,
     Apply(KeyState),
     Encrypt,
+    /// A key that two of three shares open.
+    GenerateSealed,
+    Unseal,
+    /// Of a sealed key, its shares brought before.
+    ApplySealed(KeyState),
+}
+
+impl Change {
+    /// Whether it is of a sealed key.
+    fn is_sealed(self) -> bool {
+        matches!(self, Self::GenerateSealed | Self::Unseal | Self::ApplySealed(_))
+    }
 }
 
 const fn case(way: &'static [KeyState], to: KeyState, commits: (u64, u64)) -> Case {
     Case { way, change: Change::Apply(to), commits }
 }
 
-const CASES: [Case; 18] = {
+const CASES: [Case; 23] = {
     use KeyState::{Active, Compromised, Deactivated, Destroyed, DestroyedCompromised, PreActive, Suspended};
     [
         Case { way: &[], change: Change::Generate, commits: (1, 0) },
@@ -55,18 +68,23 @@ const CASES: [Case; 18] = {
         case(&[Active, Compromised], DestroyedCompromised, (0, 1)),
         case(&[Active, Destroyed], DestroyedCompromised, (0, 1)),
         case(&[Active, Suspended], Compromised, (0, 1)),
+        Case { way: &[], change: Change::GenerateSealed, commits: (1, 0) },
+        Case { way: &[], change: Change::Unseal, commits: (1, 0) },
+        Case { way: &[], change: Change::ApplySealed(Active), commits: (1, 1) },
+        Case { way: &[Active], change: Change::ApplySealed(Suspended), commits: (0, 1) },
+        Case { way: &[], change: Change::ApplySealed(Destroyed), commits: (1, 0) },
     ]
 };
 
 /// A store in a directory that goes with it.
-struct Bench {
-    directory: TempDir,
-    store: Option<SoftwareStore>,
+pub(crate) struct Bench {
+    pub(crate) directory: TempDir,
+    pub(crate) store: Option<SoftwareStore>,
     keys: u64,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let masters = masters_of(directory.path(), "master");
         let store =
@@ -74,22 +92,22 @@ impl Bench {
         Self { directory, store: Some(store), keys: 0 }
     }
 
-    fn store(&self) -> &SoftwareStore {
+    pub(crate) fn store(&self) -> &SoftwareStore {
         self.store.as_ref().unwrap()
     }
 
     /// What a crash leaves: what was committed.
-    fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.store = None;
         let path = self.directory.path().join("store");
         self.store = Some(SoftwareStore::open(&path, "software".parse().unwrap(), &self.masters()).unwrap());
     }
 
-    fn masters(&self) -> MasterKeys {
+    pub(crate) fn masters(&self) -> MasterKeys {
         masters_of(self.directory.path(), "master")
     }
 
-    fn unused_id(&mut self) -> KeyId {
+    pub(crate) fn unused_id(&mut self) -> KeyId {
         self.keys += 1;
         format!("01930000-0000-7000-8000-{:012x}", self.keys).parse().unwrap()
     }
@@ -97,8 +115,14 @@ impl Bench {
     /// A key that stands before the case's change.
     fn prepare(&mut self, case: Case) -> KeyId {
         let key_id = self.unused_id();
-        if !matches!(case.change, Change::Generate) {
-            self.run(key_id, Change::Generate).unwrap();
+        let births: &[Change] = match case.change {
+            Change::Generate | Change::GenerateSealed => &[],
+            Change::Unseal => &[Change::GenerateSealed],
+            Change::ApplySealed(_) => &[Change::GenerateSealed, Change::Unseal],
+            _ => &[Change::Generate],
+        };
+        for birth in births {
+            self.run(key_id, *birth).unwrap();
         }
         for state in case.way {
             self.run(key_id, Change::Apply(*state)).unwrap();
@@ -113,7 +137,18 @@ impl Bench {
             Change::Generate => store
                 .generate(tenant(), key_id, Algorithm::Aes256Gcm, Digest::of(b"command"))
                 .map(|generated| format!("{:?}", generated.wrapping_key)),
-            Change::Apply(state) => store.apply(tenant(), key_id, state).map(|applied| format!("{applied:?}")),
+            Change::GenerateSealed => {
+                let (generated, sealing) = sealed_tests::generate(store, key_id)?;
+                Ok(format!("{:?} {}", generated.wrapping_key, sealing.threshold))
+            }
+            Change::Unseal => {
+                let (_, sealing) = sealed_tests::generate(store, key_id)?;
+                let shares = sealed_tests::shares(key_id, &sealing, &[1, 3]);
+                store.unseal(tenant(), key_id, &shares).map(|()| "opened".to_owned())
+            }
+            Change::Apply(state) | Change::ApplySealed(state) => {
+                store.apply(tenant(), key_id, state).map(|applied| format!("{applied:?}"))
+            }
             Change::Encrypt => {
                 let asked = Use::Encrypt { plaintext: b"hush", aad: b"" };
                 let output = store.perform(tenant(), key_id, &asked, Permit::WhileActive)?;
@@ -129,12 +164,12 @@ impl Bench {
         Some(format!("{} {:?}", held.state, held.place))
     }
 
-    fn shelf(&self, active: bool) -> &Shelf {
+    pub(crate) fn shelf(&self, active: bool) -> &Shelf {
         if active { &self.store().active } else { &self.store().pre_active }
     }
 }
 
-fn tenant() -> TenantId {
+pub(crate) fn tenant() -> TenantId {
     TenantId::from_bytes([7; 32])
 }
 
@@ -163,6 +198,11 @@ fn check_fault(bench: &mut Bench, case: Case, active: bool, fault: Fault, restar
     let id = record::id(tenant(), key_id);
     let shelves = usize::from(bench.shelf(false).has(&id).unwrap()) + usize::from(bench.shelf(true).has(&id).unwrap());
     assert_eq!(shelves, 1, "{context}: in one inventory");
+    if case.change.is_sealed() && !matches!(case.change, Change::ApplySealed(KeyState::Destroyed)) {
+        bench.run(key_id, Change::Unseal).unwrap();
+        bench.run(key_id, Change::ApplySealed(KeyState::Active)).unwrap();
+        bench.run(key_id, Change::Encrypt).unwrap();
+    }
     let held = bench.store().get(tenant(), key_id).unwrap().unwrap();
     assert!(identity.is_none_or(|identity| identity == held.identity), "{context}: the same key");
 }
@@ -286,7 +326,7 @@ fn no_key_shows_anywhere() {
     let key_id = bench.prepare(CASES[3]);
     let id = record::id(tenant(), key_id);
     let (_, secret) = bench.shelf(false).read(&id).unwrap().unwrap();
-    let secret = secret.unwrap();
+    let Some(Secret::Open(secret)) = secret else { panic!("no key") };
     bench.run(key_id, Change::Apply(KeyState::Active)).unwrap();
     let path = bench.directory.path().join("store");
     for file in ["pre-active/keys.redb", "active/keys.redb", "keyring"] {
@@ -316,15 +356,16 @@ fn a_record_is_these_bytes() {
         command: Digest::new([0xcc; 32]),
         blocks_reserved: 0x0102_0304,
         identity: KeyIdentity::CheckValue(Base64(vec![1, 2, 3])),
+        sealed: None,
     };
     let directory = tempfile::tempdir().unwrap();
     let ring = crate::wrapping::Ring::of(Inventory::Active, &[zeroize::Zeroizing::new([5; 32])]).unwrap();
     let key = &ring.current;
     let id = record::id(tenant(), "01930000-0000-7000-8000-00000000000a".parse().unwrap());
-    let secret = zeroize::Zeroizing::new(vec![9; 32]);
+    let secret = Secret::Open(zeroize::Zeroizing::new(vec![9; 32]));
     let bytes = record.seal(key, Inventory::Active, &id, Some(&secret)).unwrap();
     let wanted =
-        [&[2, 1, 1, 1][..], b"8 bytes.at birth", &[0xcc; 32], &[1, 2, 3, 4, 2, 0, 3, 1, 2, 3], &key.id.0].concat();
+        [&[2, 1, 1, 1][..], b"8 bytes.at birth", &[0xcc; 32], &[1, 2, 3, 4, 2, 0, 3, 1, 2, 3, 0], &key.id.0].concat();
     assert_eq!(bytes[..wanted.len()], wanted);
     assert_eq!(bytes.len(), wanted.len() + 12 + 32 + 16);
     let (again, unwrapped) = record::Record::open(&ring, Inventory::Active, &id, &bytes).unwrap();

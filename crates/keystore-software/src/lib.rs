@@ -24,6 +24,8 @@ mod listing;
 mod master;
 mod record;
 mod rotation;
+#[cfg(test)]
+mod sealed_tests;
 mod shelf;
 mod store;
 mod wrapping;

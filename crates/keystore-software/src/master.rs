@@ -249,7 +249,12 @@ impl MasterKeys {
     /// Of these sources, new keyrings are under the first. None of them is ever written to.
     pub fn new(sources: Vec<Source>) -> Self {
         let provide = |source| Arc::new(source) as Arc<dyn Provide>;
-        Self { sources: sources.into_iter().map(provide).collect(), own: None }
+        Self::of(sources.into_iter().map(provide).collect())
+    }
+
+    /// The same of whatever provides one.
+    pub fn of(sources: Vec<Arc<dyn Provide>>) -> Self {
+        Self { sources, own: None }
     }
 
     /// A file of the platform's own: made for a new store, replaced at rotation by the one that stands beside it

@@ -15,11 +15,20 @@
 //!     56       1  identity: 1 public key, 2 check value
 //!     57       2  its length, n, big-endian
 //!     59       n  the identity
-//!   59+n       8  wrapping key of this record
-//!   67+n      12  nonce
-//!   79+n       m  the material, AES-256-GCM; nothing once destroyed
-//! 79+n+m      16  tag
+//!   59+n       1  0 where it was not born sealed (in version 0x01 there is no such byte), 1 while it is sealed, 2 since it
+//!                 was opened; where it is not 0:
+//!              1  how many shares open it
+//!              1  how many there are, s
+//!          176 s  of each: its holder's fingerprint (32), sealing key (32), commitment (32), the share sealed to it: the
+//!                 encapsulated key (32) and the ciphertext (48)
+//!              8  wrapping key of this record
+//!             12  nonce
+//!              m  the material, AES-256-GCM; nothing once destroyed
+//!             16  tag
 //! ```
+//!
+//! What is wrapped while it is sealed is not the material but [`keystore::sealed::Closed`]: whoever has the wrapping key has
+//! that, and no more.
 //!
 //! The additional data is `"keylatch record v1"`, the inventory's code, tenant, key id and all bytes before the nonce.
 //! So a record can't be moved to another key, tenant or inventory, nor its state or identity be changed, by anyone who
@@ -27,11 +36,15 @@
 
 use std::path::Path;
 
+use keystore::sealed::Closed;
 use keystore::transition;
+use model::command;
 use model::event::{Inventory, Place};
 use model::key::KeyIdentity;
+use model::people::SealingKey;
+use model::statement::{SealedShare, Sealing};
 use model::text::Base64;
-use model::{Algorithm, Digest, KeyId, KeyState, TenantId};
+use model::{Algorithm, Digest, Fingerprint, KeyId, KeyState, TenantId};
 use zeroize::Zeroizing;
 
 use crate::Error;
@@ -39,13 +52,39 @@ use crate::wrapping::{Ring, WrappingKey, WrappingKeyId};
 
 const VERSION: u8 = 2;
 const VERSION_1: u8 = 1;
+const NOT_SEALED: u8 = 0;
 const LABEL: &[u8] = b"keylatch record v1";
 
 /// Tenant and key id: the key of a record in its database.
 pub(crate) type Id = [u8; 48];
 
-/// A key's material, as it is wrapped.
-pub(crate) type Secret = Zeroizing<Vec<u8>>;
+/// What is wrapped.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Secret {
+    /// The material.
+    Open(Zeroizing<Vec<u8>>),
+    /// The material, closed: its one-time key is not here.
+    Sealed(Closed),
+}
+
+impl Secret {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Open(secret) => &secret[..],
+            Self::Sealed(closed) => closed,
+        }
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    /// Nothing of it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Open(_) => "Open",
+            Self::Sealed(_) => "Sealed",
+        })
+    }
+}
 
 /// The record key of a key.
 pub(crate) fn id(tenant: TenantId, key_id: KeyId) -> Id {
@@ -87,9 +126,24 @@ pub(crate) struct Record {
     pub(crate) command: Digest,
     pub(crate) blocks_reserved: u32,
     pub(crate) identity: KeyIdentity,
+    /// How it was sealed, where it was born so. Kept once it is open, too: the same command is answered alike.
+    pub(crate) sealed: Option<Sealed>,
+}
+
+/// That a key was born sealed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sealed {
+    /// Whether it was opened since.
+    pub(crate) opened: bool,
+    pub(crate) sealing: Sealing,
 }
 
 impl Record {
+    /// Whether it is sealed, as it stands.
+    fn is_sealed(&self) -> bool {
+        self.sealed.as_ref().is_some_and(|sealed| !sealed.opened)
+    }
+
     /// Where the key was before this state, in the port's words.
     pub(crate) fn place_before(&self) -> Option<Place> {
         self.before.and_then(|(inventory, key)| key.place(inventory))
@@ -105,7 +159,7 @@ impl Record {
     ) -> Result<Vec<u8>, Error> {
         let mut bytes = self.header(key.id);
         let aad = aad(inventory, id, &bytes);
-        let secret = secret.map_or(&[][..], |secret| &secret[..]);
+        let secret = secret.map_or(&[][..], Secret::bytes);
         bytes.extend_from_slice(&key.wrap(&aad, secret)?);
         Ok(bytes)
     }
@@ -121,7 +175,11 @@ impl Record {
         let key = ring.get(wrapping_key).ok_or("a record is under an unknown wrapping key")?;
         let header = bytes.strip_suffix(wrapped).ok_or("a record is in no known format")?;
         let secret = key.unwrap(&aad(inventory, id, header), wrapped).ok_or("a record does not authenticate")?;
-        let secret = (!secret.is_empty()).then_some(secret);
+        let secret = match secret.as_slice() {
+            [] => None,
+            closed if record.is_sealed() => Some(Secret::Sealed(closed.to_vec())),
+            _ => Some(Secret::Open(secret)),
+        };
         if transition::is_destroyed(record.state) != secret.is_none() || !transition::fits(inventory, record.state) {
             return Err("a record's state does not go with where it is");
         }
@@ -148,6 +206,10 @@ impl Record {
         bytes.push(kind);
         bytes.extend_from_slice(&length.to_be_bytes());
         bytes.extend(identity.iter().take(usize::from(length)));
+        match &self.sealed {
+            None => bytes.push(NOT_SEALED),
+            Some(sealed) => sealed.write(&mut bytes),
+        }
         bytes.extend_from_slice(&key.0);
         bytes
     }
@@ -166,6 +228,10 @@ impl Record {
             _ => return None,
         };
         let (identity, rest) = rest.split_at_checked(usize::from(length))?;
+        let (sealed, rest) = match (*version, rest) {
+            (VERSION_1, rest) | (_, [NOT_SEALED, rest @ ..]) => (None, rest),
+            _ => Sealed::read(rest).map(|(sealed, rest)| (Some(sealed), rest))?,
+        };
         let (key, wrapped) = rest.split_first_chunk()?;
         let identity = Base64(identity.to_vec());
         let record = Self {
@@ -185,8 +251,50 @@ impl Record {
                 2 => KeyIdentity::CheckValue(identity),
                 _ => return None,
             },
+            sealed,
         };
         Some((record, WrappingKeyId(*key), wrapped))
+    }
+}
+
+impl Sealed {
+    fn write(&self, bytes: &mut Vec<u8>) {
+        let Sealing { threshold, shares } = &self.sealing;
+        let count = u8::try_from(shares.len()).unwrap_or(u8::MAX);
+        bytes.extend_from_slice(&[if self.opened { 2 } else { 1 }, *threshold, count]);
+        for SealedShare { to, sealing_key, commitment, share } in shares.iter().take(usize::from(count)) {
+            for part in
+                [&to.as_bytes()[..], sealing_key.as_bytes(), commitment.as_bytes(), &share.enc.0, &share.ciphertext.0]
+            {
+                bytes.extend_from_slice(part);
+            }
+        }
+    }
+
+    /// Reads it, and what is behind it.
+    fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let ([how, threshold, count], mut rest) = bytes.split_first_chunk()?;
+        let opened = match how {
+            1 => false,
+            2 => true,
+            _ => return None,
+        };
+        let mut shares = Vec::with_capacity(usize::from(*count));
+        for _ in 0..*count {
+            let (to, behind) = rest.split_first_chunk::<32>()?;
+            let (sealing_key, behind) = behind.split_first_chunk::<32>()?;
+            let (commitment, behind) = behind.split_first_chunk::<32>()?;
+            let (enc, behind) = behind.split_first_chunk::<32>()?;
+            let (ciphertext, behind) = behind.split_first_chunk::<48>()?;
+            shares.push(SealedShare {
+                to: Fingerprint::from_bytes(*to),
+                sealing_key: SealingKey::from_bytes(sealing_key)?,
+                commitment: Digest::new(*commitment),
+                share: command::Sealed { enc: Base64(enc.to_vec()), ciphertext: Base64(ciphertext.to_vec()) },
+            });
+            rest = behind;
+        }
+        Some((Self { opened, sealing: Sealing { threshold: *threshold, shares } }, rest))
     }
 }
 

@@ -5,22 +5,24 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use keystore::nonces::{BLOCKS_MAX, Nonces};
+use keystore::sealed::{self, Subject};
 use keystore::transition::{self, Step};
 use keystore::{
-    Applied, Attestation, Entry, Generated, Held, KeyStore, Material, Output, Permit, Proof, Refused, Use, material,
-    seal,
+    Applied, Attestation, Entry, Generated, Held, KeyStore, Material, Output, Permit, Proof, Refused, SealTo, Share,
+    Use, material, seal,
 };
 use model::command;
 use model::event::{Inventory, Place};
 use model::key::Operation;
+use model::statement::Sealing;
 use model::{Algorithm, Digest, KeyId, KeyState, Name, TenantId};
 use rand_core::{OsRng, RngCore as _};
 use zeroize::Zeroizing;
 
 use crate::files::{self, Lock};
-use crate::keyring::{self, Keyring, Sealed};
+use crate::keyring::{self, Keyring};
 use crate::master::MasterKeys;
-use crate::record::{self, Id, Record, Secret};
+use crate::record::{self, Id, Record, Sealed, Secret};
 use crate::shelf::{Shelf, StoreId};
 use crate::{Error, listing, wrapping};
 
@@ -72,9 +74,13 @@ impl Found<'_> {
     }
 
     /// The key, ready for use.
-    fn material(&self, id: &Id) -> Result<Material, Error> {
-        let material = self.secret.as_ref().and_then(|secret| Material::from_secret(self.record.algorithm, secret));
-        material.ok_or_else(|| self.shelf.damaged(id, "a key is none of its algorithm"))
+    fn material(&self, key_id: KeyId, id: &Id) -> Result<Material, keystore::Error> {
+        let material = match &self.secret {
+            Some(Secret::Open(secret)) => Material::from_secret(self.record.algorithm, secret),
+            Some(Secret::Sealed(_)) => return Err(keystore::Error::Sealed(key_id)),
+            None => None,
+        };
+        Ok(material.ok_or_else(|| self.shelf.damaged(id, "a key is none of its algorithm"))?)
     }
 }
 
@@ -191,6 +197,54 @@ impl SoftwareStore {
         self.find(&record::id(tenant, key_id))?.ok_or(keystore::Error::NotFound(key_id))
     }
 
+    /// The key, sealed as `to` says or not at all: one that is there, or a new one.
+    fn born(
+        &self,
+        tenant: TenantId,
+        key_id: KeyId,
+        algorithm: Algorithm,
+        command: Digest,
+        to: Option<&SealTo>,
+    ) -> Result<(Generated, Option<Sealing>), keystore::Error> {
+        let id = record::id(tenant, key_id);
+        let _changes = self.changes.read().unwrap_or_else(PoisonError::into_inner);
+        let _key = self.key_lock(&id);
+        let asked = (algorithm, command, to.is_some());
+        let record = match self.find(&id)? {
+            Some(Found { record, .. }) if (record.algorithm, record.command, record.sealed.is_some()) != asked => {
+                return Err(keystore::Error::Exists(key_id));
+            }
+            Some(Found { record, secret: None, .. }) => {
+                return Err(keystore::Error::State { key_id, state: record.state, refused: Refused::Generation });
+            }
+            Some(Found { record, .. }) => record,
+            None => {
+                let material = Material::generate(algorithm, &mut OsRng)?;
+                let subject = Subject { tenant, key_id, command };
+                let close = |to| sealed::close(&subject, &material.secret(), to, &mut OsRng);
+                let (secret, sealed) = match to.map(close).transpose()? {
+                    Some((closed, sealing)) => (Secret::Sealed(closed), Some(Sealed { opened: false, sealing })),
+                    None => (Secret::Open(material.secret()), None),
+                };
+                let record = Record {
+                    algorithm,
+                    state: KeyState::PreActive,
+                    before: None,
+                    born: self.pre_active.key_id(),
+                    command,
+                    blocks_reserved: 0,
+                    identity: material.identity(),
+                    sealed,
+                };
+                self.pre_active.put(&id, &record, Some(&secret))?;
+                record
+            }
+        };
+        let wrapping_key = wrapping_key_name(record.born)?;
+        let sealing = record.sealed.map(|sealed| sealed.sealing);
+        Ok((Generated { identity: record.identity, wrapping_key }, sealing))
+    }
+
     /// The lock under which one key is changed. What it guards is on the disk, so a panic leaves nothing half done here.
     fn key_lock(&self, id: &Id) -> MutexGuard<'_, ()> {
         // The last bytes of a UUIDv7 are random.
@@ -225,7 +279,7 @@ impl SoftwareStore {
 
 /// The keys of a store, and its id, by its keyring.
 fn open_keyring(directory: &Path, masters: &MasterKeys) -> Result<(Keyring, Option<StoreId>), Error> {
-    let sealed = Sealed::read(directory)?;
+    let sealed = keyring::Sealed::read(directory)?;
     let master = masters.find(&keyring::path(directory), &sealed.master)?;
     let (keyring, _) = sealed.open(&*master)?;
     masters.settle(&sealed.master)?;
@@ -248,34 +302,37 @@ impl KeyStore for SoftwareStore {
         algorithm: Algorithm,
         command: Digest,
     ) -> Result<Generated, keystore::Error> {
+        self.born(tenant, key_id, algorithm, command, None).map(|(generated, _)| generated)
+    }
+
+    fn generate_sealed(
+        &self,
+        tenant: TenantId,
+        key_id: KeyId,
+        algorithm: Algorithm,
+        command: Digest,
+        to: &SealTo,
+    ) -> Result<(Generated, Sealing), keystore::Error> {
+        let (generated, sealing) = self.born(tenant, key_id, algorithm, command, Some(to))?;
+        Ok((generated, sealing.ok_or(keystore::Error::Exists(key_id))?))
+    }
+
+    fn unseal(&self, tenant: TenantId, key_id: KeyId, shares: &[Share]) -> Result<(), keystore::Error> {
         let id = record::id(tenant, key_id);
         let _changes = self.changes.read().unwrap_or_else(PoisonError::into_inner);
         let _key = self.key_lock(&id);
-        let record = match self.find(&id)? {
-            Some(Found { record, .. }) if (record.algorithm, record.command) != (algorithm, command) => {
-                return Err(keystore::Error::Exists(key_id));
-            }
-            Some(Found { record, secret: None, .. }) => {
-                return Err(keystore::Error::State { key_id, state: record.state, refused: Refused::Generation });
-            }
-            Some(Found { record, .. }) => record,
-            None => {
-                let material = Material::generate(algorithm, &mut OsRng)?;
-                let record = Record {
-                    algorithm,
-                    state: KeyState::PreActive,
-                    before: None,
-                    born: self.pre_active.key_id(),
-                    command,
-                    blocks_reserved: 0,
-                    identity: material.identity(),
-                };
-                self.pre_active.put(&id, &record, Some(&material.secret()))?;
-                record
-            }
-        };
-        let wrapping_key = wrapping_key_name(record.born)?;
-        Ok(Generated { identity: record.identity, wrapping_key })
+        let Found { shelf, mut record, secret, .. } = self.known(tenant, key_id)?;
+        transition::check_unsealing(key_id, record.state)?;
+        let (Some(Secret::Sealed(closed)), Some(sealed)) = (&secret, &mut record.sealed) else { return Ok(()) };
+        let subject = Subject { tenant, key_id, command: record.command };
+        let secret = sealed::open(&subject, &sealed.sealing, closed, shares)?;
+        let material = Material::from_secret(record.algorithm, &secret);
+        if material.is_none_or(|material| material.identity() != record.identity) {
+            return Err(shelf.damaged(&id, "what was sealed is another key").into());
+        }
+        sealed.opened = true;
+        shelf.put(&id, &record, Some(&Secret::Open(secret)))?;
+        Ok(())
     }
 
     fn get(&self, tenant: TenantId, key_id: KeyId) -> Result<Option<Held>, keystore::Error> {
@@ -288,6 +345,9 @@ impl KeyStore for SoftwareStore {
         let _key = self.key_lock(&id);
         let mut found = self.known(tenant, key_id)?;
         let step = transition::check_step(key_id, found.record.state, state)?;
+        if step == Step::Move && matches!(found.secret, Some(Secret::Sealed(_))) {
+            return Err(keystore::Error::Sealed(key_id));
+        }
         if step != Step::Stay {
             found.record.state = state;
             found.record.before = found.secret.as_ref().map(|_| (found.shelf.inventory, found.shelf.key_id()));
@@ -325,19 +385,21 @@ impl KeyStore for SoftwareStore {
         if matches!(asked, Use::Encrypt { .. } | Use::Wrap) {
             self.count_encryption(tenant, key_id)?;
         }
-        found.material(&record::id(tenant, key_id))?.perform(tenant, key_id, asked, &mut OsRng)
+        found.material(key_id, &record::id(tenant, key_id))?.perform(tenant, key_id, asked, &mut OsRng)
     }
 
     fn prove(&self, tenant: TenantId, key_id: KeyId, challenge: &[u8]) -> Result<Proof, keystore::Error> {
         let found = self.known(tenant, key_id)?;
         transition::check_proof(key_id, found.record.state)?;
-        Proof::make(&found.material(&record::id(tenant, key_id))?, tenant, key_id, challenge)
+        Proof::make(&found.material(key_id, &record::id(tenant, key_id))?, tenant, key_id, challenge)
     }
 
     fn attest(&self, tenant: TenantId, key_id: KeyId) -> Result<Attestation, keystore::Error> {
         let found = self.known(tenant, key_id)?;
         let id = record::id(tenant, key_id);
-        let material = found.secret.is_some().then(|| found.material(&id)).transpose()?;
+        // Of what is sealed there is the record alone.
+        let is_open = matches!(found.secret, Some(Secret::Open(_)));
+        let material = is_open.then(|| found.material(key_id, &id)).transpose()?;
         Ok(Attestation::of_files(self.name.clone(), found.held(), material.as_ref()))
     }
 

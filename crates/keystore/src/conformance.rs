@@ -8,13 +8,14 @@ use std::ops::ControlFlow;
 
 use model::event::{Inventory, Place};
 use model::key::{KeyIdentity, Operation};
-use model::{Algorithm, Digest, KeyId, KeyState, TenantId};
+use model::people::SealingKey;
+use model::{Algorithm, Digest, Fingerprint, KeyId, KeyState, TenantId};
 use rand_core::{CryptoRng, RngCore};
 use sha2::Digest as _;
 
 use crate::material::{PublicKey, check_operation};
 use crate::transition::{self, Step};
-use crate::{Entry, Error, Held, KeyStore, Output, Permit, Proof, Refused, Use, seal};
+use crate::{Entry, Error, Held, KeyStore, Output, Permit, Proof, Refused, SealTo, Share, Use, seal, sealed};
 
 /// A store on the bench.
 pub trait Subject {
@@ -51,9 +52,93 @@ pub fn conformance<S: Subject>(make: impl Fn() -> S) {
             lists_every_key,
             knows_nothing_of_unknown_keys,
             inventories_are_apart,
+            seals_keys_where_it_offers_that,
         ] {
             case(&mut Bench { subject: Box::new(make()), restarts, keys: 0 });
         }
+    }
+}
+
+/// Two of three shares open a sealed key. Until then nothing can be done with it but end it; afterwards it is a key like any.
+/// A store that does not offer it says so.
+fn seals_keys_where_it_offers_that(bench: &mut Bench<'_>) {
+    let holders: Vec<seal::SecretKey> = (1..4).map(|seed| seal::SecretKey::generate(&mut TestRng::new(seed))).collect();
+    let whose = |number: u8| Fingerprint::from_bytes([number; 32]);
+    let key_of = |secret: &seal::SecretKey| SealingKey::from_bytes(&secret.public()).unwrap();
+    let to = (1..).zip(&holders).map(|(number, secret)| (whose(number), key_of(secret))).collect();
+    let to = SealTo { threshold: 2, to };
+    let first = bench.unused_id();
+    let any = bench.any();
+    if let Err(Error::SealingNotOffered(_)) =
+        bench.store().generate_sealed(tenant(), first, any, command_of(first), &to)
+    {
+        assert!(matches!(bench.store().unseal(tenant(), first, &[]), Err(Error::SealingNotOffered(_))));
+        assert_eq!(bench.store().get(tenant(), first).unwrap(), None);
+        return;
+    }
+    for algorithm in bench.algorithms() {
+        let key_id = bench.unused_id();
+        let command = command_of(key_id);
+        let born = bench.store().generate_sealed(tenant(), key_id, algorithm, command, &to).unwrap();
+        let (generated, sealing) = &born;
+        assert_eq!((sealing.threshold, sealing.shares.len()), (2, 3));
+        let fewer = SealTo { threshold: 2, to: to.to.iter().take(2).copied().collect() };
+        let again = bench.store().generate_sealed(tenant(), key_id, algorithm, command, &fewer).unwrap();
+        assert_eq!(again, born, "the same command gives the same shares, whoever else could have one now");
+        let plain = bench.store().generate(tenant(), key_id, algorithm, command);
+        assert!(matches!(plain, Err(Error::Exists(_))), "{plain:?}");
+
+        let subject = sealed::Subject { tenant: tenant(), key_id, command };
+        let opened = |at: usize| {
+            let (held, number) = (sealing.shares.get(at).unwrap(), u8::try_from(at + 1).unwrap());
+            let info = subject.share_info(held.to, number, sealing.threshold);
+            Share::new(number, &seal::open(holders.get(at).unwrap(), &info, &[], &held.share).unwrap()).unwrap()
+        };
+        let is_sealed = |result: Result<(), Error>| assert!(matches!(result, Err(Error::Sealed(_))), "{result:?}");
+        is_sealed(bench.store().apply(tenant(), key_id, KeyState::Active).map(drop));
+        is_sealed(bench.store().prove(tenant(), key_id, &[7; 32]).map(drop));
+        assert_eq!(bench.store().attest(tenant(), key_id).unwrap().identity, generated.identity);
+        let foreign = Share::new(2, &[7; 32]).unwrap();
+        for few in [vec![], vec![opened(0)], vec![opened(0), opened(0)], vec![opened(0), foreign.clone()]] {
+            let refused = bench.store().unseal(tenant(), key_id, &few);
+            assert!(matches!(refused, Err(Error::SharesMissing { threshold: 2, .. })), "{refused:?}");
+            is_sealed(bench.store().apply(tenant(), key_id, KeyState::Active).map(drop));
+        }
+        bench.store().unseal(tenant(), key_id, &[foreign, opened(2), opened(0)]).unwrap();
+        bench.store().unseal(tenant(), key_id, &[]).unwrap();
+        assert_eq!(bench.held(key_id).state, KeyState::PreActive, "opened is not activated");
+        let again = bench.store().generate_sealed(tenant(), key_id, algorithm, command, &to).unwrap();
+        assert_eq!(again, born);
+        bench.store().apply(tenant(), key_id, KeyState::Active).unwrap();
+        bench.store().unseal(tenant(), key_id, &[]).unwrap();
+        assert_eq!(bench.store().attest(tenant(), key_id).unwrap().identity, generated.identity);
+        bench.store().prove(tenant(), key_id, &[7; 32]).unwrap();
+        let again = bench.store().generate_sealed(tenant(), key_id, algorithm, command, &to).unwrap();
+        assert_eq!(again, born);
+        bench.store().apply(tenant(), key_id, KeyState::Destroyed).unwrap();
+    }
+    // Ended without ever having been opened.
+    for (way, opens) in [(KeyState::Destroyed, false), (KeyState::Compromised, false)] {
+        let key_id = bench.unused_id();
+        bench.store().generate_sealed(tenant(), key_id, any, command_of(key_id), &to).unwrap();
+        bench.store().apply(tenant(), key_id, way).unwrap();
+        assert_eq!(bench.store().unseal(tenant(), key_id, &[]).is_ok(), opens, "{way}");
+        if way == KeyState::Compromised {
+            bench.store().apply(tenant(), key_id, KeyState::DestroyedCompromised).unwrap();
+        }
+        assert_eq!(bench.held(key_id).place, None);
+    }
+    let plain = bench.generate(any);
+    let refused = bench.store().generate_sealed(tenant(), plain, any, command_of(plain), &to);
+    assert!(matches!(refused, Err(Error::Exists(_))), "{refused:?}");
+    bench.store().unseal(tenant(), plain, &[]).unwrap();
+    let unknown = bench.unused_id();
+    assert!(matches!(bench.store().unseal(tenant(), unknown, &[]), Err(Error::NotFound(_))));
+    for wrong in [SealTo { threshold: 1, ..to.clone() }, SealTo { threshold: 4, ..to }] {
+        let key_id = bench.unused_id();
+        let refused = bench.store().generate_sealed(tenant(), key_id, any, command_of(key_id), &wrong);
+        assert!(matches!(refused, Err(Error::InvalidInput(_))), "{refused:?}");
+        assert_eq!(bench.store().get(tenant(), key_id).unwrap(), None);
     }
 }
 

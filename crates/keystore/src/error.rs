@@ -29,6 +29,24 @@ pub enum Error {
         /// What was asked.
         algorithm: Algorithm,
     },
+    /// The store makes no sealed keys ([`crate::KeyStore::generate_sealed`]).
+    #[error(
+        "the store `{0}` does not offer sealed keys: ask for a key in another store, or under a rule without `sealed`"
+    )]
+    SealingNotOffered(Name),
+    /// The key is sealed: it was not opened with its shares.
+    #[error("key `{0}` is sealed: it opens with its approvers' shares alone")]
+    Sealed(KeyId),
+    /// Fewer shares than it takes are the key's own. What is none of its shares is not counted.
+    #[error("key `{key_id}` takes {threshold} shares to open, and {good} of those brought are its own")]
+    SharesMissing {
+        /// The key.
+        key_id: KeyId,
+        /// How many are.
+        good: usize,
+        /// How many it takes.
+        threshold: u8,
+    },
     /// Keys of this algorithm never do this operation.
     #[error("an {algorithm} key does not {operation}")]
     OperationNotAllowed {
@@ -69,6 +87,8 @@ pub enum Refused {
     Proof,
     /// Generating it again.
     Generation,
+    /// Opening it, sealed.
+    Unsealing,
 }
 
 impl fmt::Display for Refused {
@@ -77,6 +97,7 @@ impl fmt::Display for Refused {
             Self::Use(operation) => write!(f, "it does not {operation} in that state"),
             Self::Transition(state) => write!(f, "it cannot become {state} (SP 800-57 part 1, section 7)"),
             Self::Proof => f.write_str("possession is proved in pre-activation and while active only"),
+            Self::Unsealing => f.write_str("it is opened in pre-activation only"),
             Self::Generation => f.write_str("its id is not given out again"),
         }
     }

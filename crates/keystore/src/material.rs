@@ -360,7 +360,7 @@ fn check_digest(algorithm: Algorithm, digest: &[u8]) -> Result<(), Error> {
     }))
 }
 
-fn fill(rng: &mut dyn CryptoRngCore, bytes: &mut [u8]) -> Result<(), Error> {
+pub(crate) fn fill(rng: &mut dyn CryptoRngCore, bytes: &mut [u8]) -> Result<(), Error> {
     rng.try_fill_bytes(bytes).map_err(|error| Error::Storage(error.to_string().into()))
 }
 

@@ -8,13 +8,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use model::command::Sealed;
 use model::event::{Inventory, Place};
 use model::key::KeyIdentity;
+use model::statement::Sealing;
 use model::{Algorithm, Digest, KeyId, KeyState, Name, TenantId};
 use rand_core::CryptoRngCore;
 use zeroize::Zeroizing;
 
+use crate::sealed::{self, Closed, Subject};
 use crate::transition::{self, Step};
 use crate::{
-    Applied, Attestation, Entry, Error, Generated, Held, KeyStore, Material, Output, Permit, Proof, Refused, Use, seal,
+    Applied, Attestation, Entry, Error, Generated, Held, KeyStore, Material, Output, Permit, Proof, Refused, SealTo,
+    Share, Use, seal,
 };
 
 /// The store. Everything random comes from the source it was given, so one seed replays it.
@@ -38,8 +41,25 @@ struct Key {
     state: KeyState,
     /// Where it was before it came to this state.
     before: Option<Place>,
-    /// Where it is, with its material; `None` once destroyed.
-    held: Option<(Place, Material)>,
+    /// Where it is, with what there is of it; `None` once destroyed.
+    held: Option<(Place, Kept)>,
+    /// How it was sealed, where it was.
+    sealing: Option<Sealing>,
+}
+
+/// What there is of a key.
+enum Kept {
+    Open(Material),
+    Sealed(Closed),
+}
+
+impl Kept {
+    fn material(&self, key_id: KeyId) -> Result<&Material, Error> {
+        match self {
+            Self::Open(material) => Ok(material),
+            Self::Sealed(_) => Err(Error::Sealed(key_id)),
+        }
+    }
 }
 
 impl Key {
@@ -62,6 +82,42 @@ impl MemoryStore {
             seal: seal::SecretKey::generate(&mut *rng),
             inside: Mutex::new(Inside { rng, keys: BTreeMap::new() }),
         })
+    }
+
+    /// The key, sealed as `to` says or not at all: one that is there, or a new one.
+    fn born(
+        &self,
+        tenant: TenantId,
+        key_id: KeyId,
+        algorithm: Algorithm,
+        command: Digest,
+        to: Option<&SealTo>,
+    ) -> Result<(Generated, Option<Sealing>), Error> {
+        let inside = &mut *self.inside();
+        let wrapping_key = self.pre_active.wrapping_key.clone();
+        if let Some(key) = inside.keys.get(&(tenant, key_id)) {
+            if (key.algorithm, key.command, key.sealing.is_some()) != (algorithm, command, to.is_some()) {
+                return Err(Error::Exists(key_id));
+            }
+            if transition::is_destroyed(key.state) {
+                return Err(Error::State { key_id, state: key.state, refused: Refused::Generation });
+            }
+            return Ok((Generated { identity: key.identity.clone(), wrapping_key }, key.sealing.clone()));
+        }
+        let material = Material::generate(algorithm, &mut *inside.rng)?;
+        let identity = material.identity();
+        let subject = Subject { tenant, key_id, command };
+        let closed = to.map(|to| sealed::close(&subject, &material.secret(), to, &mut *inside.rng)).transpose()?;
+        let (kept, sealing) = match closed {
+            Some((closed, sealing)) => (Kept::Sealed(closed), Some(sealing)),
+            None => (Kept::Open(material), None),
+        };
+        let held = Some((self.pre_active.clone(), kept));
+        let generated = Generated { identity: identity.clone(), wrapping_key };
+        let (state, before) = (KeyState::PreActive, None);
+        let key = Key { algorithm, command, identity, state, before, held, sealing: sealing.clone() };
+        inside.keys.insert((tenant, key_id), key);
+        Ok((generated, sealing))
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -92,29 +148,34 @@ impl KeyStore for MemoryStore {
         algorithm: Algorithm,
         command: Digest,
     ) -> Result<Generated, Error> {
-        let inside = &mut *self.inside();
-        let wrapping_key = self.pre_active.wrapping_key.clone();
-        if let Some(key) = inside.keys.get(&(tenant, key_id)) {
-            if (key.algorithm, key.command) != (algorithm, command) {
-                return Err(Error::Exists(key_id));
-            }
-            if transition::is_destroyed(key.state) {
-                return Err(Error::State { key_id, state: key.state, refused: Refused::Generation });
-            }
-            return Ok(Generated { identity: key.identity.clone(), wrapping_key });
+        self.born(tenant, key_id, algorithm, command, None).map(|(generated, _)| generated)
+    }
+
+    fn generate_sealed(
+        &self,
+        tenant: TenantId,
+        key_id: KeyId,
+        algorithm: Algorithm,
+        command: Digest,
+        to: &SealTo,
+    ) -> Result<(Generated, Sealing), Error> {
+        let (generated, sealing) = self.born(tenant, key_id, algorithm, command, Some(to))?;
+        Ok((generated, sealing.ok_or(Error::Exists(key_id))?))
+    }
+
+    fn unseal(&self, tenant: TenantId, key_id: KeyId, shares: &[Share]) -> Result<(), Error> {
+        let mut inside = self.inside();
+        let key = inside.keys.get_mut(&(tenant, key_id)).ok_or(Error::NotFound(key_id))?;
+        transition::check_unsealing(key_id, key.state)?;
+        let (Some(sealing), Some((_, kept))) = (&key.sealing, &mut key.held) else { return Ok(()) };
+        if let Kept::Sealed(closed) = kept {
+            let subject = Subject { tenant, key_id, command: key.command };
+            let secret = sealed::open(&subject, sealing, closed, shares)?;
+            let material = Material::from_secret(key.algorithm, &secret).filter(|one| one.identity() == key.identity);
+            let another = || Error::Storage("what was sealed is another key".into());
+            *kept = Kept::Open(material.ok_or_else(another)?);
         }
-        let material = Material::generate(algorithm, &mut *inside.rng)?;
-        let identity = material.identity();
-        let key = Key {
-            algorithm,
-            command,
-            identity: identity.clone(),
-            state: KeyState::PreActive,
-            before: None,
-            held: Some((self.pre_active.clone(), material)),
-        };
-        inside.keys.insert((tenant, key_id), key);
-        Ok(Generated { identity, wrapping_key })
+        Ok(())
     }
 
     fn get(&self, tenant: TenantId, key_id: KeyId) -> Result<Option<Held>, Error> {
@@ -125,13 +186,18 @@ impl KeyStore for MemoryStore {
         let mut inside = self.inside();
         let key = inside.keys.get_mut(&(tenant, key_id)).ok_or(Error::NotFound(key_id))?;
         let step = transition::check_step(key_id, key.state, state)?;
+        if step == Step::Move
+            && let Some((_, kept)) = &key.held
+        {
+            kept.material(key_id)?;
+        }
         if step != Step::Stay {
             key.before = key.place();
             key.state = state;
         }
         match step {
             Step::Stay | Step::Mark => {}
-            Step::Move => key.held = key.held.take().map(|(_, material)| (self.active.clone(), material)),
+            Step::Move => key.held = key.held.take().map(|(_, kept)| (self.active.clone(), kept)),
             Step::Erase => key.held = None,
         }
         Ok(Applied { before: key.before.clone(), after: key.place() })
@@ -141,22 +207,22 @@ impl KeyStore for MemoryStore {
         let inside = &mut *self.inside();
         let key = inside.keys.get(&(tenant, key_id)).ok_or(Error::NotFound(key_id))?;
         transition::check_use(key_id, key.state, asked.operation(), permit)?;
-        let (_, material) = key.held.as_ref().ok_or(Error::NotFound(key_id))?;
-        material.perform(tenant, key_id, asked, &mut *inside.rng)
+        let (_, kept) = key.held.as_ref().ok_or(Error::NotFound(key_id))?;
+        kept.material(key_id)?.perform(tenant, key_id, asked, &mut *inside.rng)
     }
 
     fn prove(&self, tenant: TenantId, key_id: KeyId, challenge: &[u8]) -> Result<Proof, Error> {
         let inside = self.inside();
         let key = inside.keys.get(&(tenant, key_id)).ok_or(Error::NotFound(key_id))?;
         transition::check_proof(key_id, key.state)?;
-        let (_, material) = key.held.as_ref().ok_or(Error::NotFound(key_id))?;
-        Proof::make(material, tenant, key_id, challenge)
+        let (_, kept) = key.held.as_ref().ok_or(Error::NotFound(key_id))?;
+        Proof::make(kept.material(key_id)?, tenant, key_id, challenge)
     }
 
     fn attest(&self, tenant: TenantId, key_id: KeyId) -> Result<Attestation, Error> {
         let inside = self.inside();
         let key = inside.keys.get(&(tenant, key_id)).ok_or(Error::NotFound(key_id))?;
-        let material = key.held.as_ref().map(|(_, material)| material);
+        let material = key.held.as_ref().and_then(|(_, kept)| kept.material(key_id).ok());
         Ok(Attestation::of_files(self.name.clone(), held(key), material))
     }
 

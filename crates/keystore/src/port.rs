@@ -7,10 +7,11 @@ use model::command::Sealed;
 use model::event::Place;
 use model::evidence::Drift;
 use model::key::{KeyIdentity, Operation};
+use model::statement::Sealing;
 use model::{Algorithm, Digest, KeyId, KeyState, Name, TenantId};
 use zeroize::Zeroizing;
 
-use crate::{Attestation, Error, Proof};
+use crate::{Attestation, Error, Proof, SealTo, Share};
 
 /// A store of keys, in two inventories that are apart in storage and under wrapping keys of their own: one for keys not
 /// yet authorised, one for keys that are or were active (CEK-15, auditing guideline 2).
@@ -65,6 +66,39 @@ pub trait KeyStore: Send + Sync {
         command: Digest,
     ) -> Result<Generated, Error>;
 
+    /// Generates a key that nobody can use, this store included, before as many shares as `to.threshold` are brought to
+    /// [`KeyStore::unseal`]: it keeps the key encrypted under a one-time key, that key's shares each sealed to its holder,
+    /// and neither the key nor the one-time key nor a share in the clear.
+    ///
+    /// The same tenant, key id, algorithm and command give the same key and the same sealed shares, whoever they were to go
+    /// to now. A key that was generated in the other way is another command's.
+    ///
+    /// # Errors
+    /// Those of [`KeyStore::generate`]; [`Error::InvalidInput`] where the key can't be sealed so;
+    /// [`Error::SealingNotOffered`], which is what a store says that has not this method.
+    fn generate_sealed(
+        &self,
+        tenant: TenantId,
+        key_id: KeyId,
+        algorithm: Algorithm,
+        command: Digest,
+        to: &SealTo,
+    ) -> Result<(Generated, Sealing), Error> {
+        let _ = (tenant, key_id, algorithm, command, to);
+        Err(Error::SealingNotOffered(self.name().clone()))
+    }
+
+    /// Opens a sealed key with its shares, so that it can be brought to active; it stays pre-active, where it is. Shares
+    /// that are not its own are passed over. Of a key that is open, changes nothing and looks at no share.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`]; [`Error::State`] where it is not pre-active any more, and sealed; [`Error::SharesMissing`];
+    /// [`Error::SealingNotOffered`].
+    fn unseal(&self, tenant: TenantId, key_id: KeyId, shares: &[Share]) -> Result<(), Error> {
+        let _ = (tenant, key_id, shares);
+        Err(Error::SealingNotOffered(self.name().clone()))
+    }
+
     /// What the store has under this id; `None` where it never had anything. A destroyed key is still known.
     fn get(&self, tenant: TenantId, key_id: KeyId) -> Result<Option<Held>, Error>;
 
@@ -78,7 +112,8 @@ pub trait KeyStore: Send + Sync {
     /// For the state that the key has already, gives the answer of the call that led there.
     ///
     /// # Errors
-    /// [`Error::NotFound`]; [`Error::State`] for a transition that SP 800-57 forbids, and then nothing is changed.
+    /// [`Error::NotFound`]; [`Error::State`] for a transition that SP 800-57 forbids, and [`Error::Sealed`] for the activation
+    /// of a key that is still sealed, and then nothing is changed.
     fn apply(&self, tenant: TenantId, key_id: KeyId, state: KeyState) -> Result<Applied, Error>;
 
     /// Uses the key: while it is active, or, for operations that only undo or check, as `permit` says.
@@ -92,7 +127,7 @@ pub trait KeyStore: Send + Sync {
     /// possible, and while active. What is proved, and why it can't be taken for anything else: [`crate::possession`].
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::State`], [`Error::InvalidInput`].
+    /// [`Error::NotFound`], [`Error::State`], [`Error::Sealed`], [`Error::InvalidInput`].
     fn prove(&self, tenant: TenantId, key_id: KeyId, challenge: &[u8]) -> Result<Proof, Error>;
 
     /// What the store itself says of the key, as it is now. Asked of the device, or computed from what is stored: not

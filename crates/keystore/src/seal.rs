@@ -123,7 +123,7 @@ impl std::fmt::Debug for SecretKey {
 }
 
 /// The caller's random source, in the dress that hpke wants. A source that fails panics here, as `fill_bytes` does.
-struct Rng<'a>(&'a mut dyn CryptoRngCore);
+pub(crate) struct Rng<'a>(pub(crate) &'a mut dyn CryptoRngCore);
 
 impl TryRng for Rng<'_> {
     type Error = Infallible;

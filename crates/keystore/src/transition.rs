@@ -63,6 +63,15 @@ pub fn check_proof(key_id: KeyId, state: KeyState) -> Result<(), Error> {
     }
 }
 
+/// Refuses to open a sealed key that does not wait for its activation.
+pub fn check_unsealing(key_id: KeyId, state: KeyState) -> Result<(), Error> {
+    // One that is active was opened before.
+    match state {
+        KeyState::PreActive | KeyState::Active | KeyState::Suspended | KeyState::Deactivated => Ok(()),
+        _ => Err(Error::State { key_id, state, refused: Refused::Unsealing }),
+    }
+}
+
 /// Whether a key in this state has no material any more.
 pub fn is_destroyed(state: KeyState) -> bool {
     matches!(state, KeyState::Destroyed | KeyState::DestroyedCompromised)

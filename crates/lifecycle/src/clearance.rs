@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::conditions::{self, Moment};
 use crate::quorum;
 use crate::state::{Governance, InForce, Key, Request, View};
-use crate::{Rejection, manifest, standing, transition};
+use crate::{Rejection, manifest, sealing, standing, transition};
 
 /// How a key comes under a request.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +120,7 @@ pub fn clear(view: &View, way: Way<'_>, now: Timestamp) -> Result<Clearance, Blo
     blocks.take(bounded(rule, request, now));
     blocks.0.extend(holds(governance, request));
     blocks.take(attributes(&policy.policy, &key.spec));
+    blocks.take(sealing::is_sealed_enough(rule, key));
     let parent = blocks.take(parent(view, policy, key, now));
     let acknowledgements = blocks.take(consumers(governance, request, key));
     let (conditions, facts) = law(governance, key, request, rule, deactivate_at, now, &mut blocks);
@@ -179,6 +180,10 @@ pub(crate) fn free(key: &Key) -> Result<(), Rejection> {
 /// Whether the request is for this key.
 fn covers(request: &Request, key: &Key, way: Way<'_>, now: Timestamp) -> Result<(), Rejection> {
     let template = || match &request.template {
+        // Its shares come with the approvals of a request that is for it.
+        Some(_) if key.sealing.is_some() => {
+            Rejection::new(ProblemType::NotInManifest, "the key is sealed: activation is asked for it alone").err()
+        }
         Some(template) if *template == Template::of(&key.spec) => free(key),
         _ => Rejection::new(ProblemType::NotInManifest, "the key is not of the kind that was asked for").err(),
     };
@@ -255,11 +260,11 @@ pub(crate) fn quorum_met(
     request: &Request,
     now: Timestamp,
 ) -> Result<Vec<EventHash>, Rejection> {
-    let assessment = quorum::assess(rule, &quorum::votes(governance, rule, request, now));
+    let assessment = quorum::of_request(governance, rule, request, now);
     if assessment.is_met() {
         return Ok(assessment.counted);
     }
-    let missing: Vec<String> = assessment.missing.iter().map(quorum::Missing::to_string).collect();
+    let missing = assessment.missing_lines();
     let detail = format!("still to approve: {}", assessment.missing_text());
     Rejection::new(ProblemType::QuorumNotMet, detail).with("missing", missing).err()
 }

@@ -26,6 +26,7 @@ pub(crate) fn known(view: &View, input: &Input) -> Result<(), Rejection> {
 /// The rules epoch that an input came with.
 fn since(input: &Input) -> u32 {
     match input {
+        Input::Generated { statement, .. } if statement.statement.sealing.is_some() => 4,
         Input::Command(signed) | Input::Founding { command: signed, .. } | Input::Generated { command: signed, .. } => {
             since_action(&signed.command.action, signed.command.key_id.is_some())
         }
@@ -85,6 +86,7 @@ fn since_action(action: &Action, names_key: bool) -> u32 {
                 || params.break_glass
                 || !params.consumers.is_empty(),
         ),
+        Action::ActivationApprove(params) if params.share.is_some() => 4,
         Action::ActivationApprove(params) => second(!names_key || params.on_behalf_of.is_some()),
         Action::ActivationReject(_) | Action::ActivationCancel(_) => second(!names_key),
         Action::KeyActivate(params) => second(params.standing.is_some()),
@@ -120,6 +122,6 @@ fn since_action(action: &Action, names_key: bool) -> u32 {
         | Action::StoreRegister(_)
         | Action::EvidenceExport(_)
         | Action::ControlEvaluate(_) => 3,
-        Action::BaselineAdopt(_) => 4,
+        Action::BaselineAdopt(_) | Action::PrincipalEquip(_) => 4,
     }
 }

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use journal::Ring;
-use model::command::PackDeclare;
+use model::command::{ActivationApprove, PackDeclare};
 use model::event::{
     AccessReviewed, ActivationApproved, ActivationHeld, ActivationLapsed, ActivationReleased, ActivationRequested,
     AuthorityChanged, BaselineAdopted, CheckpointSigned, ControlEvaluated, CustodyDrifted, Deadline, DeadlineMissed,
     DeadlineWarned, DelegationEnded, DelegationGranted, DocumentAdopted, DocumentStored, FactAsserted, FactWithdrawn,
     KeyActivated, KeyAdopted, KeyGenerated, KeyRevalidated, PackDeclared, ParentAttested, PolicyAdopted,
-    PrincipalChanged, PrincipalEnrolled, PrincipalRevoked, PrincipalRotated, TenantCreated,
+    PrincipalChanged, PrincipalEnrolled, PrincipalEquipped, PrincipalRevoked, PrincipalRotated, TenantCreated,
 };
 use model::evidence::Probe;
 use model::policy::{Children, Drifted};
@@ -60,6 +60,7 @@ fn take(view: &mut View, fact: &Fact<'_>) {
         Event::PrincipalChanged(event) => govern(view, fact, |governance| change_roles(governance, event)),
         Event::PrincipalRevoked(event) => govern(view, fact, |governance| revoke(governance, fact.hash, event)),
         Event::PrincipalRotated(event) => govern(view, fact, |governance| rotate(governance, fact.hash, event)),
+        Event::PrincipalEquipped(event) => amend(view, |governance| equip(governance, event)),
         Event::DelegationGranted(event) => amend(view, |governance| delegate(governance, fact.hash, event)),
         Event::DelegationEnded(event) => amend(view, |governance| end_delegation(governance, fact.hash, event)),
         Event::AccessReviewed(event) => amend(view, |governance| access_reviewed(governance, fact, event)),
@@ -180,9 +181,7 @@ fn take(view: &mut View, fact: &Fact<'_>) {
 // === Tenant ===
 
 fn found(view: &mut View, fact: &Fact<'_>, event: &TenantCreated) {
-    let member = |principal: &model::Principal| {
-        (principal.fingerprint(), Member { principal: principal.clone(), revoked: None })
-    };
+    let member = |principal: &model::Principal| (principal.fingerprint(), Member::new(principal.clone()));
     view.governance = fact.authority.map(|statement| {
         Arc::new(Governance {
             tenant: view.chain.tenant(),
@@ -245,8 +244,7 @@ fn amend(view: &mut View, change: impl FnOnce(&mut Governance)) {
 }
 
 fn enroll(governance: &mut Governance, event: &PrincipalEnrolled) {
-    let member = Member { principal: event.principal.clone(), revoked: None };
-    governance.people.insert(event.fingerprint, member);
+    governance.people.insert(event.fingerprint, Member::new(event.principal.clone()));
 }
 
 fn change_roles(governance: &mut Governance, event: &PrincipalChanged) {
@@ -261,13 +259,21 @@ fn revoke(governance: &mut Governance, hash: EventHash, event: &PrincipalRevoked
     }
 }
 
-/// The old key is revoked, and the new one is all that it was. What the old one approved and nobody has activated yet must
-/// be approved again.
+/// The old key is revoked, and the new one is all that it was, with the sealing key: that is another key, which whoever
+/// brings a new signing key does not have for it. What the old one approved and nobody has activated yet must be approved
+/// again.
 fn rotate(governance: &mut Governance, hash: EventHash, event: &PrincipalRotated) {
     let Some(member) = governance.people.get_mut(&event.principal) else { return };
     member.revoked = Some(hash);
     let principal = Principal { key: event.key.clone(), ..member.principal.clone() };
-    governance.people.insert(event.fingerprint, Member { principal, revoked: None });
+    let sealing_key = member.sealing_key;
+    governance.people.insert(event.fingerprint, Member { sealing_key, ..Member::new(principal) });
+}
+
+fn equip(governance: &mut Governance, event: &PrincipalEquipped) {
+    if let Some(member) = governance.people.get_mut(&event.principal) {
+        member.sealing_key = Some(event.sealing_key);
+    }
 }
 
 fn delegate(governance: &mut Governance, hash: EventHash, event: &DelegationGranted) {
@@ -469,6 +475,8 @@ fn generated(fact: &Fact<'_>, event: &KeyGenerated) -> Key {
         identity: event.identity.clone(),
         store: event.store.clone(),
         seal_key: event.seal_key.clone(),
+        sealing: event.sealing.clone(),
+        asked: event.sealing.as_ref().map(|_| Digest::of(&event.command.payload.0)),
         created_by: event.created_by,
         created_at: fact.time,
         generated: fact.hash,
@@ -524,6 +532,8 @@ fn adopted(view: &View, fact: &Fact<'_>, event: &KeyAdopted) -> Option<Key> {
         seal_key: Base64(Vec::new()),
         created_by: baseline.adopted_by,
         created_at: fact.time,
+        sealing: None,
+        asked: None,
         generated: fact.hash,
         state: KeyState::Active,
         transition: fact.hash,
@@ -656,7 +666,9 @@ fn requested(view: &View, fact: &Fact<'_>, event: &ActivationRequested) -> Optio
     // Epoch 2 warns of what keys and the tenant are to do, and of no request.
     let governance = view.governance.as_ref().filter(|governance| governance.authority.rules >= 3);
     let warn_before = governance.and_then(|governance| governance.policy.as_ref()?.policy.keys.warn_before);
-    Some(Request { expires_at: event.expires_at, warn_before, ..asked })
+    let sealing = view.key.as_ref().filter(|_| key_id.is_some()).and_then(|key| key.sealing.as_ref());
+    let threshold = sealing.map(|sealing| sealing.threshold);
+    Some(Request { expires_at: event.expires_at, warn_before, threshold, ..asked })
 }
 
 fn approve(view: &mut View, fact: &Fact<'_>, event: &ActivationApproved) {
@@ -674,6 +686,9 @@ fn approve(view: &mut View, fact: &Fact<'_>, event: &ActivationApproved) {
         let (hash, by, at) = (fact.hash, event.approved_by, fact.time);
         let (on_behalf_of, assurance) = (event.on_behalf_of, event.assurance);
         request.approvals.push(Approval { hash, by, at, expires_at: event.expires_at, on_behalf_of, assurance });
+        if let Some(Action::ActivationApprove(ActivationApprove { share: Some(share), .. })) = fact.action {
+            request.shares.insert(hash, share.clone());
+        }
     }
     if is_complete(view, fact.time)
         && let Some(request) = &mut view.request
@@ -686,7 +701,7 @@ fn approve(view: &mut View, fact: &Fact<'_>, event: &ActivationApproved) {
 fn is_complete(view: &View, now: Timestamp) -> bool {
     let (Some(governance), Some(request)) = (&view.governance, &view.request) else { return false };
     let rule = governance.policy.as_ref().and_then(|held| request.rule(&held.policy, view.key.as_ref()));
-    rule.is_some_and(|rule| quorum::assess(rule, &quorum::votes(governance, rule, request, now)).is_met())
+    rule.is_some_and(|rule| quorum::of_request(governance, rule, request, now).is_met())
 }
 
 fn lapse(view: &mut View, fact: &Fact<'_>, event: &ActivationLapsed) {

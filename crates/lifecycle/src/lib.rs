@@ -24,6 +24,7 @@ pub mod quorum;
 pub mod rejection;
 #[cfg(feature = "testing")]
 pub mod scenario;
+pub mod sealing;
 pub mod simulate;
 pub mod standing;
 pub mod state;

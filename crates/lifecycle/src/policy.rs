@@ -7,9 +7,11 @@ use journal::command::SIGNATURES_MAX;
 use model::key::{Party, Responsibility};
 use model::people::PrincipalKind;
 use model::policy::{MANIFEST_MAX, Match, Need, Operations, Permission, Policy, Rule};
+use model::statement::SHARES_MAX;
 use model::{Principal, Role, Span};
 
 use crate::quorum::{self, Missing, Vote};
+use crate::sealing;
 use crate::state::Governance;
 
 /// The most people that a quorum may take: a command carries no more signatures, so a larger one could never be met.
@@ -92,6 +94,23 @@ pub fn holes(policy: &Policy, governance: &Governance) -> Vec<Fault> {
             let able = distinct(&voters, |principal| Vote::by(principal).fits(stage));
             let wanted = Missing { stage: stage.clone(), count: usize::from(stage.quorum) };
             faults.able(&format!("{at}.stage.{}", place + 1), able, usize::from(stage.quorum), &wanted.to_string());
+        }
+        if let Some(threshold) = rule.sealed {
+            let wanted = usize::from(threshold);
+            let (holders, _) = sealing::holders(governance, rule, None);
+            let others = |asker: &Principal| holders.keys().filter(|person| **person != asker.person).count();
+            let able = people.iter().filter(|asker| may_ask(rule, asker)).map(|asker| others(asker)).max();
+            if able.is_some_and(|able| able < wanted) {
+                let what = format!(
+                    "{wanted} shares open a key, and {} who approve what others ask for have a sealing key",
+                    able.unwrap_or_default()
+                );
+                faults.add(
+                    &format!("{at}.sealed"),
+                    what,
+                    "have more of them run `keylatch principal sealing-key` first",
+                );
+            }
         }
         if faults.0.iter().any(|fault| fault.at.starts_with(&format!("{at}."))) {
             continue;
@@ -428,6 +447,7 @@ fn rules(policy: &Policy, faults: &mut Faults) {
         stages(&at, rule, faults);
         shared(policy, &at, rule, faults);
         bounds(&at, rule, faults);
+        sealed(&at, rule, faults);
     }
     if policy.schema >= 2 && policy.rules.iter().all(|rule| rule.break_glass.is_some()) {
         faults.add("rule", "every rule is for emergencies", "add a rule for everyday activations");
@@ -475,6 +495,32 @@ fn bounds(at: &str, rule: &Rule, faults: &mut Faults) {
     if rule.in_order && rule.need == Need::Any {
         let what = "one stage will do, so there is no order";
         faults.add(&format!("{at}.in_order"), what, "leave out `in_order`, or write `need = \"all\"`");
+    }
+}
+
+/// A sealed key is opened by those who approve it, one key at a time.
+fn sealed(at: &str, rule: &Rule, faults: &mut Faults) {
+    let Some(threshold) = rule.sealed else { return };
+    let at = format!("{at}.sealed");
+    let approvals = sealing::approvals(rule);
+    if threshold < 2 {
+        faults.add(&at, format!("{threshold} shares would open a key"), "ask for at least 2, or leave it out");
+    } else if usize::from(threshold) > SHARES_MAX {
+        faults.add(&at, format!("{threshold} shares"), "ask for at most 16");
+    } else if u32::from(threshold) > approvals {
+        let what = format!("{threshold} shares open a key, and {approvals} people approve one");
+        faults.add(&at, what, "ask for no more than the stages take people together");
+    }
+    let others = [
+        (
+            rule.standing.is_some(),
+            "`standing` is for keys that are still to come, and shares are of a key that is there",
+        ),
+        (rule.manifest_max.is_some(), "`manifest_max` is for many keys, and an approval brings a share of one"),
+        (rule.break_glass.is_some(), "a key is sealed when it is generated, under the rule for every day"),
+    ];
+    for (_, what) in others.into_iter().filter(|(is_there, _)| *is_there) {
+        faults.add(&at, what, "leave one of the two to another rule");
     }
 }
 

@@ -29,6 +29,8 @@ pub struct Vote {
     pub party: Option<Party>,
     /// What a hardware key said of whoever signed.
     pub assurance: Option<Assurance>,
+    /// Whether it brings a share of a sealed key.
+    pub share: bool,
 }
 
 impl Vote {
@@ -61,6 +63,8 @@ pub struct Assessment {
     pub counted: Vec<EventHash>,
     /// What is missing, stage by stage. Empty where the quorum is met.
     pub missing: Vec<Missing>,
+    /// How many of those who hold shares of a sealed key are still to bring theirs.
+    pub shares: usize,
     /// Whether any one of what is missing would do.
     pub alternatives: bool,
 }
@@ -93,13 +97,23 @@ impl fmt::Display for Missing {
 impl Assessment {
     /// Whether the rule is met.
     pub fn is_met(&self) -> bool {
-        self.missing.is_empty()
+        self.missing.is_empty() && self.shares == 0
+    }
+
+    /// What is missing, stage by stage, and of a sealed key's shares.
+    pub fn missing_lines(&self) -> Vec<String> {
+        self.missing.iter().map(Missing::to_string).chain(self.missing_shares()).collect()
+    }
+
+    fn missing_shares(&self) -> Option<String> {
+        (self.shares > 0).then(|| format!("{} of those who hold a share of the sealed key", self.shares))
     }
 
     /// What is missing, for people.
     pub fn missing_text(&self) -> String {
         let missing: Vec<String> = self.missing.iter().map(Missing::to_string).collect();
-        missing.join(if self.alternatives { "; or " } else { ", " })
+        let stages = Some(missing.join(if self.alternatives { "; or " } else { ", " })).filter(|text| !text.is_empty());
+        stages.into_iter().chain(self.missing_shares()).collect::<Vec<String>>().join("; and ")
     }
 }
 
@@ -113,6 +127,7 @@ pub fn votes(governance: &Governance, rule: &Rule, request: &Request, now: Times
     let mut votes = Vec::new();
     for approval in request.approvals.iter().filter(|approval| is_fresh(rule, request, approval, now)) {
         let Some(vote) = vote(governance, approval, now) else { continue };
+        let vote = Vote { share: request.shares.contains_key(&approval.hash), ..vote };
         if is_the_askers(governance, request, &vote, approval, now)
             || seen.contains(&vote.person)
             || seen.contains(&vote.given_by)
@@ -176,6 +191,7 @@ pub(crate) fn vote(governance: &Governance, approval: &Approval, now: Timestamp)
         roles,
         party: whose.party,
         assurance: approval.assurance,
+        share: false,
     })
 }
 
@@ -209,6 +225,21 @@ fn is_delegate(governance: &Governance, asker: &Name, person: &Name, approval: &
     all.any(|delegation| is(&delegation.from, asker) && is(&delegation.to, person))
 }
 
+/// What the votes on a request come to at this time: its stages, and the shares of its key, where that is sealed.
+pub fn of_request(governance: &Governance, rule: &Rule, request: &Request, now: Timestamp) -> Assessment {
+    assess_with_shares(rule, request, &votes(governance, rule, request, now))
+}
+
+/// The same of these votes.
+pub fn assess_with_shares(rule: &Rule, request: &Request, votes: &[Vote]) -> Assessment {
+    Assessment { shares: shares_missing(request, votes), ..assess(rule, votes) }
+}
+
+fn shares_missing(request: &Request, votes: &[Vote]) -> usize {
+    let brought = votes.iter().filter(|vote| vote.share).count();
+    usize::from(request.threshold.unwrap_or_default()).saturating_sub(brought)
+}
+
 /// Fills the stages with votes, as many places as can be filled.
 ///
 /// A rule without stages is never met: [`crate::policy::check`] does not let one in, and if one came in, nobody could
@@ -235,7 +266,7 @@ fn all(stages: &[Stage], votes: &[Vote]) -> Assessment {
     let mut seated: Vec<usize> = seats.taken.iter().flatten().copied().collect();
     seated.sort_unstable();
     let counted = seated.into_iter().filter_map(|vote| votes.get(vote)).map(|vote| vote.approval).collect();
-    Assessment { counted, missing: seats.missing(), alternatives: false }
+    Assessment { counted, missing: seats.missing(), shares: 0, alternatives: false }
 }
 
 /// One stage will do: the first that is met.
@@ -248,7 +279,7 @@ fn any(rule: &Rule, votes: &[Vote]) -> Assessment {
         }
         missing.extend(alone.missing);
     }
-    Assessment { counted: Vec::new(), missing, alternatives: true }
+    Assessment { counted: Vec::new(), missing, shares: 0, alternatives: true }
 }
 
 /// One stage after the other: a vote counts for the first stage that is not met when it is given, or not at all.
@@ -269,11 +300,14 @@ fn in_order(rule: &Rule, votes: &[Vote]) -> Assessment {
     }
     let open = stage.map(|stage| Missing { stage: stage.clone(), count: usize::from(stage.quorum) - filled });
     let later = stages.map(|stage| Missing { stage: stage.clone(), count: usize::from(stage.quorum) });
-    Assessment { counted, missing: open.into_iter().chain(later).collect(), alternatives: false }
+    Assessment { counted, missing: open.into_iter().chain(later).collect(), shares: 0, alternatives: false }
 }
 
-/// Whether one more vote would be counted.
-pub fn would_count(rule: &Rule, votes: &[Vote], vote: &Vote) -> bool {
+/// Whether one more vote would be counted, or brings a share that is missing once the stages are met.
+pub fn would_count(rule: &Rule, request: &Request, votes: &[Vote], vote: &Vote) -> bool {
+    if vote.share && shares_missing(request, votes) > 0 && (!rule.in_order || assess(rule, votes).is_met()) {
+        return true;
+    }
     let with: Vec<Vote> = votes.iter().chain([vote]).cloned().collect();
     let assessment = assess(rule, &with);
     match rule.need {
@@ -307,6 +341,31 @@ pub fn smallest<'a>(rule: &Rule, votes: &[Vote], candidates: &[&'a Principal]) -
         }
         Need::All => complete(&rule.stages, votes, &new),
     }
+}
+
+/// The same where a key's shares must be brought as well: those who hold one come first, and as many more of them as it takes.
+pub fn smallest_with_shares<'a>(
+    rule: &Rule,
+    request: &Request,
+    votes: &[Vote],
+    candidates: &[&'a Principal],
+    holds: impl Fn(&Principal) -> bool,
+) -> Option<Vec<&'a Principal>> {
+    let (mut ordered, others): (Vec<&Principal>, Vec<&Principal>) = candidates.iter().partition(|one| holds(one));
+    let holders = ordered.len();
+    ordered.extend(others);
+    let mut chosen = smallest(rule, votes, &ordered)?;
+    let mut lacking = shares_missing(request, votes).saturating_sub(chosen.iter().filter(|one| holds(one)).count());
+    for holder in ordered.into_iter().take(holders) {
+        let is_there = |person: &Name| {
+            votes.iter().any(|vote| vote.involves(person)) || chosen.iter().any(|other| other.person == *person)
+        };
+        if lacking > 0 && !is_there(&holder.person) && rule.stages.iter().any(|stage| Vote::by(holder).fits(stage)) {
+            chosen.push(holder);
+            lacking -= 1;
+        }
+    }
+    (lacking == 0).then_some(chosen)
 }
 
 /// Adds people one by one, each of whom fills one more place, until all places are filled. That finds as many as can be
@@ -349,6 +408,7 @@ impl Vote {
             roles: principal.roles.clone(),
             party: principal.party,
             assurance,
+            share: false,
         }
     }
 }
@@ -419,7 +479,7 @@ mod tests {
 
     fn cast(approval: EventHash, person: &Name, roles: BTreeSet<Role>) -> Vote {
         let person = person.clone();
-        Vote { approval, given_by: person.clone(), person, roles, party: None, assurance: None }
+        Vote { approval, given_by: person.clone(), person, roles, party: None, assurance: None, share: false }
     }
 
     /// `stages` as `role:quorum …`, `votes` as `person:role,role …`; the expectation as `met` or the roles missing.

@@ -13,17 +13,18 @@ use journal::command::{Hand, KeyInHand, SignedCommand};
 use journal::note::Checkpoint;
 use journal::{Body, Record, ServiceKey, authority, statement};
 use model::authority::{Service, Statement, Tenants};
+use model::command::Sealed;
 use model::event::{AuthorityChanged, CustodyDrifted, CustodyReconciled, Inventory, Place};
 use model::evidence::{Drift, Probe, ProbeOutcome};
 use model::key::{KeyIdentity, Reason, ReasonKind, Responsibility, Template, TenantClass};
-use model::people::{KeyType, PrincipalKind};
+use model::people::{KeyType, PrincipalKind, SealingKey};
 use model::policy::{AlgorithmRule, KeyRules, Operations, ParentRules, PeopleRules, Permission, Rule, Stage};
-use model::statement::Generated;
+use model::statement::{Generated, SealedShare, Sealing};
 use model::text::Base64;
 use model::{
-    Action, Algorithm, Command, CommandId, Digest, Envelope, Event, EventHash, EventId, EventType, KeyId, KeySpec,
-    KeyState, Name, Policy, Principal, ProblemType, Role, Sequence, ServiceRole, Span, TenantId, Timestamp, command,
-    dsse,
+    Action, Algorithm, Command, CommandId, Digest, Envelope, Event, EventHash, EventId, EventType, Fingerprint, KeyId,
+    KeySpec, KeyState, Name, Policy, Principal, ProblemType, Role, Sequence, ServiceRole, Span, TenantId, Timestamp,
+    command, dsse,
 };
 
 use serde_json::{Value, json};
@@ -32,6 +33,7 @@ use sha2::{Digest as _, Sha512};
 use crate::baseline::{self, Line};
 use crate::decide::{Adopting, Applied, Authorised, Duty, Exported, Probed, usage};
 use crate::manifest::List;
+use crate::sealing::{self, Plan};
 use crate::{Due, Footprint, Input, Judgement, Prepared, Rejection, Tenant, decide, due};
 
 /// When every script begins.
@@ -331,8 +333,8 @@ impl Scenario {
     /// `$head`: the governance's; `$at`: the key's; `$request`: the key's open request or its last, or, where the step
     /// names no key, the last one for many, which is always `$many`; `$event:<type>`: the hash of the last event of a type;
     /// `$identity`: every key's; `$now+<span>`: a time; `$key:<k>`: a key's id; `$who:<name>`: somebody's fingerprint;
-    /// `$pub:<name>`: their public key; `$list:k1+k2`: what stands for a list of keys; `$inventory:k1+k2`: for a baseline's;
-    /// `$hash:<text>`: its SHA-256.
+    /// `$pub:<name>`: their public key; `$seal:<name>`: a sealing key of theirs; `$share`: bytes like a sealed share;
+    /// `$list:k1+k2`: what stands for a list of keys; `$inventory:k1+k2`: for a baseline's; `$hash:<text>`: its SHA-256.
     /// Zeros stand for an event or request that there is not.
     ///
     /// # Panics
@@ -368,6 +370,8 @@ impl Scenario {
             Some(("key", label)) => key_id(label).to_string(),
             Some(("who", who)) => public_key(who).fingerprint().to_string(),
             Some(("pub", who)) => public_key(who).to_string(),
+            Some(("seal", who)) => sealing_key(who).to_string(),
+            None if word == "share" => serde_json::to_string(&share(0)).expect("JSON"),
             None if word == "head" => governance.head.to_string(),
             None if word == "at" => known.expect("a key").head.to_string(),
             None if word == "attestation" => known.expect("a key").attestation.to_string(),
@@ -790,7 +794,7 @@ impl Scenario {
     ///
     /// # Panics
     /// Where the command names no key.
-    pub fn statement(&self, command: &SignedCommand, by: ServiceRole) -> Envelope {
+    pub fn statement(&self, command: &Arc<SignedCommand>, by: ServiceRole) -> Envelope {
         let algorithm = match &command.command.action {
             Action::KeyGenerate(params) => params.spec.algorithm,
             _ => Algorithm::Aes256Gcm,
@@ -804,9 +808,16 @@ impl Scenario {
             wrapping_key: name("w1"),
             command: command.digest,
             seal_key: Base64(vec![0; 32]),
+            sealing: self.plan(command).map(|plan| sealing_of(&plan)),
             generated_at: self.now,
         };
         self.service(by).sign_statement(dsse::GENERATED, &said)
+    }
+
+    /// To whom the key that a command asks for is sealed.
+    fn plan(&self, command: &Arc<SignedCommand>) -> Option<Plan> {
+        let view = self.tenant.view(Input::Command(command.clone()).footprint());
+        decide::may_generate(&view, command, self.now).ok().flatten()
     }
 
     fn generated(&mut self, command: Arc<SignedCommand>) -> Result<EventType, Rejection> {
@@ -865,11 +876,18 @@ impl Scenario {
         let reason = reason();
         let (role, action) = match verb {
             "request" => {
-                let asked = self.request(times);
-                let identity = known.map(|key| key.identity.clone()).or_else(|| asked.identity.clone());
-                (ServiceRole::Approver, Action::ActivationRequest(command::ActivationRequest { identity, ..asked }))
+                let mut asked = self.request(times);
+                // Where the script names no other key, it is this one, whatever its algorithm.
+                if let Some(known) = known.filter(|_| asked.identity == Some(identity())) {
+                    asked.identity = Some(known.identity.clone());
+                }
+                (ServiceRole::Approver, Action::ActivationRequest(asked))
             }
-            "approve" => (ServiceRole::Approver, Action::ActivationApprove(command::ActivationApprove::new(request))),
+            "approve" => {
+                let share = times.contains(&"share").then(|| share(0));
+                let approve = command::ActivationApprove { share, ..command::ActivationApprove::new(request) };
+                (ServiceRole::Approver, Action::ActivationApprove(approve))
+            }
             "reject" => {
                 (ServiceRole::Approver, Action::ActivationReject(command::ActivationReject { request, reason }))
             }
@@ -939,6 +957,30 @@ impl Scenario {
     pub fn record(&self, sequence: Sequence) -> Option<&Record> {
         self.records.get(usize::try_from(sequence.0).ok()?.checked_sub(1)?)
     }
+}
+
+/// Somebody's key to which shares are sealed, of which nobody has the private half.
+///
+/// # Panics
+/// Never: the bytes are no point of low order.
+pub fn sealing_key(who: &str) -> SealingKey {
+    let mut bytes = *Digest::of(format!("seal {who}").as_bytes()).as_bytes();
+    bytes[31] &= 0x3f;
+    SealingKey::from_bytes(&bytes).expect("a key")
+}
+
+/// Bytes like a sealed share: the chain can't look into one.
+fn share(number: u8) -> Sealed {
+    Sealed { enc: Base64(vec![number; 32]), ciphertext: Base64(vec![number; sealing::SHARE_BYTES + 16]) }
+}
+
+/// What a custodian would say of a key's shares.
+fn sealing_of(plan: &Plan) -> Sealing {
+    let one = |(number, &(to, sealing_key)): (u8, &(Fingerprint, SealingKey))| {
+        let commitment = Digest::of(&[number]);
+        SealedShare { to, sealing_key, commitment, share: share(number) }
+    };
+    Sealing { threshold: plan.threshold, shares: (1..).zip(&plan.to).map(one).collect() }
 }
 
 /// Somebody's public key. Whose name begins with `tok` has it on a hardware token.

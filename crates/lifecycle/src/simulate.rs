@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use model::command::{ActivationRequest, Applicability};
+use model::command::{ActivationRequest, Applicability, Sealed};
 use model::event::{Assurance, Deadline, Membership};
 use model::key::{Reason, ReasonKind};
 use model::pack::Pack;
 use model::people::{KeyType, PrincipalKind};
 use model::policy::{Rule, Stage};
+use model::text::Base64;
 use model::{EventHash, Fingerprint, KeyId, KeyState, Name, Policy, Principal, ProblemType, Timestamp};
 use serde::Serialize;
 
@@ -16,7 +17,7 @@ use crate::clearance::{self, Clearance, Way, clear};
 use crate::conditions::{self, Moment, PackFindings, Ready};
 use crate::quorum::{self, Assessment};
 use crate::state::{Approval, DeclaredPack, Footprint, Governance, InForce, Key, Mark, Request, View};
-use crate::{Rejection, Tenant, decide, standing};
+use crate::{Rejection, Tenant, decide, sealing, standing};
 
 /// What an activation comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,13 +169,12 @@ pub fn of_request(tenant: &Tenant, request: EventHash, now: Timestamp) -> Result
     let checks = [clearance::says(&rule.requires, open), clearance::not_held(governance, open)];
     let besides: Vec<Rejection> = checks.into_iter().filter_map(Result::err).collect();
     let missing = clearance::quorum_met(governance, rule, open, now).err();
-    let votes = quorum::votes(governance, rule, open, now);
     Ok(Simulation {
         key: None,
         request: Some(request),
         rule: Some(rule.name.clone()),
-        quorum: Some(quorum::assess(rule, &votes)),
-        enough: enough(governance, rule, open, now).map(prints),
+        quorum: Some(quorum::of_request(governance, rule, open, now)),
+        enough: enough(governance, rule, None, open, now).map(prints),
         blocked: missing.into_iter().chain(besides.iter().cloned()).collect(),
         besides,
         at: now.max(open.not_before),
@@ -222,7 +222,7 @@ pub fn of_active(tenant: &Tenant, key: KeyId, now: Timestamp) -> Result<Standing
     })
 }
 
-/// A request as it was asked for, open again, for this one key.
+/// A request as it was asked for, open again, for this one key. What was sealed is open by now.
 fn anew(request: Request, key: KeyId, now: Timestamp) -> Request {
     Request {
         key_id: Some(key),
@@ -235,6 +235,8 @@ fn anew(request: Request, key: KeyId, now: Timestamp) -> Request {
         complete: None,
         authorized: None,
         closed: None,
+        threshold: None,
+        shares: std::collections::BTreeMap::new(),
         holds: std::collections::BTreeMap::new(),
         ..request
     }
@@ -245,13 +247,14 @@ fn asked_now(view: &View, asker: Fingerprint, now: Timestamp) -> Result<Request,
     let (governance, key) = (view.governance()?, view.key()?);
     let rule = governance.policy()?.rule_for(&key.spec.traits())?;
     let kind = rule.requires.reasons.iter().next().copied().unwrap_or(ReasonKind::NewService);
+    let threshold = key.sealing.as_ref().map(|sealing| sealing.threshold);
     let text = "simulated".parse().map_err(|error| Rejection::new(ProblemType::Malformed, error))?;
     let params = ActivationRequest {
         attestation: Some(key.attestation),
         ..ActivationRequest::of_key(key.identity.clone(), Reason { kind, text })
     };
     let request = Request::asked(EventHash::ZERO, Some(key.id), &params, asker, now, now);
-    Ok(Request { expires_at: now + rule.request_valid_for, ..request })
+    Ok(Request { expires_at: now + rule.request_valid_for, threshold, ..request })
 }
 
 fn simulated(view: View, way: Way<'_>, hash: Option<EventHash>, now: Timestamp) -> Result<Simulation, Rejection> {
@@ -277,8 +280,8 @@ fn simulated(view: View, way: Way<'_>, hash: Option<EventHash>, now: Timestamp) 
         key: Some(key.id),
         request: hash,
         rule: rule.map(|rule| rule.name.clone()),
-        quorum: rule.map(|rule| quorum::assess(rule, &quorum::votes(governance, rule, request, now))),
-        enough: rule.and_then(|rule| enough(governance, rule, request, now)).map(prints),
+        quorum: rule.map(|rule| quorum::of_request(governance, rule, request, now)),
+        enough: rule.and_then(|rule| enough(governance, rule, Some(key), request, now)).map(prints),
         blocked,
         besides,
         at,
@@ -316,11 +319,16 @@ fn approved(view: &View, now: Timestamp) -> View {
     let mut view = view.clone();
     let added = view.governance.as_deref().zip(view.request.as_ref()).and_then(|(governance, request)| {
         let rule = governance.policy().ok()?.rule_of(request, view.key.as_ref()).ok()?;
-        let enough = enough(governance, rule, request, now)?;
-        Some(enough.into_iter().map(|principal| approval(principal, now)).collect::<Vec<Approval>>())
+        let enough = enough(governance, rule, view.key.as_ref(), request, now)?;
+        let with_share = |one: &Principal| (approval(one, now), holds_share(governance, view.key.as_ref(), one));
+        Some(enough.into_iter().map(with_share).collect::<Vec<(Approval, bool)>>())
     });
     if let Some(request) = &mut view.request {
-        request.approvals.extend(added.into_iter().flatten());
+        for (approval, brings_share) in added.into_iter().flatten() {
+            let share = Sealed { enc: Base64(Vec::new()), ciphertext: Base64(Vec::new()) };
+            request.shares.extend(brings_share.then_some((approval.hash, share)));
+            request.approvals.push(approval);
+        }
         request.authorized.get_or_insert(Mark { hash: EventHash::ZERO, at: now });
     }
     view
@@ -344,6 +352,7 @@ fn surest(principal: &Principal) -> Option<Assurance> {
 fn enough<'a>(
     governance: &'a Governance,
     rule: &Rule,
+    key: Option<&Key>,
     request: &Request,
     now: Timestamp,
 ) -> Option<Vec<&'a Principal>> {
@@ -355,7 +364,12 @@ fn enough<'a>(
     };
     let people = governance.members().filter(|principal| principal.kind == PrincipalKind::Person);
     let candidates: Vec<&Principal> = people.filter(free).collect();
-    quorum::smallest(rule, &votes, &candidates)
+    quorum::smallest_with_shares(rule, request, &votes, &candidates, |one| holds_share(governance, key, one))
+}
+
+fn holds_share(governance: &Governance, key: Option<&Key>, principal: &Principal) -> bool {
+    let sealing = key.and_then(|key| key.sealing.as_ref());
+    sealing.is_some_and(|sealing| sealing::share_of(governance, sealing, principal.fingerprint()).is_some())
 }
 
 /// Who could take a place in each stage of a rule at this time, by their keys: enrolled people of the stage's roles and
@@ -415,7 +429,8 @@ fn would_count(view: &View, by: Fingerprint, whose: Option<Fingerprint>, now: Ti
     let rule = governance.policy()?.rule_of(request, view.key.as_ref())?;
     let vote = decide::may_approve(view, &Approval { on_behalf_of: whose, ..approval(principal, now) }, now)?;
     let votes = quorum::votes(governance, rule, request, now);
-    Ok(!quorum::assess(rule, &votes).is_met() && quorum::would_count(rule, &votes, &vote))
+    let is_met = quorum::assess_with_shares(rule, request, &votes).is_met();
+    Ok(!is_met && quorum::would_count(rule, request, &votes, &vote))
 }
 
 // === What runs out ===

@@ -6,12 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use journal::{Chain, Ring};
-use model::command::{ActivationRequest, Applicability, Counterpart, HoldKind, Manifest, Readiness, Standing};
+use model::command::{ActivationRequest, Applicability, Counterpart, HoldKind, Manifest, Readiness, Sealed, Standing};
 use model::event::{Assurance, Deadline};
 use model::evidence::{ControlPoint, DocumentKind, Drift, Probe, Store};
 use model::key::{Common, KeyIdentity, ReasonKind, Template, TenantClass, Traits};
 use model::pack::{Fact, Pack};
+use model::people::SealingKey;
 use model::policy::Rule;
+use model::statement::Sealing;
 use model::text::{Base64, Text};
 use model::{
     Algorithm, CommandId, Digest, EventHash, Fingerprint, KeyId, KeySpec, KeyState, Name, Policy, Principal, Role,
@@ -273,6 +275,16 @@ pub struct Member {
     pub principal: Principal,
     /// The event that revoked it. For good.
     pub revoked: Option<EventHash>,
+    /// The key to which its shares of sealed keys are sealed.
+    #[serde(default)]
+    pub sealing_key: Option<SealingKey>,
+}
+
+impl Member {
+    /// Enrolled just now.
+    pub fn new(principal: Principal) -> Self {
+        Self { principal, revoked: None, sealing_key: None }
+    }
 }
 
 /// A policy and the event that adopted it.
@@ -328,7 +340,7 @@ impl Governance {
     pub fn member(&self, who: Fingerprint) -> Result<&Principal, Rejection> {
         match self.people.get(&who) {
             None => Rejection::new(ProblemType::UnknownPrincipal, format!("{who} is not enrolled")).err(),
-            Some(Member { revoked: Some(_), principal }) => {
+            Some(Member { revoked: Some(_), principal, .. }) => {
                 let detail = format!("`{}` ({who}) was revoked", principal.label);
                 Rejection::new(ProblemType::PrincipalRevoked, detail).err()
             }
@@ -381,6 +393,12 @@ pub struct Key {
     pub store: Name,
     /// The store's X25519 key, to which input for uses is sealed: it also tells one store from another of the same name.
     pub seal_key: Base64,
+    /// Where it is sealed: how many shares open it, and each share, sealed to its holder.
+    #[serde(default)]
+    pub sealing: Option<Sealing>,
+    /// Where it is sealed: the SHA-256 of the payload of the command that asked for it, to which its shares are bound.
+    #[serde(default)]
+    pub asked: Option<Digest>,
     /// Who had it generated.
     pub created_by: Fingerprint,
     /// When.
@@ -624,6 +642,12 @@ pub struct Request {
     pub approvals: Vec<Approval>,
     /// Approvals that have.
     pub lapsed: Vec<Approval>,
+    /// How many of its approvals must bring a share, where its key is sealed.
+    #[serde(default)]
+    pub threshold: Option<u8>,
+    /// The shares that approvals brought, by their `activation.approved`: sealed to the key's store.
+    #[serde(default)]
+    pub shares: BTreeMap<EventHash, Sealed>,
     /// The approval that completed the quorum, and when.
     pub complete: Option<Mark>,
     /// Its `activation.authorized`, and when.
@@ -669,6 +693,8 @@ impl Request {
             expires_at: Timestamp::MAX,
             approvals: Vec::new(),
             lapsed: Vec::new(),
+            threshold: None,
+            shares: BTreeMap::new(),
             complete: None,
             authorized: None,
             closed: None,

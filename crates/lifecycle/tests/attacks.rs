@@ -549,6 +549,7 @@ fn a_statement_that_does_not_fit_its_algorithm_is_refused() {
         wrapping_key: "w1".parse().unwrap(),
         command: signed.digest,
         seal_key: Base64(vec![1, 2, 3]),
+        sealing: None,
         generated_at: Timestamp::MAX,
     };
     let envelope = s.service(ServiceRole::Custodian).sign_statement(dsse::GENERATED, &said);

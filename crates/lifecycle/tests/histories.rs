@@ -39,6 +39,69 @@ fn step() -> impl Strategy<Value = String> {
     ]
 }
 
+/// Steps around sealed keys.
+fn sealed_step() -> impl Strategy<Value = String> {
+    let key = prop::sample::select(vec!["k1", "k2", "k3"]);
+    let who = prop::sample::select(WHO.to_vec());
+    let equip = |who: &str, n: u8| format!(r#"do principal.equip {{"sealing_key":"$seal:{who}{n}"}} by {who}"#);
+    prop_oneof![
+        6 => (key.clone(), who.clone()).prop_map(|(key, who)| format!("approve {key} share by {who}")),
+        1 => (who.clone(), 0..3_u8).prop_map(move |(who, n)| equip(who, n)),
+        1 => (key, prop::sample::select(vec!["kim", "rae"]))
+            .prop_map(|(key, who)| format!(r#"generate {key} {{"asset":"w"}} by {who}"#)),
+        1 => prop::sample::select(vec![r#""sealed":2"#, r#""sealed":2,"in_order":true"#, ""])
+            .prop_map(|rule| format!(r#"adopt {{"schema":4,"rule":{{{rule}}}}} by ann,bob"#)),
+        6 => step(),
+    ]
+}
+
+/// A second opinion on shares, written apart from the rules and simpler: who was given one, and who has brought one.
+#[derive(Default)]
+struct Shares {
+    people: BTreeMap<Fingerprint, Name>,
+    revoked: BTreeSet<Fingerprint>,
+    requests: BTreeMap<EventHash, Fingerprint>,
+    sealed: BTreeMap<KeyId, (usize, BTreeSet<Name>)>,
+    brought: BTreeMap<EventHash, Vec<Fingerprint>>,
+    activated: usize,
+}
+
+impl Shares {
+    fn see(&mut self, hash: EventHash, event: &Event) {
+        let of = |principal: &Principal| (principal.fingerprint(), principal.person.clone());
+        match event {
+            Event::TenantCreated(event) => self.people.extend(event.admins.iter().map(of)),
+            Event::PrincipalEnrolled(event) => self.people.extend([of(&event.principal)]),
+            Event::PrincipalRevoked(event) => self.revoked.extend([event.principal]),
+            Event::KeyGenerated(event) => {
+                let Some(sealing) = &event.sealing else { return };
+                let holders: BTreeSet<Name> = sealing.shares.iter().map(|one| self.people[&one.to].clone()).collect();
+                assert_eq!(holders.len(), sealing.shares.len(), "one person has two shares");
+                assert!(!holders.contains(&self.people[&event.created_by]), "whoever had it generated has a share");
+                assert!(holders.len() >= usize::from(sealing.threshold));
+                self.sealed.insert(event.key_id, (sealing.threshold.into(), holders));
+            }
+            Event::ActivationRequested(event) => self.requests.extend([(hash, event.requested_by)]),
+            Event::ActivationApproved(event) => {
+                let payload = String::from_utf8(event.command.payload.0.clone()).unwrap();
+                if payload.contains(r#""share""#) {
+                    self.brought.entry(event.request).or_default().push(event.approved_by);
+                }
+            }
+            Event::KeyActivated(event) => {
+                let Some((threshold, holders)) = self.sealed.get(&event.key_id) else { return };
+                let asker = &self.people[&self.requests[&event.request]];
+                let standing = self.brought[&event.request].iter().filter(|who| !self.revoked.contains(who));
+                let people: BTreeSet<&Name> = standing.map(|who| &self.people[who]).collect();
+                let own = people.iter().filter(|person| holders.contains(**person) && *person != &asker).count();
+                assert!(own >= *threshold, "activated with {own} shares");
+                self.activated += 1;
+            }
+            _ => {}
+        }
+    }
+}
+
 /// A second opinion on quorum, written apart from the rules and simpler: it knows the scenario's two policies only.
 #[derive(Default)]
 struct Oracle {
@@ -601,4 +664,55 @@ proptest! {
         prop_assert_eq!(&replay.checkpoints, &scenario.tenant.checkpoints);
         prop_assert_eq!(&replay.progress, &scenario.tenant.progress);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// No sealed key is ever active before as many people as its threshold have brought shares that they were given.
+    #[test]
+    fn no_history_activates_a_sealed_key_without_its_shares(steps in prop::collection::vec(sealed_step(), 1..60)) {
+        let mut scenario = Scenario::new();
+        scenario.run(
+            r#"do principal.equip {"sealing_key":"$seal:sam"} by sam => principal.equipped
+            do principal.equip {"sealing_key":"$seal:sue"} by sue => principal.equipped
+            do principal.equip {"sealing_key":"$seal:lou"} by lou => principal.equipped
+            adopt {"schema":4,"rule":{"sealed":2}} by ann,bob => policy.adopted
+            generate k1 {"asset":"w"} by kim => key.generated
+            generate k2 {"asset":"w"} by kim => key.generated
+            request k1 by kim => activation.requested"#,
+        );
+        for step in &steps {
+            scenario.perform(step);
+        }
+        let mut shares = Shares::default();
+        for record in &scenario.records {
+            let body = Body::parse(&record.payload).unwrap();
+            let event_type = body.event_type.parse().unwrap();
+            shares.see(record.hash(), &Event::parse(event_type, &body.data).unwrap());
+        }
+    }
+}
+
+/// What the property above looks for does happen.
+#[test]
+fn a_sealed_history_activates_a_key_with_its_shares() {
+    let mut scenario = Scenario::new();
+    scenario.run(
+        r#"do principal.equip {"sealing_key":"$seal:sam"} by sam => principal.equipped
+        do principal.equip {"sealing_key":"$seal:lou"} by lou => principal.equipped
+        adopt {"schema":4,"rule":{"sealed":2}} by ann,bob => policy.adopted
+        generate k1 {"asset":"w"} by kim => key.generated
+        request k1 by kim => activation.requested
+        approve k1 share by sam => activation.approved
+        approve k1 share by lou => activation.approved
+        due => activation.authorized, key.activated"#,
+    );
+    let mut shares = Shares::default();
+    for record in &scenario.records {
+        let body = Body::parse(&record.payload).unwrap();
+        let event_type = body.event_type.parse().unwrap();
+        shares.see(record.hash(), &Event::parse(event_type, &body.data).unwrap());
+    }
+    assert_eq!(shares.activated, 1);
 }

@@ -8,7 +8,7 @@ use crate::evidence::{ControlPoint, ControlResult, Disposition, DocumentKind, St
 use crate::id::{CommandId, Digest, EventHash, Fingerprint, KeyId, TenantId};
 use crate::key::{Common, KeyIdentity, KeySpec, Operation, Reason, Template, TenantClass};
 use crate::pack::{FactValue, Pack};
-use crate::people::{Principal, PublicKey, Role};
+use crate::people::{Principal, PublicKey, Role, SealingKey};
 use crate::policy::Policy;
 use crate::text::{Base64, Name, Text};
 use crate::time::{Span, Timestamp};
@@ -180,6 +180,8 @@ actions! {
     PrincipalRevoke = "principal.revoke", key: NoKey;
     /// Put a new key of a principal in the place of an old one. The old key vouches, or an admin quorum.
     PrincipalRotate = "principal.rotate", key: NoKey;
+    /// Say to which key one's shares of sealed keys are sealed.
+    PrincipalEquip = "principal.equip", key: NoKey;
     /// Let somebody else vote in one's place for a while.
     DelegationGrant = "delegation.grant", key: NoKey;
     /// End a delegation. Who granted it, or an admin.
@@ -344,6 +346,15 @@ pub struct PrincipalRotate {
     pub key: PublicKey,
     /// Why.
     pub reason: Reason,
+}
+
+/// Parameters of `principal.equip`. Signed by the one whose key it is. Bound to no state: it changes nothing that others
+/// sign against.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrincipalEquip {
+    /// The key to which shares are sealed from now on. It is for nothing else.
+    pub sealing_key: SealingKey,
 }
 
 /// Parameters of `delegation.grant`. Signed by the one who delegates.
@@ -712,12 +723,15 @@ pub struct ActivationApprove {
     /// The one whose vote this is, where it was delegated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_behalf_of: Option<Fingerprint>,
+    /// The approver's share of a sealed key, sealed anew: to the key store's `seal_key`, for this request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<Sealed>,
 }
 
 impl ActivationApprove {
     /// One's own vote, without a word.
     pub fn new(request: EventHash) -> Self {
-        Self { request, note: None, on_behalf_of: None }
+        Self { request, note: None, on_behalf_of: None, share: None }
     }
 }
 

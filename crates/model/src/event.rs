@@ -15,7 +15,8 @@ use crate::dsse::Envelope;
 use crate::evidence::{ControlPoint, DocumentKind, Drift, Probe, ProbeOutcome, Store};
 use crate::id::{CommandId, Digest, EventHash, Fingerprint, KeyId, Malformed};
 use crate::key::{Algorithm, Common, KeyIdentity, KeySpec, KeyState, Operation, Reason, Template, TenantClass};
-use crate::people::{Principal, PublicKey, Role, ServiceRole};
+use crate::people::{Principal, PublicKey, Role, SealingKey, ServiceRole};
+use crate::statement::Sealing;
 use crate::text::{Base64, Name, Text};
 use crate::time::{Span, Timestamp};
 
@@ -103,6 +104,8 @@ events! {
     PrincipalRevoked = "principal.revoked", [Approver];
     /// A principal's key was replaced by another.
     PrincipalRotated = "principal.rotated", [Approver];
+    /// A principal's shares of sealed keys are sealed to this key from now on.
+    PrincipalEquipped = "principal.equipped", [Approver];
     /// Somebody may vote in another's place for a while.
     DelegationGranted = "delegation.granted", [Approver];
     /// A delegation has ended before its time.
@@ -229,6 +232,7 @@ impl Event {
             | Self::PrincipalChanged(_)
             | Self::PrincipalRevoked(_)
             | Self::PrincipalRotated(_)
+            | Self::PrincipalEquipped(_)
             | Self::DelegationGranted(_)
             | Self::DelegationEnded(_)
             | Self::AccessReviewed(_)
@@ -292,6 +296,7 @@ impl Event {
             | Self::ActivationRejected(ActivationRejected { command, .. })
             | Self::ActivationCancelled(ActivationCancelled { command, .. })
             | Self::PrincipalRotated(PrincipalRotated { command, .. })
+            | Self::PrincipalEquipped(PrincipalEquipped { command, .. })
             | Self::DelegationGranted(DelegationGranted { command, .. })
             | Self::DelegationEnded(DelegationEnded { command, .. })
             | Self::AccessReviewed(AccessReviewed { command, .. })
@@ -436,6 +441,18 @@ pub struct PrincipalRotated {
     /// Whether the old key vouched; else an admin quorum did.
     pub vouched: bool,
     /// The command.
+    pub command: Envelope,
+}
+
+/// Data of `principal.equipped`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PrincipalEquipped {
+    /// Whose key it is.
+    pub principal: Fingerprint,
+    /// The key to which shares are sealed from now on.
+    pub sealing_key: SealingKey,
+    /// The principal's command.
     pub command: Envelope,
 }
 
@@ -746,6 +763,9 @@ pub struct KeyGenerated {
     pub store: Name,
     /// The store's X25519 key: input for this key's uses is sealed to it (HPKE).
     pub seal_key: Base64,
+    /// Where it is sealed: how many shares open it, and each share, sealed to its holder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealing: Option<Sealing>,
     /// Who had it generated.
     pub created_by: Fingerprint,
     /// The policy in force: hash of its `policy.adopted`.

@@ -291,6 +291,11 @@ impl Digest {
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
+    /// The fingerprint with these bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The fingerprint of the key with this SSH wire encoding.
     pub fn of_blob(blob: &[u8]) -> Self {
         use sha2::Digest as _;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Digest, Fingerprint, Malformed};
 use crate::key::Party;
-use crate::text::Name;
+use crate::text::{Base64, Name};
 
 /// The part a service plays. A service key may sign only the event types of its role ([`crate::EventType::signers`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -274,6 +274,86 @@ impl From<PublicKey> for String {
     }
 }
 
+/// An X25519 public key (RFC 7748) to which a principal's shares of sealed keys are sealed. 32 bytes, in the one form that
+/// the number has, and none of those that every private key leads to the same secret with: what is sealed to it can be
+/// opened by who has its private half, and by nobody else.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String", extend("contentEncoding" = "base64"))]
+pub struct SealingKey([u8; 32]);
+
+/// The points of order 8 and less, as far as they have a canonical form (RFC 7748, section 6.1 and 7).
+const LOW_ORDER: [[u8; 32]; 5] = {
+    let mut one = [0; 32];
+    one[0] = 1;
+    let mut minus_one = [0xff; 32];
+    (minus_one[0], minus_one[31]) = (0xec, 0x7f);
+    [
+        [0; 32],
+        one,
+        minus_one,
+        [
+            0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda, 0x09,
+            0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+        ],
+        [
+            0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b, 0x04, 0x44,
+            0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
+        ],
+    ]
+};
+
+impl SealingKey {
+    /// The key with these bytes; `None` where it is not reduced, or of low order.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let bytes = <[u8; 32]>::try_from(bytes).ok()?;
+        let [first, middle @ .., last] = &bytes;
+        // 2^255 - 19 and more, or with a bit that X25519 ignores.
+        let reduced = *last < 0x7f || (*last == 0x7f && (*first < 0xed || middle.iter().any(|byte| *byte != 0xff)));
+        (reduced && !LOW_ORDER.contains(&bytes)).then_some(Self(bytes))
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl FromStr for SealingKey {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let bytes: Base64 = text.parse()?;
+        Self::from_bytes(&bytes.0).ok_or_else(|| Malformed::new(text, "an X25519 public key that can be sealed to"))
+    }
+}
+
+impl fmt::Display for SealingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&BASE64_STANDARD.encode(self.0))
+    }
+}
+
+impl fmt::Debug for SealingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl TryFrom<String> for SealingKey {
+    type Error = Malformed;
+
+    fn try_from(text: String) -> Result<Self, Malformed> {
+        text.parse()
+    }
+}
+
+impl From<SealingKey> for String {
+    fn from(key: SealingKey) -> String {
+        key.to_string()
+    }
+}
+
 /// What stands behind a principal's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -376,6 +456,24 @@ mod tests {
         ] {
             assert!(PublicKey::from_blob(&bad).is_none());
         }
+    }
+
+    #[test]
+    fn rejects_sealing_keys_that_anybody_could_open_or_that_have_another_form() {
+        let mut good = [7; 32];
+        assert_eq!(SealingKey::from_bytes(&good).unwrap().as_bytes(), &good);
+        good[31] |= 0x80;
+        let (mut p, mut biggest) = ([0xff; 32], [0xff; 32]);
+        (p[0], p[31]) = (0xed, 0x7f);
+        biggest[31] = 0x7f;
+        for bad in LOW_ORDER.into_iter().chain([good, p, biggest, [0xff; 32]]) {
+            assert_eq!(SealingKey::from_bytes(&bad), None, "{bad:02x?}");
+        }
+        for short in [&[][..], &[7; 31], &[7; 33]] {
+            assert_eq!(SealingKey::from_bytes(short), None);
+        }
+        let key = SealingKey::from_bytes(&[7; 32]).unwrap();
+        assert_eq!(serde_json::from_value::<SealingKey>(serde_json::json!(key)).unwrap(), key);
     }
 
     #[test]

@@ -376,6 +376,10 @@ pub struct Rule {
     /// How many keys one request may be for, at most 10,000. Left out, one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub manifest_max: Option<u32>,
+    /// Whether keys are sealed until they are activated, and by how many approvers' shares they are opened: at least two, and
+    /// no more than the stages take people. Left out, they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<u8>,
     /// Quorums, each by role. Each person counts once in all of them together.
     #[serde(rename = "stage")]
     pub stages: Vec<Stage>,
@@ -482,6 +486,7 @@ impl Rule {
             break_glass: None,
             standing: None,
             manifest_max: None,
+            sealed: None,
             stages,
             users,
             process_when_deactivated: false,
@@ -627,11 +632,13 @@ impl Policy {
 
     /// Whether it says anything that version 2 of the form can't.
     pub fn is_beyond_v2(&self) -> bool {
-        self.schema > 2 || !is_default(&self.evidence) || !is_default(&self.stores)
+        self.schema > 2 || !is_default(&self.evidence) || !is_default(&self.stores) || self.is_beyond_v3()
     }
 
     /// Whether it says anything that version 3 of the form can't.
     pub fn is_beyond_v3(&self) -> bool {
-        self.schema > 3 || self.algorithms.iter().any(|rule| rule.name.is_beyond_v3())
+        self.schema > 3
+            || self.algorithms.iter().any(|rule| rule.name.is_beyond_v3())
+            || self.rules.iter().any(|rule| rule.sealed.is_some())
     }
 }

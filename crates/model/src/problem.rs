@@ -106,6 +106,11 @@ problems! {
     ParentNotActive = "parent-not-active", 409, "The key that wraps this one is not active.", "Have the parent activated first.";
     ConsumersMissing = "consumers-missing", 409, "Consumers have not acknowledged the key.", "Have those named acknowledge its identity.";
     BaselineExists = "baseline-exists", 409, "The store has its baseline.", "Have keys that were made since replaced by keys that Keylatch generates; only what was there at the first inventory is adopted.";
+    SealingKeysMissing = "sealing-keys-missing", 422, "The key would be sealed to too few people.", "Have those named who could approve say to which key their shares are sealed: `keylatch principal sealing-key`.";
+    SealingKeyTaken = "sealing-key-taken", 409, "Somebody's shares are sealed to this key already.", "Make a key of one's own: `keylatch principal sealing-key --renew`.";
+    ShareMissing = "share-missing", 422, "The approver holds a share of this key, and the approval brings none.", "Approve with `keylatch approve`, where the secret sealing key is that the share was sealed to.";
+    ShareRefused = "share-refused", 422, "The approval brings a share that it can't have.", "Leave the share out: it is for the holder's own vote, on a sealed key.";
+    NotSealed = "not-sealed", 409, "The policy asks for a sealed key, and this one is not, or opens with fewer shares.", "Have a key generated anew under the rule, and this one destroyed.";
     NotInManifest = "not-in-manifest", 409, "The key is not one of those that were asked for.", "Compare the list with its root.";
     AuthorizationSpent = "authorization-spent", 409, "The standing authorisation is used up, or its time is over.", "Ask for a new one.";
     ReviewMissing = "review-missing", 409, "The emergency activation was not reviewed.", "Have it reviewed first.";

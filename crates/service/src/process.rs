@@ -141,7 +141,8 @@ The configuration (paths are relative to its folder):
                               first is gone
   master_key = [\"file:master\"]
                               the custodian alone: the master keys that its key store may be under,
-                              file:PATH, env:KEYLATCH_NAME or credential:NAME (systemd's); left out,
+                              file:PATH, env:KEYLATCH_NAME, credential:NAME (systemd's), or a
+                              pkcs11: URI of an AES key on a token; left out,
                               a file of its own, `master-key` beside its key
   exports = \"exports\"         the exporter alone: the folder of the bundles; left out, `exports` in
                               `state`. Exporters that run side by side share one

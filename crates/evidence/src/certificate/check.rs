@@ -404,6 +404,7 @@ impl Story {
             roles: whose.roles.clone(),
             party: whose.party,
             assurance: approved.assurance,
+            share: false,
         })
     }
 

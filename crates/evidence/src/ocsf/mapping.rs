@@ -34,6 +34,7 @@ fn activity(event: EventType) -> Option<(u32, &'static str)> {
         EventType::PrincipalChanged => (UPDATE, "has other roles"),
         EventType::PrincipalRevoked => (UNENROLL, "is revoked"),
         EventType::PrincipalRotated => (UPDATE, "has another key"),
+        EventType::PrincipalEquipped => (UPDATE, "has another sealing key"),
         EventType::DelegationGranted => (UPDATE, "delegates a vote"),
         EventType::DelegationEnded => (UPDATE, "has a delegation ended"),
         EventType::AccessReviewed => (READ, "had its access reviewed"),
@@ -147,6 +148,7 @@ impl<'a> Context<'a> {
             Event::PrincipalChanged(changed) => self.principal(changed.principal),
             Event::PrincipalRevoked(revoked) => self.principal(revoked.principal),
             Event::PrincipalRotated(rotated) => self.principal(rotated.principal),
+            Event::PrincipalEquipped(equipped) => self.principal(equipped.principal),
             Event::DelegationGranted(granted) => self.principal(granted.from),
             Event::PolicyAdopted(adopted) => {
                 Entity::policy("Policy", self.prepared.hash, &adopted.name, adopted.version)
@@ -268,6 +270,7 @@ fn details(event: &Event) -> Map<String, Value> {
         Event::PrincipalEnrolled(enrolled) => put("roles", json_of(&enrolled.principal.roles)),
         Event::PrincipalChanged(changed) => put("roles", json_of(&changed.roles)),
         Event::PrincipalRotated(rotated) => put("new_key", json_of(&rotated.fingerprint)),
+        Event::PrincipalEquipped(equipped) => put("sealing_key", json_of(&equipped.sealing_key)),
         Event::FactAsserted(asserted) => put("fact", json_of(&asserted.fact)),
         Event::FactWithdrawn(withdrawn) => put("fact", json_of(&withdrawn.fact)),
         Event::ConsumerAcknowledged(acknowledged) => put("readiness", json_of(&acknowledged.readiness)),

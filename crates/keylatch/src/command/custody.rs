@@ -48,7 +48,8 @@ pub enum CustodyCommand {
         after_long_help = "Left to itself, the platform's own master key file is replaced, and the old one kept beside it, for\nolder backups are under it:\n  keylatch custody rekey --dir my-platform\n\nTo a key that you have made (a file, or a credential that the custodian was started with):\n  keylatch custody rekey --to file:/etc/keylatch/master-2027 --dir my-platform\n\nName it with --master-key at the next start of `keylatch up`, or in the custodian's configuration. Several\nmay be named there: the store knows which it is under."
     )]
     Rekey {
-        /// The other master key: file:PATH, env:KEYLATCH_NAME or credential:NAME. A custodian that runs reads it itself.
+        /// The other master key: file:PATH, env:KEYLATCH_NAME, credential:NAME, or a pkcs11: URI of an AES key on a token. A
+        /// custodian that runs reads it itself.
         #[arg(long, value_name = "SOURCE")]
         to: Option<String>,
         #[command(flatten)]
@@ -138,7 +139,8 @@ pub(crate) fn not_done(error: &service::Error) -> Error {
 async fn rekey(to: Option<String>, place: &PlaceArgs) -> Result<Shown, Error> {
     let here = std::env::current_dir()?;
     let to = to.map(|to| custody::named(&to, &here)).transpose();
-    let to = to.map_err(|error| Error::usage(error, "name it as file:PATH, env:KEYLATCH_NAME or credential:NAME"))?;
+    let to = to
+        .map_err(|error| Error::usage(error, "name it as file:PATH, env:KEYLATCH_NAME, credential:NAME or pkcs11:…"))?;
     let done = ask(place, Request::Rekey { to: to.clone() }).await?;
     let before = done.master_key_before.as_deref().unwrap_or_default();
     if before == done.master_key {

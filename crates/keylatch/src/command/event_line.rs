@@ -159,6 +159,7 @@ fn detail(event: &Event, state: &Tenant) -> String {
             let by = if data.vouched { "the old key vouches" } else { "an admin quorum" };
             format!("{}: {by}", lookup::name(state, data.fingerprint))
         }
+        Event::PrincipalEquipped(data) => format!("{}: {}", lookup::name(state, data.principal), data.sealing_key),
         Event::DelegationGranted(data) => {
             let (from, to) = (lookup::name(state, data.from), lookup::name(state, data.to));
             format!("{from} to {to}, as {}, {}", roles(&data.roles), until(data.not_after))

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use lifecycle::state::{Hold, Request, TenantDeadline};
 use lifecycle::{Governance, Key, Tenant, simulate};
-use model::command::LIFETIME_MAX;
+use model::command::{ActivationApprove, LIFETIME_MAX};
 use model::event::Deadline;
 use model::policy::Policy;
 use model::{Digest, EventHash, Fingerprint, KeyId, Principal, Span, Timestamp, dsse};
@@ -467,7 +467,13 @@ fn vote(session: &Session, item: &Item, request: EventHash, out: Option<&std::pa
         None => Word::Approve(None),
         Some(whose) => Word::ApproveFor(whose.to_string(), None),
     };
-    let command = session.command(approve::action(session, request, word)?, item.key_id, LIFETIME_MAX);
+    // Who only looks need not have the secret sealing key at hand; what is kept to be signed is whole.
+    let looked_at = |error| match (out, item.on_behalf_of) {
+        (None, None) => Ok(model::Action::ActivationApprove(ActivationApprove::new(request))),
+        _ => Err(error),
+    };
+    let action = approve::action(session, request, word).or_else(looked_at)?;
+    let command = session.command(action, item.key_id, LIFETIME_MAX);
     let payload = command.to_json();
     let pae = dsse::pae(dsse::COMMAND, &payload);
     let mut people = review(&command, &payload, &[], Some(session.known()), now);

@@ -1,6 +1,7 @@
 //! `keylatch principal`: the tenant's people and workloads.
 
 pub mod rotate;
+pub mod sealing_key;
 pub mod subject;
 
 use std::collections::BTreeSet;
@@ -44,6 +45,17 @@ pub enum PrincipalCommand {
         after_long_help = "What the old key approved and nobody has activated yet must be approved again.\n\nExample, your own:\n  ssh-keygen -t ed25519-sk -f ~/.ssh/new\n  keylatch principal rotate --key ~/.ssh/new --reason-kind rotation --reason 'a new token'\n\nWhere the old key is lost, two admins and whoever has the new one:\n  keylatch principal rotate sec-1 --by-admins --key new.pub \\\n    --reason-kind key-compromise --reason 'lost' --out rotate.json\n  keylatch sign rotate.json        (the other admin, and with the new key)\n  keylatch submit rotate.json"
     )]
     Rotate(rotate::RotateArgs),
+    /// Make the key to which your shares of sealed keys are sealed, and say that it is yours.
+    ///
+    /// Keys under a rule with `sealed` can be used by nobody, their custodian included, before so many approvers have brought
+    /// their shares. Yours are sealed to this key: an X25519 key of its own, whose secret half is kept in a file beside your
+    /// identity and goes nowhere else.
+    #[command(after_long_help = "Example:
+  keylatch principal sealing-key
+
+A new one, for keys that are sealed from then on:
+  keylatch principal sealing-key --renew")]
+    SealingKey(sealing_key::SealingKeyArgs),
     /// Make the key under which people's identities are hashed (--subject-key). Needs no platform.
     ///
     /// 32 random bytes in a file that is its owner's alone. Keep it as you keep secrets: every admin who enrols needs the
@@ -150,6 +162,7 @@ pub async fn run(command: PrincipalCommand, session: &mut Session, screen: &mut 
             let outcome = rotate::rotate(session, screen, args).await?;
             screen.show(&outcome)
         }
+        PrincipalCommand::SealingKey(args) => sealing_key::run(args, session, screen).await,
         PrincipalCommand::SubjectKey { file } => screen.show(&subject::make_key(&file)?),
         PrincipalCommand::Revoke(args) => {
             let principal = lookup::principal(session.state(), &args.who)?.principal.fingerprint();
@@ -192,7 +205,8 @@ fn people(session: &Session) -> impl Iterator<Item = (&Fingerprint, &Member)> {
 }
 
 fn to_json(fingerprint: &Fingerprint, member: &Member) -> Value {
-    json!({ "fingerprint": fingerprint, "principal": member.principal, "revoked": member.revoked })
+    json!({ "fingerprint": fingerprint, "principal": member.principal, "revoked": member.revoked,
+        "sealing_key": member.sealing_key })
 }
 
 fn roles(principal: &Principal) -> String {
@@ -200,7 +214,7 @@ fn roles(principal: &Principal) -> String {
 }
 
 fn list(session: &Session) -> Shown {
-    let mut table = Table::new(&["LABEL", "KIND", "PERSON", "ROLES", "STANDING", "FINGERPRINT"]);
+    let mut table = Table::new(&["LABEL", "KIND", "PERSON", "ROLES", "STANDING", "SEALING KEY", "FINGERPRINT"]);
     let mut json = Vec::new();
     for (fingerprint, member) in people(session) {
         let principal = &member.principal;
@@ -214,6 +228,7 @@ fn list(session: &Session) -> Shown {
             principal.person.as_str().into(),
             roles(principal).into(),
             standing,
+            if member.sealing_key.is_some() { "yes" } else { "no" }.into(),
             fingerprint.to_string().into(),
         ]);
         json.push(to_json(fingerprint, member));
@@ -235,6 +250,9 @@ fn show(session: &Session, who: &str) -> Result<Shown, Error> {
     }
     let subject = if principal.subject.is_some() { "bound by a keyed hash" } else { "not bound" };
     fields.text("identity", subject);
+    let sealing_key =
+        member.sealing_key.map_or("none: gets no share of a sealed key".to_owned(), |key| key.to_string());
+    fields.text("sealing key", sealing_key);
     let standing = match member.revoked {
         None => styled(GREEN, "enrolled"),
         Some(event) => styled(RED, &format!("revoked by event {}", lookup::short(event))),

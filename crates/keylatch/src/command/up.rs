@@ -27,7 +27,8 @@ pub struct UpArgs {
     #[arg(long, value_name = "N")]
     pub keep_exports: Option<NonZeroUsize>,
     /// The master key of the key store, in place of one of the platform's own: file:PATH, env:KEYLATCH_NAME or
-    /// credential:NAME (systemd's). Repeat it: the store knows which it is under, and a new one is under the first.
+    /// credential:NAME (systemd's), or a pkcs11: URI of an AES key on a token. Repeat it: the store knows which it is under,
+    /// and a new one is under the first.
     #[arg(long, value_name = "SOURCE")]
     pub master_key: Vec<String>,
     /// A folder in which a downloaded `nats-server` may stand, beside KEYLATCH_NATS_SERVER, the path and the usual places.

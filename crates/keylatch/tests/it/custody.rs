@@ -193,3 +193,74 @@ async fn up_leaves_no_core_dump() {
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"], "{core}");
     assert_eq!(up.stop().await, Some(0));
 }
+
+/// A token of SoftHSM's with AES keys of these labels, and its configuration.
+async fn token_with_keys(folder: &Path, labels: &[&str]) -> std::path::PathBuf {
+    let configuration = folder.join("softhsm2.conf");
+    std::fs::create_dir(folder.join("tokens")).unwrap();
+    std::fs::write(&configuration, format!("directories.tokendir = {}\n", folder.join("tokens").display())).unwrap();
+    let run = async |program: &str, arguments: &[&str]| {
+        let ran = Command::new(program).args(arguments).env("SOFTHSM2_CONF", &configuration).output().await;
+        let ran = ran.unwrap_or_else(|error| panic!("can't run {program} ({error}); install softhsm2 and opensc"));
+        assert!(ran.status.success(), "{ran:?}");
+    };
+    run("softhsm2-util", &["--init-token", "--free", "--label", "my token", "--pin", "1234", "--so-pin", "12345678"])
+        .await;
+    for (number, label) in labels.iter().enumerate() {
+        let (id, module) = (format!("{:02x}", number + 1), crate::stores::module().display().to_string());
+        let mut arguments = vec!["--module", &module, "--token-label", "my token", "--login", "--pin", "1234"];
+        arguments.extend(["--keygen", "--key-type", "AES:32", "--sensitive", "--label", label, "--id", &id]);
+        run("pkcs11-tool", &arguments).await;
+    }
+    crate::stores::secret(&folder.join("pin"), "1234\n");
+    configuration
+}
+
+/// The store goes under a key that is on a token and stays there, while the platform runs; from then on it opens with that
+/// token alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_master_key_is_a_key_on_a_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("platform");
+    let configuration = token_with_keys(dir.path(), &["one", "two"]).await.display().to_string();
+    let environment = [("SOFTHSM2_CONF", configuration.as_str())];
+    let uri = |object: &str| {
+        let (module, pin) =
+            (crate::stores::module().display().to_string(), dir.path().join("pin").display().to_string());
+        format!("pkcs11:token=my%20token;object={object}?module-path={module}&pin-source=file:{pin}")
+    };
+    let up = Up::start_with(&path, &[], &environment).await;
+    let deployment = Deployment::open(&path, &Clock::default()).unwrap();
+    let mut tenant = founded(&deployment, &up.url, "one").await;
+    let used = tenant.generate(Algorithm::Aes256Gcm).await;
+    tenant.activate(used).await;
+    let wrapped = tenant.wrap(used).await.unwrap();
+    let refused = custody(&path, &["rekey", "--to", &uri("three")]).await;
+    assert!(json(&refused).to_string().contains("has 0 objects"), "{refused:?}");
+    let rekeyed = done(&path, &["rekey", "--to", &uri("one")]).await;
+    assert!(rekeyed["master_key"].as_str().unwrap().starts_with("token-"), "{rekeyed:#}");
+    let backup = dir.path().join("backup");
+    done(&path, &["backup", backup.to_str().unwrap()]).await;
+    unwraps(&tenant, used, &wrapped).await;
+    assert_eq!(up.stop().await, Some(0));
+
+    for file in std::fs::read_dir(path.join("services/custodian")).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.file_name().unwrap().to_string_lossy().starts_with("master-key") {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+    assert!(refused_up(&path, &[]).await.contains("keyring is under the master key token-"));
+    let one = ["--master-key", &uri("one")];
+    let up = Up::start_with(&path, &one, &environment).await;
+    let tenant = Member::connect(&deployment, tenant.tenant, &up.url).await;
+    unwraps(&tenant, used, &wrapped).await;
+    // And on to another key of the token, and back to a file.
+    let two = done(&path, &["rekey", "--to", &uri("two")]).await;
+    assert_ne!(two["master_key"], rekeyed["master_key"]);
+    assert_eq!(done(&path, &["check"]).await["active"], 1);
+    assert_eq!(up.stop().await, Some(0));
+    let both = ["--master-key", &uri("one"), "--master-key", &uri("two")];
+    let up = Up::start_with(&path, &both, &environment).await;
+    unwraps(&Member::connect(&deployment, tenant.tenant, &up.url).await, used, &wrapped).await;
+    assert_eq!(up.stop().await, Some(0));
+}

@@ -35,6 +35,7 @@ mod proofs;
 mod quorums;
 mod replaying;
 mod requests;
+mod sealed;
 mod sending;
 mod simulating;
 mod stores;

@@ -205,6 +205,7 @@ impl Inside {
             wrapping_key: generated.wrapping_key,
             command: signed.digest,
             seal_key: Base64(self.store.seal_key().to_vec()),
+            sealing: None,
             generated_at: self.scenario.now,
         };
         let custodian = self.scenario.service(ServiceRole::Custodian);

@@ -9,14 +9,14 @@ use crate::world::World;
 use crate::{json, keylatch};
 
 /// Somebody at a machine with a context.
-struct People<'a> {
-    home: &'a Path,
+pub(crate) struct People<'a> {
+    pub(crate) home: &'a Path,
 }
 
 impl People<'_> {
     /// Runs a command as somebody, who must be let: the JSON that comes of it.
     #[track_caller]
-    fn done(&self, who: &str, command: &str) -> Value {
+    pub(crate) fn done(&self, who: &str, command: &str) -> Value {
         let output = self.run(who, command);
         assert!(output.status.success(), "{command}: {output:?}");
         json(&output)
@@ -24,13 +24,13 @@ impl People<'_> {
 
     /// Runs a command as somebody, who must not be let: the exit code and the problem.
     #[track_caller]
-    fn refused(&self, who: &str, command: &str, problem: &str) {
+    pub(crate) fn refused(&self, who: &str, command: &str, problem: &str) {
         let output = self.run(who, command);
         assert_eq!(output.status.code(), Some(1), "{command}: {output:?}");
         assert_eq!(json(&output)["type"], format!("urn:keylatch:problem:{problem}"), "{command}");
     }
 
-    fn run(&self, who: &str, command: &str) -> std::process::Output {
+    pub(crate) fn run(&self, who: &str, command: &str) -> std::process::Output {
         let identity = self.home.join(who).display().to_string();
         let mut arguments = vec!["--json", "--identity", &identity];
         arguments.extend(command.split_whitespace());

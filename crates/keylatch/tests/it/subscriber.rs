@@ -121,7 +121,7 @@ struct Judged {
 /// keys that have no authority at the time.
 #[test]
 fn the_subscriber_in_python_judges_form_as_we_do() {
-    for law in ["law-v1.json", "law-v2.json", "law-v3.json"] {
+    for law in ["law-v1.json", "law-v2.json", "law-v3.json", "law-v4.json"] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../schemas/vectors").join(law);
         let file: lifecycle::vectors::File = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
         let record = |event: lifecycle::vectors::EventCase| journal::Record {

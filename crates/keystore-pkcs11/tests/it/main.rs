@@ -12,6 +12,7 @@ mod placed;
 mod processes;
 mod set_back;
 mod side_doors;
+mod token_key;
 
 use keystore::conformance::conformance;
 

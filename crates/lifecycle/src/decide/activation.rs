@@ -21,7 +21,7 @@ use super::{not_yet, nothing_due, unchanged};
 use crate::clearance::{self, Clearance, Way, activatable, clear, ends, not_held, quorum_met};
 use crate::quorum::{self, Vote};
 use crate::state::{Approval, Governance, InForce, Key, Mark, Request, View};
-use crate::{Rejection, standing};
+use crate::{Rejection, sealing, standing};
 
 // === Asking ===
 
@@ -109,6 +109,7 @@ fn one(
     }
     clearance::anew(rule, key)?;
     clearance::attributes(&policy.policy, &key.spec)?;
+    sealing::is_sealed_enough(rule, key)?;
     let (algorithm, operations) = (key.spec.algorithm, key.spec.operations());
     ends(&policy.policy, rule, algorithm, &operations, params.deactivate_at, not_before).map(|_| ())
 }
@@ -186,6 +187,7 @@ pub(super) fn approve(
     let on_behalf_of = params.on_behalf_of;
     let approval = Approval { hash: EventHash::ZERO, by: approved_by, at: now, expires_at, on_behalf_of, assurance };
     may_approve(view, &approval, now)?;
+    sealing::brings(governance, view.key.as_ref(), approved_by, params)?;
     Ok(Event::ActivationApproved(ActivationApproved {
         key_id: request.key_id,
         request: request.hash,
@@ -202,14 +204,16 @@ pub(super) fn approve(
 pub(crate) fn may_approve(view: &View, approval: &Approval, now: Timestamp) -> Result<Vote, Rejection> {
     let (governance, request) = (view.governance()?, view.open_request()?);
     let rule = governance.policy()?.rule_of(request, view.key.as_ref())?;
-    let vote = vote(governance, rule, approval, now)?;
+    let held = view.key.as_ref().and_then(|key| sealing::share_of(governance, key.sealing.as_ref()?, approval.by));
+    let share = held.is_some() && approval.on_behalf_of.is_none();
+    let vote = Vote { share, ..vote(governance, rule, approval, now)? };
     not_the_askers(governance, request, &vote, approval, now)?;
     not_held(governance, request)?;
     let votes = quorum::votes(governance, rule, request, now);
-    if request.authorized.is_some() && quorum::assess(rule, &votes).is_met() {
+    if request.authorized.is_some() && quorum::assess_with_shares(rule, request, &votes).is_met() {
         return nothing_due("the request is authorised already").err();
     }
-    is_new(rule, &votes, &vote)?;
+    is_new(rule, request, &votes, &vote)?;
     Ok(vote)
 }
 
@@ -273,7 +277,7 @@ fn not_the_askers(
 }
 
 /// Whether the vote adds to those that are there.
-fn is_new(rule: &Rule, votes: &[Vote], vote: &Vote) -> Result<(), Rejection> {
+fn is_new(rule: &Rule, request: &Request, votes: &[Vote], vote: &Vote) -> Result<(), Rejection> {
     let mut others = votes.iter().filter(|other| other.involves(&vote.person) || other.involves(&vote.given_by));
     let counted = quorum::assess(rule, votes).counted;
     if others.any(|other| !rule.in_order || counted.contains(&other.approval)) {
@@ -283,8 +287,8 @@ fn is_new(rule: &Rule, votes: &[Vote], vote: &Vote) -> Result<(), Rejection> {
         };
         return Rejection::new(ProblemType::AlreadyVoted, detail).err();
     }
-    if rule.in_order && !quorum::would_count(rule, votes, vote) {
-        let detail = format!("first: {}", quorum::assess(rule, votes).missing_text());
+    if rule.in_order && !quorum::would_count(rule, request, votes, vote) {
+        let detail = format!("first: {}", quorum::assess_with_shares(rule, request, votes).missing_text());
         return Rejection::new(ProblemType::NotYourTurn, detail).err();
     }
     Ok(())

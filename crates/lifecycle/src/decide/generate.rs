@@ -10,6 +10,7 @@ use model::statement::Generated;
 use model::{Action, Event, Fingerprint, KeyId, KeySpec, ProblemType, ServiceRole, Timestamp, command};
 
 use super::new_command;
+use crate::sealing::{self, Plan};
 use crate::state::{InForce, View};
 use crate::{Rejection, clearance, policy, standing};
 
@@ -19,12 +20,14 @@ struct Allowed<'a> {
     params: &'a KeyGenerate,
     created_by: Fingerprint,
     policy: &'a InForce,
+    sealed: Option<Plan>,
 }
 
-/// Whether the custodian may generate a key on this command: asked before, as `record` asks after.
-pub fn may_generate(view: &View, signed: &SignedCommand, now: Timestamp) -> Result<(), Rejection> {
+/// Whether the custodian may generate a key on this command, and to whom it is to be sealed, where the rule asks for that:
+/// asked before, as `record` asks after.
+pub fn may_generate(view: &View, signed: &SignedCommand, now: Timestamp) -> Result<Option<Plan>, Rejection> {
     new_command(view, signed)?;
-    allowed(view, signed, now).map(|_| ())
+    allowed(view, signed, now).map(|allowed| allowed.sealed)
 }
 
 fn allowed<'a>(view: &'a View, signed: &'a SignedCommand, now: Timestamp) -> Result<Allowed<'a>, Rejection> {
@@ -51,7 +54,8 @@ fn allowed<'a>(view: &'a View, signed: &'a SignedCommand, now: Timestamp) -> Res
     clearance::attributes(&policy.policy, &params.spec)?;
     parties(policy, rule, &params.spec)?;
     parent_is_known(view, &params.spec)?;
-    Ok(Allowed { key_id, params, created_by, policy })
+    let sealed = sealing::plan(governance, rule, &principal.person)?;
+    Ok(Allowed { key_id, params, created_by, policy, sealed })
 }
 
 /// A key whose duty several parties share needs a stage of each (AICM: ownership of orchestrated keys). The policy's own
@@ -87,7 +91,7 @@ pub(super) fn record(
     now: Timestamp,
 ) -> Result<Event, Rejection> {
     new_command(view, signed)?;
-    let Allowed { key_id, params, created_by, policy } = allowed(view, signed, now)?;
+    let Allowed { key_id, params, created_by, policy, sealed } = allowed(view, signed, now)?;
     // It was opened earlier: what counts is that the custodian may speak at the time of the event.
     let ring = &view.governance()?.authority.ring;
     if ring.role(stated.signer, view.chain.tenant(), now) != Some(ServiceRole::Custodian) {
@@ -107,12 +111,14 @@ pub(super) fn record(
         let detail = format!("what it says of the key does not fit `{}`", statement.algorithm);
         return Rejection::new(ProblemType::StatementInvalid, detail).err();
     }
+    sealing::follows(sealed.as_ref(), statement.sealing.as_ref())?;
     Ok(Event::KeyGenerated(KeyGenerated {
         key_id,
         spec: params.spec.clone(),
         identity: statement.identity.clone(),
         store: statement.store.clone(),
         seal_key: statement.seal_key.clone(),
+        sealing: statement.sealing.clone(),
         created_by,
         policy: policy.hash,
         pre_active_until: now + policy.policy.keys.pre_active_for,

@@ -5,17 +5,17 @@ use std::collections::BTreeSet;
 use journal::command::SignedCommand;
 use model::command::{
     AccessReview, Applicability, DelegationEnd, DelegationGrant, PackDeclare, PolicyAdopt, PrincipalChange,
-    PrincipalEnroll, PrincipalRevoke, PrincipalRotate,
+    PrincipalEnroll, PrincipalEquip, PrincipalRevoke, PrincipalRotate,
 };
 use model::event::{
     AccessReviewed, DelegationEnded, DelegationGranted, PackDeclared, PolicyAdopted, PrincipalChanged,
-    PrincipalEnrolled, PrincipalRevoked, PrincipalRotated,
+    PrincipalEnrolled, PrincipalEquipped, PrincipalRevoked, PrincipalRotated,
 };
 use model::people::{PrincipalKind, PublicKey};
 use model::{Event, EventHash, Fingerprint, Name, Principal, ProblemType, Role, Span, Timestamp};
 
 use super::unchanged;
-use crate::state::{Delegation, Governance, View};
+use crate::state::{Delegation, Governance, Member, View};
 use crate::{Rejection, policy, standing};
 
 /// The governance, where an admin quorum signed against it as it stands.
@@ -124,6 +124,30 @@ pub(super) fn rotate(
         key: params.key.clone(),
         fingerprint,
         vouched,
+        command: signed.envelope.clone(),
+    }))
+}
+
+/// To which key one's shares of sealed keys are sealed from now on. Each has one at a time, and nobody else's word is asked:
+/// shares that were sealed before stay with the key before.
+pub(super) fn equip(
+    view: &View,
+    signed: &SignedCommand,
+    params: &PrincipalEquip,
+    now: Timestamp,
+) -> Result<Event, Rejection> {
+    let governance = view.governance()?;
+    standing::times(signed, now, model::command::LIFETIME_MAX)?;
+    let (fingerprint, principal) = standing::sole(governance, signed)?;
+    standing::person(principal)?;
+    let has = |member: &Member| member.sealing_key == Some(params.sealing_key);
+    if let Some(other) = governance.people.values().find(|member| has(member)) {
+        let detail = format!("it is the sealing key of `{}`", other.principal.label);
+        return Rejection::new(ProblemType::SealingKeyTaken, detail).err();
+    }
+    Ok(Event::PrincipalEquipped(PrincipalEquipped {
+        principal: fingerprint,
+        sealing_key: params.sealing_key,
         command: signed.envelope.clone(),
     }))
 }

@@ -75,6 +75,11 @@ pub fn may_prove<'a>(view: &'a View, signed: &SignedCommand, now: Timestamp) -> 
     if matches!(key.state, KeyState::Destroyed | KeyState::DestroyedCompromised) {
         return Rejection::new(ProblemType::ForbiddenTransition, "the key is destroyed").err();
     }
+    if key.sealing.is_some() && key.activation.is_none() {
+        let detail =
+            "the key is sealed: before its approvers bring their shares not even its custodian can compute with it";
+        return Rejection::new(ProblemType::KeyNotActive, detail).with("state", key.state.name()).err();
+    }
     Ok(key)
 }
 

@@ -15,8 +15,8 @@ use super::vectors::{Made, Suite, asks, decided, decided_at, forge, late};
 const EPOCH_3: Suite = Suite {
     epoch: 3,
     path: concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/vectors/law-v3.json"),
-    lives: LIVES,
-    misdeeds: MISDEEDS,
+    lives: &[LIVES],
+    misdeeds: &[MISDEEDS],
 };
 
 /// Lives in which every event stands.

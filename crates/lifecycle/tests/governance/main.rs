@@ -37,6 +37,8 @@ mod law;
 mod many;
 mod people;
 mod policy;
+mod sealed;
+mod sealed_vectors;
 mod time;
 mod vectors;
 mod vectors_4;

@@ -8,14 +8,15 @@ use model::event::*;
 use model::{Event, KeyState};
 
 use super::adoption::{self, ANEW, POLICY, adopted, baseline_of};
+use super::sealed_vectors;
 use super::vectors::{Made, Suite, asks, decided, decided_at, forge, late};
 use super::{at_epoch, under};
 
 const EPOCH_4: Suite = Suite {
     epoch: 4,
     path: concat!(env!("CARGO_MANIFEST_DIR"), "/../../schemas/vectors/law-v4.json"),
-    lives: LIVES,
-    misdeeds: MISDEEDS,
+    lives: &[LIVES, sealed_vectors::LIVES],
+    misdeeds: &[MISDEEDS, sealed_vectors::MISDEEDS],
 };
 
 /// Lives in which every event stands.

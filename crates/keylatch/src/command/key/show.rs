@@ -95,6 +95,14 @@ pub fn to_json(known: &Known, key: &Key, now: Timestamp) -> Value {
             "open": key.rotation().is_some(),
         })),
         "custody": { "applied": key.is_applied(), "state": key.custody.map(|custody| custody.state) },
+        "sealing": key.sealing.as_ref().map(|sealing| json!({
+            "threshold": sealing.threshold,
+            "shares": sealing.shares.iter().map(|share| json!({
+                "to": { "fingerprint": share.to, "label": lookup::name(state, share.to) },
+                "sealing_key": share.sealing_key,
+                "commitment": share.commitment,
+            })).collect::<Vec<_>>(),
+        })),
         "open_request": request.map(|request| request_json(known, request, now)),
     });
     if let (Value::Object(members), Value::Object(more)) = (&mut json, more::to_json(state, key)) {
@@ -151,6 +159,11 @@ fn to_people(known: &Known, key: &Key, now: Timestamp) -> String {
     more::law(state, key, now, &mut fields);
     let custody = format!("{}: {}", key.store, custody_word(key));
     fields.add("custody", styled(if key.is_applied() { GREEN } else { YELLOW }, &safe(&custody)));
+    if let Some(sealing) = &key.sealing {
+        let held: Vec<String> = sealing.shares.iter().map(|share| lookup::name(state, share.to)).collect();
+        let open = if key.activation.is_some() { "opened by" } else { "opens with" };
+        fields.text("sealed", format!("{open} {} of {} shares: {}", sealing.threshold, held.len(), held.join(", ")));
+    }
     fields.text("last event", key.head.to_string());
     let shown = styled(state_style(key.state), key.state.name());
     let mut text = format!("{BOLD}{}{BOLD:#}  {shown}\n{}", spec.label, fields.to_people(2));

@@ -148,6 +148,8 @@ fn nobody_asked(key: &Key, now: Timestamp) -> Request {
         deactivate_at: None,
         expires_at: Timestamp::MAX,
         approvals: Vec::new(),
+        threshold: None,
+        shares: BTreeMap::new(),
         lapsed: Vec::new(),
         complete: None,
         authorized: None,

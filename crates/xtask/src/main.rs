@@ -23,6 +23,12 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Measure: `bars` beside their yardsticks in one run, `steps` each by itself; without a name, both
+    Bench {
+        /// Which, and what is passed on: `bars writer lifecycle`, `steps verify`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Judge vector files of form or law, a line a case; exit 1 where one comes out otherwise than it says
     Vectors {
         /// The files
@@ -43,6 +49,7 @@ fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Test { arguments } => test(&arguments),
         Task::Demo { arguments } => demo(&arguments),
+        Task::Bench { arguments } => bench(&arguments),
         Task::Vectors { files } => vectors::judge(&files).map_err(Into::into),
         Task::Schemas => schemas::write(&checkout()).map(|()| true).map_err(Into::into),
         Task::NatsServer => print(nats_server::ensure(&cache_dir())),
@@ -76,6 +83,24 @@ fn demo(arguments: &[OsString]) -> Outcome {
     let mut command = cargo()?;
     command.args(["run", "--quiet", "--package", "keylatch", "--", "demo"]).args(arguments);
     Ok(command.current_dir(checkout()).status()?.success())
+}
+
+fn bench(arguments: &[OsString]) -> Outcome {
+    let all = [("bars", "keylatch"), ("steps", "load-tester")];
+    let named = arguments.first().and_then(|name| all.into_iter().find(|(bench, _)| name == bench));
+    let (chosen, rest) = match named {
+        Some(one) => (vec![one], arguments.get(1..).unwrap_or_default()),
+        None if arguments.is_empty() => (all.to_vec(), arguments),
+        None => return Err("name `bars` or `steps` first, or nothing".into()),
+    };
+    for (bench, package) in chosen {
+        let mut command = cargo()?;
+        command.args(["bench", "--package", package, "--bench", bench, "--"]).args(rest);
+        if !command.env("KEYLATCH_CACHE", cache_dir()).status()?.success() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Cargo, in the checkout, with the programs found that Keylatch runs.

@@ -27,6 +27,8 @@ mod index;
 mod lock;
 mod module;
 mod object;
+mod offered;
+mod pair;
 mod placed;
 mod proof;
 mod set_back;

@@ -117,7 +117,7 @@ impl Likeness<'_> {
             Proof::Signature(_) => true,
             Proof::Mac { .. } => self.proof.as_ref() == Some(&shown),
         };
-        same && proof::fits(&shown, &self.row.identity, &self.message)
+        same && proof::fits(&shown, self.row.algorithm, &self.row.identity, &self.message)
     }
 }
 

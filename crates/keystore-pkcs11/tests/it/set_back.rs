@@ -11,9 +11,8 @@ use model::evidence::Drift;
 use model::{Algorithm, KeyId, KeyState};
 
 use crate::bench::{self, Bench, decrypts, encrypt, object_of, tenant};
+use crate::outside::KINDS;
 use crate::testing::{ACTIVE, ACTIVE_PIN, OFFICER_PIN, PRE_ACTIVE, PRE_ACTIVE_PIN, isolated};
-
-const PAIRS_AND_SECRETS: [Algorithm; 2] = [Algorithm::Aes256Gcm, Algorithm::EcdsaP256];
 
 /// What the port says of a key, by kind.
 fn drifts(bench: &Bench, key_id: KeyId) -> Vec<Drift> {
@@ -91,7 +90,7 @@ fn flags_that_were_turned_on_in_place_are_turned_off() {
         let mut bench = Bench::new(&tokens);
         let ways: [&[KeyState]; 4] = [&[Active], &[Active, Suspended], &[Active, Deactivated], &[Active, Compromised]];
         let mut number = 0;
-        for algorithm in PAIRS_AND_SECRETS {
+        for algorithm in KINDS {
             for way in ways {
                 number += 1;
                 let key_id = bench.bring(number, algorithm, way);
@@ -134,7 +133,7 @@ fn a_suspended_key_that_was_turned_on_is_refused_again_from_outside_and_works_wh
 fn copies_under_other_names_and_under_the_keys_own_are_destroyed() {
     isolated("set_back::copies_under_other_names_and_under_the_keys_own_are_destroyed", |tokens| {
         let mut bench = Bench::new(&tokens);
-        for (number, algorithm) in [(1, Algorithm::Aes256Gcm), (2, Algorithm::EcdsaP256)] {
+        for (number, algorithm) in (1..).zip(KINDS) {
             let other = bench.bring(number + 10, algorithm, &[KeyState::Active]);
             let key_id = bench.bring(number, algorithm, &[KeyState::Active, KeyState::Suspended]);
             intrude(|session| {
@@ -162,7 +161,7 @@ fn copies_under_other_names_and_under_the_keys_own_are_destroyed() {
 fn a_pre_active_key_that_was_unwrapped_on_the_active_token_is_destroyed_there() {
     isolated("set_back::a_pre_active_key_that_was_unwrapped_on_the_active_token_is_destroyed_there", |tokens| {
         let mut bench = Bench::new(&tokens);
-        for (number, algorithm) in [(1, Algorithm::Aes256Gcm), (2, Algorithm::EcdsaP256)] {
+        for (number, algorithm) in (1..).zip(KINDS) {
             let key_id = bench.bring(number, algorithm, &[]);
             let context = bench::module();
             let pre = bench::intruder(&context, PRE_ACTIVE, PRE_ACTIVE_PIN);

@@ -21,7 +21,7 @@ mod survey;
 mod tests;
 mod ttlv;
 
-pub use doors::{Door, DoorFinding, Verdict};
+pub use doors::{Door, DoorFinding, Kind, Verdict};
 pub use error::{Error, Found};
 pub use protocol::{Attributes, Operation, Reason, ServerState};
 pub use settings::{Login, Mode, Password, Settings};

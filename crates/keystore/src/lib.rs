@@ -13,6 +13,8 @@ pub mod ciphertext;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 mod error;
+#[cfg(any(test, feature = "testing"))]
+pub mod kill;
 pub mod material;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;

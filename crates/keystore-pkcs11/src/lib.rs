@@ -24,6 +24,7 @@ mod config;
 mod crash_tests;
 mod error;
 mod index;
+mod kin;
 mod lock;
 mod module;
 mod object;

@@ -32,7 +32,7 @@ pub(crate) fn tool(tokens: &Tokens, label: &str, pin: &str, arguments: &[&str]) 
     output.unwrap_or_else(|error| panic!("can't run pkcs11-tool ({error}); on Debian, install opensc"))
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 

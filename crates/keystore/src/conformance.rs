@@ -468,7 +468,7 @@ fn unwraps_what_anybody_wrapped(bench: &mut Bench<'_>) {
                 other => matches!(other, Err(Error::CiphertextInvalid)),
             };
             assert!(other, "{algorithm}: {unwrapped:?}");
-            let cut = bench.perform(key_id, &Use::Unwrap { wrapped: &wrapped[1..] });
+            let cut = bench.perform(key_id, &Use::Unwrap { wrapped: wrapped.get(1..).unwrap() });
             assert!(matches!(cut, Err(Error::CiphertextInvalid)), "{algorithm}: {cut:?}");
         }
     }

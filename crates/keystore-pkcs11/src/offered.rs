@@ -19,13 +19,13 @@ use crate::{Error, pair, proof};
 
 /// Asks the tokens. RSA is tried with the smaller keys: the larger ones take seconds to make, and each is tried at its birth.
 pub(crate) fn ask(pre_active: &Token, active: &Token, meta: &Meta) -> Result<Vec<Algorithm>, Error> {
-    let pair = Tokens { pre_active, active, meta };
+    let tokens = Tokens { pre_active, active, meta };
     let mut offered = vec![Algorithm::Aes256Gcm, Algorithm::EcdsaP256];
     for (tried, larger) in [(Algorithm::EcdsaP384, None), (Algorithm::RsaPss3072, Some(Algorithm::RsaPss4096))] {
-        if pair.have(tried)? && pair.try_out(tried)? {
+        if tokens.have(tried)? && tokens.try_out(tried)? {
             offered.push(tried);
             if let Some(larger) = larger
-                && pair.have(larger)?
+                && tokens.have(larger)?
             {
                 offered.push(larger);
             }
@@ -34,10 +34,10 @@ pub(crate) fn ask(pre_active: &Token, active: &Token, meta: &Meta) -> Result<Vec
     Ok(offered)
 }
 
-struct Tokens<'a> {
-    pre_active: &'a Token,
-    active: &'a Token,
-    meta: &'a Meta,
+pub(crate) struct Tokens<'a> {
+    pub(crate) pre_active: &'a Token,
+    pub(crate) active: &'a Token,
+    pub(crate) meta: &'a Meta,
 }
 
 impl Tokens<'_> {
@@ -47,7 +47,7 @@ impl Tokens<'_> {
         Ok(self.pre_active.has_for(&way.generate, way.bits)? && self.active.has_for(&way.sign, way.bits)?)
     }
 
-    fn try_out(&self, algorithm: Algorithm) -> Result<bool, Error> {
+    pub(crate) fn try_out(&self, algorithm: Algorithm) -> Result<bool, Error> {
         match self.go_all_the_way(algorithm) {
             // What the tokens say no to is not offered; tokens that are away say nothing.
             Err(Error::Token { .. }) => {

@@ -6,7 +6,12 @@
 //! cargo run --release -p keystore-kmip --example kmip_gate
 //! ```
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "it measures")]
-#![allow(dead_code, unreachable_pub, unused_imports, reason = "what the crate and its tests need of the modules besides")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    reason = "what the crate and its tests need of the modules besides"
+)]
 
 #[path = "../../keystore/measure/cost.rs"]
 mod cost;

@@ -168,10 +168,10 @@ impl Said {
 }
 
 impl Log {
-    /// Starts a child and kills it, at most so long after it has begun; `before_the_kill` is done while it is at work.
-    pub fn kill(&mut self, child: Command, within: Duration, rng: &mut TestRng, before_the_kill: impl FnOnce()) {
+    /// Starts a child and kills it, at most so long after it has begun.
+    pub fn kill(&mut self, child: Command, within: Duration, rng: &mut TestRng) {
         let after = within * u32::try_from(below(rng, 1000)).unwrap() / 1000;
-        for line in run_and_kill(child, after, before_the_kill) {
+        for line in run_and_kill(child, after) {
             self.note(&line);
         }
     }
@@ -233,7 +233,7 @@ impl Log {
 }
 
 /// Starts a child, kills it so long after its first word, and gives all that it managed to say.
-fn run_and_kill(mut child: Command, after: Duration, before_the_kill: impl FnOnce()) -> Vec<String> {
+fn run_and_kill(mut child: Command, after: Duration) -> Vec<String> {
     let mut child = child.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
     let (send, receive) = mpsc::channel();
     let output = BufReader::new(child.stdout.take().unwrap());
@@ -246,7 +246,6 @@ fn run_and_kill(mut child: Command, after: Duration, before_the_kill: impl FnOnc
     while let Ok(line) = receive.recv_timeout(until.saturating_duration_since(Instant::now())) {
         said.push(line);
     }
-    before_the_kill();
     child.kill().unwrap();
     said.extend(receive);
     reader.join().unwrap().unwrap();

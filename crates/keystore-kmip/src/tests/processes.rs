@@ -128,7 +128,7 @@ fn kill_again_and_again(mode: &str, rounds: u64) {
     for round in 0..rounds {
         bench.store = None;
         let child = command(mode, &server, &bench.path(), seed, round, WITHOUT_END);
-        log.kill(child, Duration::from_millis(400), &mut rng, || {});
+        log.kill(child, Duration::from_millis(400), &mut rng);
         bench.restart();
         for (key_id, said) in log.keys().filter(|(key_id, _)| uses(&application, &bench, *key_id)) {
             assert!(is_placed && said.may_be_usable(), "round {round}: {key_id}");

@@ -67,12 +67,7 @@ fn what_was_acknowledged_survives_sigkill() {
         let mut rng = TestRng::new(seed);
         for round in 0..25 {
             bench.close();
-            log.kill(
-                command("mediated", "store", seed, round, WITHOUT_END),
-                Duration::from_millis(250),
-                &mut rng,
-                || {},
-            );
+            log.kill(command("mediated", "store", seed, round, WITHOUT_END), Duration::from_millis(250), &mut rng);
             bench.reopen();
             log.check(bench.store());
             check_tokens(bench.store(), &format!("round {round}, killed"));
@@ -93,7 +88,7 @@ fn in_placed_mode_no_kill_leaves_a_key_usable_that_was_not_brought_to_active() {
         let mut rng = TestRng::new(seed);
         for round in 0..15 {
             bench.close();
-            log.kill(command("placed", "store", seed, round, WITHOUT_END), Duration::from_millis(400), &mut rng, || {});
+            log.kill(command("placed", "store", seed, round, WITHOUT_END), Duration::from_millis(400), &mut rng);
             let usable = usable_by_the_application();
             for (key_id, said) in log.keys().filter(|(key_id, _)| usable.contains(key_id)) {
                 assert!(said.may_be_usable(), "round {round}: {key_id}");

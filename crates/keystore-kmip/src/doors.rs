@@ -5,8 +5,9 @@
 
 use model::KeyState;
 use rand_core::{OsRng, RngCore as _};
+use zeroize::Zeroizing;
 
-use crate::protocol::{self, MAY_DERIVE, Operation, Reason, ServerState};
+use crate::protocol::{self, MAY_DERIVE, MAY_SIGN, Operation, Reason, ServerState};
 use crate::store::USAGE_MASK;
 use crate::ttlv::{Item, Value};
 use crate::{Error, KmipStore, naming};
@@ -70,6 +71,29 @@ impl std::fmt::Display for Door {
     }
 }
 
+/// Of what kind the keys are with which a door is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// AES-256, as this store makes them.
+    SecretKey,
+    /// The private half of an RSA pair. This store makes none; others on the server may.
+    PrivateKey,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 2] = [Self::SecretKey, Self::PrivateKey];
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Self::SecretKey => "secret-key",
+            Self::PrivateKey => "private-key",
+        })
+    }
+}
+
 /// How a door was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -86,6 +110,8 @@ pub enum Verdict {
 pub struct DoorFinding {
     /// Which.
     pub door: Door,
+    /// To keys of what kind.
+    pub kind: Kind,
     /// How it is.
     pub verdict: Verdict,
     /// What the server said, or what it did.
@@ -98,6 +124,7 @@ pub struct DoorFinding {
 struct Trial<'a> {
     store: &'a KmipStore,
     door: Door,
+    kind: Kind,
     made: Vec<String>,
 }
 
@@ -111,12 +138,13 @@ const ACTIVATION_DATE: &str = "Activation Date";
 impl KmipStore {
     /// Tries every side door with keys of its own, which are destroyed at once, and says which the server leaves open.
     ///
-    /// For an operator, when a server is set up or upgraded: it makes a dozen objects. Keys of tenants are not touched.
+    /// For an operator, when a server is set up or upgraded: it makes some thirty objects. Keys of tenants are not touched.
     ///
     /// # Errors
     /// None by itself: what could not be tried is a finding.
     pub fn probe_side_doors(&self) -> Vec<DoorFinding> {
-        Door::ALL.map(|door| Trial { store: self, door, made: Vec::new() }.find()).into()
+        let trials = Kind::ALL.into_iter().flat_map(|kind| Door::ALL.map(|door| (door, kind)));
+        trials.map(|(door, kind)| Trial { store: self, door, kind, made: Vec::new() }.find()).collect()
     }
 }
 
@@ -129,17 +157,27 @@ impl Trial<'_> {
         };
         let destroyed = |object: &String| self.store.bring(object, KeyState::Destroyed).is_ok();
         let left = self.made.iter().filter(|object| !destroyed(object)).cloned().collect();
-        DoorFinding { door: self.door, verdict, said, left }
+        DoorFinding { door: self.door, kind: self.kind, verdict, said, left }
     }
 
     fn attempt(&mut self) -> Tried {
         match self.door {
             Door::ActivationDateAtCreate => {
-                let payload = protocol::create(&self.name(), USAGE_MASK, vec![past()]);
-                self.born_with_a_date(Operation::Create, payload)
+                let (operation, payload) = match self.kind {
+                    Kind::SecretKey => (Operation::Create, protocol::create(&self.name(), USAGE_MASK, vec![past()])),
+                    Kind::PrivateKey => {
+                        (Operation::CreateKeyPair, protocol::create_pair(&self.name(), MAY_SIGN, vec![past()]))
+                    }
+                };
+                self.born_with_a_date(operation, payload)
             }
             Door::ActivationDateAtRegister => {
-                let payload = protocol::register(&self.name(), USAGE_MASK, &random()?, vec![past()]);
+                let payload = match self.kind {
+                    Kind::SecretKey => protocol::register(&self.name(), USAGE_MASK, &random()?, vec![past()]),
+                    Kind::PrivateKey => {
+                        protocol::register_private(&self.name(), MAY_SIGN, &self.private_key()?, vec![past()])
+                    }
+                };
                 self.born_with_a_date(Operation::Register, payload)
             }
             Door::ActivationDateByModify => self.changed(Operation::ModifyAttribute, past()),
@@ -149,23 +187,28 @@ impl Trial<'_> {
                 self.changed(Operation::ModifyAttribute, protocol::attribute("State", Value::Enumeration(ACTIVE)))
             }
             Door::UseBeforeActivation => {
-                let object = self.make(USAGE_MASK)?;
-                self.tried(Operation::Encrypt, protocol::encrypt(&object, &[0; 12], b"", b"probe"))
+                let object = self.make()?;
+                let (operation, payload) = self.a_use(&object)?;
+                self.tried(operation, payload)
             }
             Door::DeriveBeforeActivation => {
-                let object = self.make(MAY_DERIVE)?;
+                let object = self.make_for(MAY_DERIVE)?;
                 let name = format!("{}-derived", self.name());
-                let payload = protocol::derive_by_encryption(&object, &name, &[0; 16], &[0; 16]);
+                let payload = match self.kind {
+                    Kind::SecretKey => protocol::derive_by_encryption(&object, &name, &[0; 16], &[0; 16]),
+                    Kind::PrivateKey => protocol::derive_by_hmac(&object, &name, &[0; 16]),
+                };
                 self.tried(Operation::DeriveKey, payload)
             }
             Door::GetBeforeActivation => {
-                let object = self.make(USAGE_MASK)?;
+                let object = self.make()?;
                 self.tried(Operation::Get, vec![protocol::identifier(&object)])
             }
             Door::UseImpliesExport => {
-                let object = self.make(USAGE_MASK)?;
+                let object = self.make()?;
                 self.store.client.call(Operation::Activate, vec![protocol::identifier(&object)])?;
-                self.store.client.call(Operation::Encrypt, protocol::encrypt(&object, &random()?, b"", b"probe"))?;
+                let (operation, payload) = self.a_use(&object)?;
+                self.store.client.call(operation, payload)?;
                 self.tried(Operation::Get, vec![protocol::identifier(&object)])
             }
         }
@@ -175,11 +218,42 @@ impl Trial<'_> {
         naming::throw_away(keystore::KeyStore::name(self.store), &self.store.instance, self.door.name())
     }
 
-    /// A pre-active key.
-    fn make(&mut self, mask: i32) -> Result<String, Error> {
-        let object = self.store.create_object(&self.name(), mask)?;
-        self.made.push(object.clone());
-        Ok(object)
+    /// A pre-active key that may do what keys of its kind are for.
+    fn make(&mut self) -> Result<String, Error> {
+        self.make_for(match self.kind {
+            Kind::SecretKey => USAGE_MASK,
+            Kind::PrivateKey => MAY_SIGN,
+        })
+    }
+
+    fn make_for(&mut self, mask: i32) -> Result<String, Error> {
+        let made = match self.kind {
+            Kind::SecretKey => vec![self.store.create_object(&self.name(), mask)?],
+            // By the server's own rules: what `operation_policy` says is of secret keys.
+            Kind::PrivateKey => {
+                let operation = Operation::CreateKeyPair;
+                let payload = protocol::create_pair(&self.name(), mask, Vec::new());
+                made_by(operation, &self.store.client.call(operation, payload)?)?
+            }
+        };
+        self.made.extend(made.iter().cloned());
+        Ok(made.into_iter().next().unwrap_or_default())
+    }
+
+    /// The private half of a throw-away pair, in PKCS #8.
+    fn private_key(&mut self) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let operation = Operation::Get;
+        let object = self.make()?;
+        let answer = self.store.client.call(operation, vec![protocol::identifier(&object)])?;
+        protocol::private_key_of(&answer).ok_or(Error::Garbage { operation, what: "no private key" })
+    }
+
+    /// What a key of this kind is for.
+    fn a_use(&self, object: &str) -> Result<(Operation, Vec<Item>), Error> {
+        Ok(match self.kind {
+            Kind::SecretKey => (Operation::Encrypt, protocol::encrypt(object, &random()?, b"", b"probe")),
+            Kind::PrivateKey => (Operation::Sign, protocol::sign(object, b"probe")),
+        })
     }
 
     /// Whether the server does it, and with what words it refuses. A request that it can't read, and a failure for which it
@@ -188,7 +262,7 @@ impl Trial<'_> {
         match self.store.client.call(operation, payload) {
             Ok(answer) => {
                 if operation.makes_objects() {
-                    self.made.push(protocol::identifier_of(operation, &answer)?);
+                    self.made.extend(made_by(operation, &answer)?);
                 }
                 Ok((true, format!("{operation} was done")))
             }
@@ -201,13 +275,14 @@ impl Trial<'_> {
     }
 
     fn born_with_a_date(&mut self, operation: Operation, payload: Vec<Item>) -> Tried {
+        let before = self.made.len();
         let (born, said) = self.tried(operation, payload)?;
-        let Some(object) = self.made.last().filter(|_| born) else { return Ok((false, said)) };
+        let Some(object) = self.made.get(before).filter(|_| born) else { return Ok((false, said)) };
         self.look(object)
     }
 
     fn changed(&mut self, operation: Operation, attribute: Item) -> Tried {
-        let object = self.make(USAGE_MASK)?;
+        let object = self.make()?;
         let (done, said) = self.tried(operation, vec![protocol::identifier(&object), attribute])?;
         if done { self.look(&object) } else { Ok((false, said)) }
     }
@@ -225,6 +300,17 @@ impl Trial<'_> {
 
 fn past() -> Item {
     protocol::date_attribute(ACTIVATION_DATE, LONG_AGO)
+}
+
+/// The objects that an answer says were made: the key, and the public half of a pair.
+fn made_by(operation: Operation, answer: &Item) -> Result<Vec<String>, Error> {
+    match operation {
+        Operation::CreateKeyPair => {
+            let garbage = Error::Garbage { operation, what: "no two unique identifiers" };
+            protocol::identifiers_of_pair(answer).map(Vec::from).ok_or(garbage)
+        }
+        _ => protocol::identifier_of(operation, answer).map(|object| vec![object]),
+    }
 }
 
 fn random<const N: usize>() -> Result<[u8; N], Error> {

@@ -22,7 +22,7 @@ mod survey;
 mod tests;
 mod ttlv;
 
-pub use doors::{Door, DoorFinding, Verdict};
+pub use doors::{Door, DoorFinding, Kind, Verdict};
 pub use error::{Error, Found};
 pub use inventory::Onlooker;
 pub use protocol::{Attributes, Operation, Reason, ServerState};

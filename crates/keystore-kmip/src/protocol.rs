@@ -24,6 +24,7 @@ pub(crate) mod tag {
     pub(crate) const BATCH_COUNT: Tag = Tag(0x42_000d);
     pub(crate) const BATCH_ITEM: Tag = Tag(0x42_000f);
     pub(crate) const BLOCK_CIPHER_MODE: Tag = Tag(0x42_0011);
+    pub(crate) const COMMON_TEMPLATE_ATTRIBUTE: Tag = Tag(0x42_001f);
     pub(crate) const CREDENTIAL: Tag = Tag(0x42_0023);
     pub(crate) const CREDENTIAL_TYPE: Tag = Tag(0x42_0024);
     pub(crate) const CREDENTIAL_VALUE: Tag = Tag(0x42_0025);
@@ -33,6 +34,7 @@ pub(crate) mod tag {
     pub(crate) const DERIVATION_DATA: Tag = Tag(0x42_0030);
     pub(crate) const DERIVATION_METHOD: Tag = Tag(0x42_0031);
     pub(crate) const DERIVATION_PARAMETERS: Tag = Tag(0x42_0032);
+    pub(crate) const HASHING_ALGORITHM: Tag = Tag(0x42_0038);
     pub(crate) const IV_COUNTER_NONCE: Tag = Tag(0x42_003d);
     pub(crate) const INITIALIZATION_VECTOR: Tag = Tag(0x42_003a);
     pub(crate) const KEY_BLOCK: Tag = Tag(0x42_0040);
@@ -48,9 +50,14 @@ pub(crate) mod tag {
     pub(crate) const OPERATION: Tag = Tag(0x42_005c);
     pub(crate) const PADDING_METHOD: Tag = Tag(0x42_005f);
     pub(crate) const PASSWORD: Tag = Tag(0x42_00a1);
+    pub(crate) const PRIVATE_KEY: Tag = Tag(0x42_0064);
+    pub(crate) const PRIVATE_KEY_TEMPLATE_ATTRIBUTE: Tag = Tag(0x42_0065);
+    pub(crate) const PRIVATE_KEY_UNIQUE_IDENTIFIER: Tag = Tag(0x42_0066);
     pub(crate) const PROTOCOL_VERSION: Tag = Tag(0x42_0069);
     pub(crate) const PROTOCOL_VERSION_MAJOR: Tag = Tag(0x42_006a);
     pub(crate) const PROTOCOL_VERSION_MINOR: Tag = Tag(0x42_006b);
+    pub(crate) const PUBLIC_KEY_TEMPLATE_ATTRIBUTE: Tag = Tag(0x42_006e);
+    pub(crate) const PUBLIC_KEY_UNIQUE_IDENTIFIER: Tag = Tag(0x42_006f);
     pub(crate) const QUERY_FUNCTION: Tag = Tag(0x42_0074);
     pub(crate) const REQUEST_HEADER: Tag = Tag(0x42_0077);
     pub(crate) const REQUEST_MESSAGE: Tag = Tag(0x42_0078);
@@ -74,14 +81,24 @@ pub(crate) mod tag {
 }
 
 const SYMMETRIC_KEY: u32 = 2;
+const PRIVATE_KEY: u32 = 4;
 const AES: u32 = 3;
+const RSA: u32 = 4;
+const SHA_256: u32 = 6;
 const KEY_FORMAT_RAW: u32 = 1;
+const KEY_FORMAT_PKCS8: u32 = 4;
 const PKCS5_PADDING: u32 = 3;
+const PSS_PADDING: u32 = 10;
 const NAME_UNINTERPRETED: u32 = 1;
+const DERIVE_BY_HMAC: u32 = 3;
 const DERIVE_BY_ENCRYPTION: u32 = 4;
 
 /// Bits of the Cryptographic Usage Mask (KMIP 1.4, section 9.1.3.3.1).
 pub(crate) const MAY_ENCRYPT: i32 = 0x4;
+/// See [`MAY_ENCRYPT`].
+pub(crate) const MAY_SIGN: i32 = 0x1;
+/// See [`MAY_ENCRYPT`].
+const MAY_VERIFY: i32 = 0x2;
 /// See [`MAY_ENCRYPT`].
 pub(crate) const MAY_DECRYPT: i32 = 0x8;
 /// See [`MAY_ENCRYPT`].
@@ -92,6 +109,8 @@ pub(crate) const MAY_DERIVE: i32 = 0x200;
 pub enum Operation {
     /// Make a secret key.
     Create = 0x01,
+    /// Make a key pair.
+    CreateKeyPair = 0x02,
     /// Take a key from outside.
     Register = 0x03,
     /// Make a key from another.
@@ -118,6 +137,8 @@ pub enum Operation {
     Encrypt = 0x1f,
     /// Decrypt with a key.
     Decrypt = 0x20,
+    /// Sign with a private key.
+    Sign = 0x21,
 }
 
 impl Operation {
@@ -127,7 +148,7 @@ impl Operation {
 
     /// Whether asking twice makes two.
     pub(crate) fn makes_objects(self) -> bool {
-        matches!(self, Self::Create | Self::Register | Self::DeriveKey)
+        matches!(self, Self::Create | Self::CreateKeyPair | Self::Register | Self::DeriveKey)
     }
 
     /// Whether asking twice is as good as once, whatever became of the first.
@@ -345,6 +366,61 @@ pub(crate) fn register(name: &str, mask: i32, key: &[u8; 32], more: Vec<Item>) -
     payload
 }
 
+const RSA_BITS: i32 = 3072;
+
+fn rsa_attributes() -> [Item; 2] {
+    [
+        attribute("Cryptographic Algorithm", Value::Enumeration(RSA)),
+        attribute("Cryptographic Length", Value::Integer(RSA_BITS)),
+    ]
+}
+
+/// Of one half of a pair.
+fn half_attributes(name: &str, mask: i32) -> [Item; 2] {
+    [attribute("Cryptographic Usage Mask", Value::Integer(mask)), name_attribute(name)]
+}
+
+/// Create an RSA pair of 3,072 bits, of which `mask` and `more` are the private half's.
+pub(crate) fn create_pair(name: &str, mask: i32, more: Vec<Item>) -> Vec<Item> {
+    vec![
+        tag::COMMON_TEMPLATE_ATTRIBUTE.structure(rsa_attributes()),
+        tag::PRIVATE_KEY_TEMPLATE_ATTRIBUTE.structure(half_attributes(name, mask).into_iter().chain(more)),
+        tag::PUBLIC_KEY_TEMPLATE_ATTRIBUTE.structure(half_attributes(&format!("{name}-public"), MAY_VERIFY)),
+    ]
+}
+
+/// Register an RSA private key of 3,072 bits, in PKCS #8.
+pub(crate) fn register_private(name: &str, mask: i32, pkcs8: &[u8], more: Vec<Item>) -> Vec<Item> {
+    let block = tag::KEY_BLOCK.structure([
+        tag::KEY_FORMAT_TYPE.enumeration(KEY_FORMAT_PKCS8),
+        tag::KEY_VALUE.structure([tag::KEY_MATERIAL.bytes(pkcs8)]),
+        tag::CRYPTOGRAPHIC_ALGORITHM.enumeration(RSA),
+        tag::CRYPTOGRAPHIC_LENGTH.integer(RSA_BITS),
+    ]);
+    let attributes = rsa_attributes().into_iter().chain(half_attributes(name, mask)).chain(more);
+    vec![
+        tag::OBJECT_TYPE.enumeration(PRIVATE_KEY),
+        tag::TEMPLATE_ATTRIBUTE.structure(attributes),
+        tag::PRIVATE_KEY.structure([block]),
+    ]
+}
+
+/// Sign a message, with RSASSA-PSS on SHA-256.
+pub(crate) fn sign(id: &str, message: &[u8]) -> Vec<Item> {
+    let scheme = tag::CRYPTOGRAPHIC_PARAMETERS.structure([
+        tag::PADDING_METHOD.enumeration(PSS_PADDING),
+        tag::HASHING_ALGORITHM.enumeration(SHA_256),
+        tag::CRYPTOGRAPHIC_ALGORITHM.enumeration(RSA),
+    ]);
+    vec![identifier(id), scheme, tag::DATA.bytes(message)]
+}
+
+/// Derive a key by HMAC from another one, of whatever kind.
+pub(crate) fn derive_by_hmac(id: &str, name: &str, data: &[u8]) -> Vec<Item> {
+    let hash = tag::CRYPTOGRAPHIC_PARAMETERS.structure([tag::HASHING_ALGORITHM.enumeration(SHA_256)]);
+    derive(id, name, DERIVE_BY_HMAC, [hash, tag::DERIVATION_DATA.bytes(data)])
+}
+
 /// Derive a key by encrypting data under this one: a use by another name.
 pub(crate) fn derive_by_encryption(id: &str, name: &str, data: &[u8], nonce: &[u8; 16]) -> Vec<Item> {
     let cipher = tag::CRYPTOGRAPHIC_PARAMETERS.structure([
@@ -352,16 +428,17 @@ pub(crate) fn derive_by_encryption(id: &str, name: &str, data: &[u8], nonce: &[u
         tag::PADDING_METHOD.enumeration(PKCS5_PADDING),
         tag::CRYPTOGRAPHIC_ALGORITHM.enumeration(AES),
     ]);
+    // The nonce before the data: the order of KMIP 1.4, table 162.
+    let parameters = [cipher, tag::INITIALIZATION_VECTOR.bytes(nonce), tag::DERIVATION_DATA.bytes(data)];
+    derive(id, name, DERIVE_BY_ENCRYPTION, parameters)
+}
+
+fn derive<const N: usize>(id: &str, name: &str, method: u32, parameters: [Item; N]) -> Vec<Item> {
     vec![
         tag::OBJECT_TYPE.enumeration(SYMMETRIC_KEY),
         identifier(id),
-        tag::DERIVATION_METHOD.enumeration(DERIVE_BY_ENCRYPTION),
-        tag::DERIVATION_PARAMETERS.structure([
-            cipher,
-            // Before the data: the order of KMIP 1.4, table 162.
-            tag::INITIALIZATION_VECTOR.bytes(nonce),
-            tag::DERIVATION_DATA.bytes(data),
-        ]),
+        tag::DERIVATION_METHOD.enumeration(method),
+        tag::DERIVATION_PARAMETERS.structure(parameters),
         tag::TEMPLATE_ATTRIBUTE.structure(key_attributes(name, MAY_ENCRYPT)),
     ]
 }
@@ -496,9 +573,23 @@ pub(crate) fn identifier_of(operation: Operation, payload: &Item) -> Result<Stri
     id.map(str::to_owned).ok_or(Error::Garbage { operation, what: "no unique identifier" })
 }
 
+/// The identifiers of a pair in an answer: of the private half, and of the public one.
+pub(crate) fn identifiers_of_pair(payload: &Item) -> Option<[String; 2]> {
+    let of = |tag| payload.get(tag).and_then(Item::as_text).map(str::to_owned);
+    Some([of(tag::PRIVATE_KEY_UNIQUE_IDENTIFIER)?, of(tag::PUBLIC_KEY_UNIQUE_IDENTIFIER)?])
+}
+
 /// The bytes of an AES-256 key in the answer to Get.
 pub(crate) fn key_of(payload: &Item) -> Option<Zeroizing<[u8; 32]>> {
-    let path = [tag::SYMMETRIC_KEY, tag::KEY_BLOCK, tag::KEY_VALUE, tag::KEY_MATERIAL];
-    let key = payload.at(&path)?.as_bytes()?;
+    let key = payload.at(&key_material(tag::SYMMETRIC_KEY))?.as_bytes()?;
     <[u8; 32]>::try_from(key).ok().map(Zeroizing::new)
+}
+
+/// The bytes of a private key, in the server's form.
+pub(crate) fn private_key_of(payload: &Item) -> Option<Zeroizing<Vec<u8>>> {
+    payload.at(&key_material(tag::PRIVATE_KEY))?.as_bytes().map(|key| Zeroizing::new(key.to_vec()))
+}
+
+fn key_material(of: Tag) -> [Tag; 4] {
+    [of, tag::KEY_BLOCK, tag::KEY_VALUE, tag::KEY_MATERIAL]
 }

@@ -30,7 +30,8 @@ use crate::settings::{Mode, Settings};
 use crate::ttlv::Item;
 use crate::{Error, naming};
 
-/// What the port has that a KMIP server makes: PyKMIP's key pairs are RSA, which the port does not have.
+/// Of which algorithms a KMIP server makes keys that do what the port promises. Of pairs PyKMIP has RSA alone, signs over
+/// messages only and with a salt of another length, and decrypts with none: a test shows it (docs/kmip-store.md).
 const ALGORITHMS: [Algorithm; 1] = [Algorithm::Aes256Gcm];
 
 /// Locks among which keys are spread: changes of one key follow each other.

@@ -12,8 +12,9 @@ mod cost;
 mod testing;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::mechanism::Mechanism;
 use cryptoki::mechanism::aead::GcmParams;
+use cryptoki::mechanism::rsa::{PkcsMgfType, PkcsPssParams};
+use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
@@ -21,7 +22,7 @@ use keystore::{KeyStore as _, Permit, Use};
 use keystore_pkcs11::{Config, Pin, Pkcs11Store, TokenConfig};
 use model::{Algorithm, Digest, KeyId, KeyState, TenantId};
 
-use crate::cost::compare;
+use crate::cost::{compare, compare_over};
 use crate::testing::{ACTIVE, ACTIVE_PIN, OFFICER_PIN, PRE_ACTIVE, Tokens};
 
 fn main() {
@@ -55,10 +56,20 @@ fn measure(tokens: &Tokens) {
             perform(&store, key_id, &Use::Encrypt { plaintext: &plaintext, aad: &[] });
         });
     }
-    let (key_id, key) = bring(&store, &session, 1, Algorithm::EcdsaP256);
-    let digest = [7; 32];
-    let bare = || drop(session.sign(&Mechanism::Ecdsa, key, &digest).unwrap());
-    compare("ECDSA P-256 sign, 32", bare, || perform(&store, key_id, &Use::Sign { digest: &digest }));
+    let pss = PkcsPssParams { hash_alg: MechanismType::SHA256, mgf: PkcsMgfType::MGF1_SHA256, s_len: 32.into() };
+    let signing = [
+        ("ECDSA P-256 sign, 32", Algorithm::EcdsaP256, Mechanism::Ecdsa),
+        ("ECDSA P-384 sign, 48", Algorithm::EcdsaP384, Mechanism::Ecdsa),
+        ("RSA-PSS 3072 sign, 32", Algorithm::RsaPss3072, Mechanism::RsaPkcsPss(pss)),
+    ];
+    for (number, (what, algorithm, mechanism)) in (1..).zip(signing) {
+        let (key_id, key) = bring(&store, &session, number, algorithm);
+        let digest = vec![7; algorithm.digest_bytes().unwrap()];
+        let bare = || drop(session.sign(&mechanism, key, &digest).unwrap());
+        // RSA takes milliseconds.
+        let times = if algorithm == Algorithm::RsaPss3072 { 1_000 } else { 10_000 };
+        compare_over(times, what, bare, || perform(&store, key_id, &Use::Sign { digest: &digest }));
+    }
 }
 
 fn perform(store: &Pkcs11Store, key_id: KeyId, asked: &Use<'_>) {

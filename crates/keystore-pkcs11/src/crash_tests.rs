@@ -14,7 +14,7 @@ use crate::object::Object;
 use crate::steps::tests::Fault;
 use crate::testing::{ACTIVE, APPLICATION, APPLICATION_PIN, OFFICER_PIN, PRE_ACTIVE, Tokens, isolated};
 use crate::token::Work;
-use crate::{Config, Error, Finding, Pin, Pkcs11Store, TokenConfig};
+use crate::{Config, Error, Finding, Pin, Pkcs11Store, TokenConfig, offered};
 
 /// A change that the matrix goes through: the key's way up to it, and the change.
 #[derive(Clone, Copy, Debug)]
@@ -292,6 +292,24 @@ fn placing(case: Case) -> u64 {
         (Some(KeyState::Active), Change::Apply(_)) => 2,
         _ => 0,
     }
+}
+
+#[test]
+fn what_the_tokens_do_not_do_is_not_offered() {
+    isolated("crash_tests::what_the_tokens_do_not_do_is_not_offered", |tokens| {
+        use Algorithm::{Aes256Gcm, EcdsaP256, EcdsaP384, Ed25519, RsaPss3072, RsaPss4096};
+        let bench = &mut Bench::new(tokens);
+        let offered = [Aes256Gcm, EcdsaP256, EcdsaP384, RsaPss3072, RsaPss4096];
+        assert_eq!(bench.store().algorithms(), offered, "of SoftHSM");
+        let Pkcs11Store { pre_active, active, index, .. } = bench.store();
+        let asked = offered::Tokens { pre_active, active, meta: &index.meta };
+        assert!(asked.try_out(EcdsaP384).unwrap());
+        assert!(!asked.try_out(Ed25519).unwrap(), "a refusal is an answer, not a failure");
+        // What they said is remembered.
+        bench.store().index.note_offered(&[Aes256Gcm]).unwrap();
+        bench.restart();
+        assert_eq!(bench.store().algorithms(), [Aes256Gcm]);
+    });
 }
 
 /// Opening destroys what a crash has left; what it did not make, it leaves alone.

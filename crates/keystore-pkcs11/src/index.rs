@@ -24,8 +24,9 @@ use crate::object::{Object, ObjectId};
 use crate::steps::Steps;
 
 const FILE: &str = "index.redb";
-/// The store, under `store`.
+/// The store, under `store`; and what its tokens offer.
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const OFFERED: &str = "offered";
 /// Rows, by tenant and key id.
 const KEYS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("keys");
 /// Objects that may be on a token and count for nothing, with the key they are or were of.
@@ -190,6 +191,25 @@ impl Index {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Of which algorithms the tokens make keys; `None` where they were not asked yet.
+    pub(crate) fn offered(&self) -> Result<Option<Vec<Algorithm>>, Error> {
+        let read = || {
+            let meta = self.database.begin_read()?.open_table(META)?;
+            Ok(meta.get(OFFERED)?.map(|offered| offered.value().to_vec()))
+        };
+        let offered = read().map_err(Error::index(&self.path))?;
+        offered.map(|offered| self.parse(&offered)).transpose()
+    }
+
+    /// Notes it.
+    pub(crate) fn note_offered(&self, offered: &[Algorithm]) -> Result<(), Error> {
+        let text = serde_json::to_vec(offered).map_err(|error| Error::damaged(&self.path, error))?;
+        self.write(|transaction| {
+            transaction.open_table(META)?.insert(OFFERED, &text[..])?;
+            Ok(())
+        })
     }
 
     /// What is there under an id.

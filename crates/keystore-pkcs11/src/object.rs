@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::attest::Said;
 use crate::index::Row;
+use crate::pair::Way;
 
 /// The name of an object, its `CKA_ID`: random, and never given twice. A key that changes its state is a new object under a
 /// new name; which one counts is in the index.
@@ -73,18 +74,17 @@ pub(crate) fn usages(algorithm: Algorithm, state: KeyState) -> BTreeSet<Usage> {
     match (algorithm, state) {
         (Algorithm::Aes256Gcm, KeyState::Active) => BTreeSet::from([Usage::Encrypt, Usage::Decrypt]),
         (Algorithm::Aes256Gcm, KeyState::Deactivated) => BTreeSet::from([Usage::Decrypt]),
-        (Algorithm::EcdsaP256 | Algorithm::Ed25519, KeyState::Active) => BTreeSet::from([Usage::Sign]),
+        (algorithm, KeyState::Active) if Way::of(algorithm).is_some() => BTreeSet::from([Usage::Sign]),
         _ => BTreeSet::new(),
     }
 }
 
-/// The flags that an object of the algorithm has.
+/// The flags that an object of the algorithm has: a secret key, or the private half of a pair.
 fn flags_of(algorithm: Algorithm) -> &'static [Usage] {
     match algorithm {
         Algorithm::Aes256Gcm => {
             &[Usage::Encrypt, Usage::Decrypt, Usage::Sign, Usage::Verify, Usage::Wrap, Usage::Unwrap, Usage::Derive]
         }
-        // Of a private key.
         _ => &[Usage::Decrypt, Usage::Sign, Usage::SignRecover, Usage::Unwrap, Usage::Derive],
     }
 }
@@ -137,20 +137,20 @@ pub(crate) const FLAGS: [AttributeType; 9] = [
     AttributeType::Derive,
 ];
 
-/// Class and key type.
-pub(crate) fn kind(algorithm: Algorithm) -> [Attribute; 2] {
-    match algorithm {
-        Algorithm::Aes256Gcm => [Attribute::Class(ObjectClass::SECRET_KEY), Attribute::KeyType(KeyType::AES)],
-        Algorithm::RsaPss3072 | Algorithm::RsaPss4096 | Algorithm::RsaOaep3072 | Algorithm::RsaOaep4096 => {
-            [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::RSA)]
-        }
-        Algorithm::EcdsaP256 | Algorithm::EcdsaP384 | Algorithm::MlDsa65 | Algorithm::MlKem768 => {
-            [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::EC)]
-        }
-        Algorithm::Ed25519 => [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::KeyType(KeyType::EC_EDWARDS)],
-        // The store makes none of it.
-        Algorithm::Other => [Attribute::Class(ObjectClass::SECRET_KEY), Attribute::KeyType(KeyType::GENERIC_SECRET)],
-    }
+/// Class and key type; nothing for an algorithm of which this store makes no keys (see [`crate::offered`]).
+pub(crate) fn kind(algorithm: Algorithm) -> Vec<Attribute> {
+    let (class, key_type) = match algorithm {
+        Algorithm::Aes256Gcm => (ObjectClass::SECRET_KEY, KeyType::AES),
+        Algorithm::EcdsaP256 | Algorithm::EcdsaP384 => (ObjectClass::PRIVATE_KEY, KeyType::EC),
+        Algorithm::RsaPss3072 | Algorithm::RsaPss4096 => (ObjectClass::PRIVATE_KEY, KeyType::RSA),
+        Algorithm::Ed25519
+        | Algorithm::RsaOaep3072
+        | Algorithm::RsaOaep4096
+        | Algorithm::MlDsa65
+        | Algorithm::MlKem768
+        | Algorithm::Other => return Vec::new(),
+    };
+    vec![Attribute::Class(class), Attribute::KeyType(key_type)]
 }
 
 /// A key as it is born, on the pre-active token: of no use, and with no way to make it of use on that token, whoever has its
@@ -180,7 +180,7 @@ pub(crate) fn arrived(
     on: &BTreeSet<Usage>,
     goes_on: bool,
 ) -> Vec<Attribute> {
-    let mut template = kind(algorithm).to_vec();
+    let mut template = kind(algorithm);
     template.extend([
         Attribute::Token(true),
         Attribute::Private(true),
@@ -198,7 +198,7 @@ pub(crate) fn arrived(
 
 /// An active key on an application's token: whoever has that token's PIN uses it, and can neither change nor copy it.
 pub(crate) fn placed(row: &Row, id: ObjectId, label: &str) -> Vec<Attribute> {
-    let mut template = kind(row.algorithm).to_vec();
+    let mut template = kind(row.algorithm);
     template.extend([
         Attribute::Token(true),
         Attribute::Private(true),
@@ -252,7 +252,7 @@ pub(crate) fn passing(algorithm: Algorithm) -> Vec<Attribute> {
 
 /// The same for a key that arrives.
 pub(crate) fn passing_through(algorithm: Algorithm) -> Vec<Attribute> {
-    let mut template = kind(algorithm).to_vec();
+    let mut template = kind(algorithm);
     template.extend([
         Attribute::Token(false),
         Attribute::Private(true),
@@ -298,7 +298,7 @@ pub(crate) fn sealing(id: ObjectId, label: &str) -> Vec<Attribute> {
 }
 
 fn own(id: ObjectId, label: &str, on: &BTreeSet<Usage>) -> Vec<Attribute> {
-    let mut template = kind(Algorithm::Aes256Gcm).to_vec();
+    let mut template = kind(Algorithm::Aes256Gcm);
     template.extend([
         Attribute::Token(true),
         id.attribute(),
@@ -335,7 +335,7 @@ mod tests {
 
     #[test]
     fn every_flag_is_set_and_off_for_a_key_that_is_born() {
-        for algorithm in Algorithm::ALL {
+        for algorithm in Algorithm::ALL.into_iter().filter(|algorithm| !kind(*algorithm).is_empty()) {
             let template = born(algorithm, ObjectId([1; 16]), "label");
             assert!(template.iter().all(|attribute| usage_on(attribute).is_none()), "{algorithm}");
             for state in
@@ -344,6 +344,7 @@ mod tests {
                 assert!(usages(algorithm, state).is_empty(), "{algorithm} {state}");
             }
             assert!(usages(algorithm, KeyState::Deactivated).iter().all(|usage| usage.processes_only()));
+            assert!(!usages(algorithm, KeyState::Active).is_empty(), "{algorithm}");
         }
         let set = born(Algorithm::Aes256Gcm, ObjectId([1; 16]), "label");
         for flag in FLAGS {

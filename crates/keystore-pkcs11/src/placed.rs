@@ -17,7 +17,6 @@ use keystore::Proof;
 use keystore::attestation::Usage;
 use model::{Algorithm, KeyId, KeyState, TenantId};
 use rand_core::{OsRng, RngCore as _};
-use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use crate::index::{self, Id, Placed, PlacedMeta, Row};
@@ -26,7 +25,7 @@ use crate::object::{self, Object, ObjectId};
 use crate::store::Pkcs11Store;
 use crate::survey::Finding;
 use crate::token::{Token, Work};
-use crate::{Error, attest, proof};
+use crate::{Error, attest, pair, proof};
 
 impl Pkcs11Store {
     fn mode(&self) -> Option<(&Token, &PlacedMeta)> {
@@ -247,9 +246,9 @@ impl Question<'_> {
                 given.is_ok_and(|given| given == *answer)
             }
             None => {
-                let message = [RECOGNITION, &self.block].concat();
-                let given = proof::sign(work, handle, &Sha256::digest(&message)).map(Proof::Signature);
-                given.is_ok_and(|given| proof::fits(&given, &self.row.identity, &message))
+                let (message, algorithm) = ([RECOGNITION, &self.block].concat(), self.row.algorithm);
+                let given = pair::sign(&work.session, algorithm, handle, &pair::digest(algorithm, &message));
+                given.is_ok_and(|given| proof::fits(&Proof::Signature(given), algorithm, &self.row.identity, &message))
             }
         }
     }

@@ -18,11 +18,11 @@ use rand_core::{OsRng, RngCore as _};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::Error;
 use crate::lock::Mode;
 use crate::object::{self, Object};
 use crate::store::Pkcs11Store;
 use crate::token::Work;
+use crate::{Error, pair};
 
 /// What the key of a proof's MAC is derived from: SHA-256 of this text, encrypted in CBC under the key with an IV of zeros
 /// (`CKM_AES_CBC_ENCRYPT_DATA`).
@@ -43,12 +43,12 @@ impl Pkcs11Store {
         let proof = match algorithm {
             Algorithm::Aes256Gcm => self.in_passing(algorithm, object, |work, key| mac(work, key, message))?,
             _ => {
-                let digest = Sha256::digest(message);
-                let signature = self.in_passing(algorithm, object, |work, key| sign(work, key, &digest))?;
-                Proof::Signature(signature)
+                let digest = pair::digest(algorithm, message);
+                let sign = |work: &Work<'_>, key| pair::sign(&work.session, algorithm, key, &digest);
+                Proof::Signature(self.in_passing(algorithm, object, sign)?)
             }
         };
-        if fits(&proof, identity, message) { Ok(proof) } else { Err(self.exchanged(object)) }
+        if fits(&proof, algorithm, identity, message) { Ok(proof) } else { Err(self.exchanged(object)) }
     }
 
     /// Whether an object has the key of this identity.
@@ -122,11 +122,11 @@ pub(crate) fn recognition() -> Result<Vec<u8>, Error> {
 }
 
 /// Whether a proof is one of the key of this identity. Of a secret key it is the check value alone that says so.
-pub(crate) fn fits(proof: &Proof, identity: &KeyIdentity, message: &[u8]) -> bool {
+pub(crate) fn fits(proof: &Proof, algorithm: Algorithm, identity: &KeyIdentity, message: &[u8]) -> bool {
     match (proof, identity) {
         (Proof::Mac { check_value, .. }, KeyIdentity::CheckValue(known)) => check_value[..] == known.0,
         (Proof::Signature(signature), KeyIdentity::PublicKey(der)) => {
-            PublicKey::from_spki(&der.0).is_some_and(|key| key.verifies(&Sha256::digest(message), signature))
+            PublicKey::from_spki(&der.0).is_some_and(|key| key.verifies(&pair::digest(algorithm, message), signature))
         }
         _ => false,
     }
@@ -135,7 +135,7 @@ pub(crate) fn fits(proof: &Proof, identity: &KeyIdentity, message: &[u8]) -> boo
 /// Whether an object on the active token has the key of this identity, and is whole.
 pub(crate) fn is_of(work: &Work<'_>, algorithm: Algorithm, original: ObjectHandle, identity: &KeyIdentity) -> bool {
     let message = RECOGNITION;
-    shown(work, algorithm, original, message).is_some_and(|proof| fits(&proof, identity, message))
+    shown(work, algorithm, original, message).is_some_and(|proof| fits(&proof, algorithm, identity, message))
 }
 
 /// The proof that an object gives where it is; `None` where it gives none.
@@ -143,7 +143,7 @@ pub(crate) fn shown(work: &Work<'_>, algorithm: Algorithm, original: ObjectHandl
     let key = work.session.copy_object(original, &object::passing(algorithm)).ok()?;
     let proof = match algorithm {
         Algorithm::Aes256Gcm => mac(work, key, message),
-        _ => sign(work, key, &Sha256::digest(message)).map(Proof::Signature),
+        _ => pair::sign(&work.session, algorithm, key, &pair::digest(algorithm, message)).map(Proof::Signature),
     };
     work.session.destroy_object(key).ok()?;
     proof.ok()
@@ -181,11 +181,4 @@ fn mac(work: &Work<'_>, key: ObjectHandle, message: &[u8]) -> Result<Proof, Pkcs
     work.session.destroy_object(derived)?;
     let mac = mac?.try_into().map_err(|_| Pkcs11Error::InvalidValue)?;
     Ok(Proof::Mac { mac, check_value })
-}
-
-/// Signs a SHA-256 digest with ECDSA; in DER.
-pub(crate) fn sign(work: &Work<'_>, key: ObjectHandle, digest: &[u8]) -> Result<Vec<u8>, Pkcs11Error> {
-    let signature = work.session.sign(&Mechanism::Ecdsa, key, digest)?;
-    let signature = p256::ecdsa::Signature::from_slice(&signature).map_err(|_| Pkcs11Error::InvalidValue)?;
-    Ok(signature.to_der().as_bytes().to_vec())
 }

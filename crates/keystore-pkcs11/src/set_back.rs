@@ -73,19 +73,22 @@ impl Pkcs11Store {
         })
     }
 
-    /// Destroys objects on both tokens that say that they are a key, and are.
+    /// Destroys objects on both tokens that are a key: of those that say so, and of those that nobody knows.
     fn destroy_copies(&self, key_id: KeyId, like: &Likeness<'_>) -> Result<(), Error> {
         let label = Attribute::Label(self.label(key_id).into_bytes());
         for inventory in [Inventory::PreActive, Inventory::Active] {
             let own = like.row.object.filter(|own| own.inventory == inventory).map(|own| own.id);
-            self.token(inventory).work(Mode::Alone, |work| {
-                for handle in work.find(&[Attribute::Token(true), label.clone()])? {
-                    if !is_named(work, handle, own)? && like.has(work, handle) {
-                        self.destroy_copy(work, handle)?;
+            let unknown = self.unknown(self.look(inventory)?)?.into_iter().map(|seen| Attribute::Id(seen.id));
+            for searched in unknown.chain([label.clone()]) {
+                self.token(inventory).work(Mode::Alone, |work| {
+                    for handle in work.find(&[Attribute::Token(true), searched.clone()])? {
+                        if !is_named(work, handle, own)? && like.has(work, handle) {
+                            self.destroy_copy(work, handle)?;
+                        }
                     }
-                }
-                Ok(())
-            })?;
+                    Ok(())
+                })?;
+            }
         }
         Ok(())
     }
@@ -117,7 +120,7 @@ impl Likeness<'_> {
             Proof::Signature(_) => true,
             Proof::Mac { .. } => self.proof.as_ref() == Some(&shown),
         };
-        same && proof::fits(&shown, &self.row.identity, &self.message)
+        same && proof::fits(&shown, self.row.algorithm, &self.row.identity, &self.message)
     }
 }
 

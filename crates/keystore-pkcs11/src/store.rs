@@ -28,7 +28,7 @@ use crate::index::{self, Id, Index, Row};
 use crate::lock::Mode;
 use crate::object::{self, Object, ObjectId};
 use crate::token::Token;
-use crate::{Config, Error, attest, proof, setup};
+use crate::{Config, Error, attest, offered, pair, proof, setup};
 
 /// Locks among which keys are spread: changes of one key follow each other.
 const STRIPES: usize = 256;
@@ -36,11 +36,6 @@ const STRIPES: usize = 256;
 const LOOKS_MAX: u32 = 4;
 /// The tag of GCM.
 const TAG_BYTES: usize = 16;
-/// What the tokens compute. Not Ed25519: what is signed are digests, as Ed25519ph, and SoftHSM answers a request for that
-/// with a *pure* signature (docs/pkcs11-store.md).
-const ALGORITHMS: [Algorithm; 2] = [Algorithm::Aes256Gcm, Algorithm::EcdsaP256];
-/// P-256 as `CKA_EC_PARAMS` has it: its object identifier in DER.
-const P256: [u8; 10] = [6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
 
 /// A PKCS#11 key store, open. See the crate's documentation.
 pub struct Pkcs11Store {
@@ -50,6 +45,8 @@ pub struct Pkcs11Store {
     pub(crate) active: Token,
     /// The application's, in placed mode.
     pub(crate) placed: Option<Token>,
+    /// Of which algorithms the tokens make keys.
+    offered: Vec<Algorithm>,
     seal: seal::SecretKey,
     nonces: Nonces,
     stripes: [Mutex<()>; STRIPES],
@@ -108,8 +105,16 @@ impl Pkcs11Store {
             (None, Some(_)) => return Err(Error::Placed { what: "the store has no application's token" }),
         };
         let seal = setup::unseal(&active, &index)?;
+        let offered = match index.offered()? {
+            Some(offered) => offered,
+            None => {
+                let offered = offered::ask(&pre_active, &active, &index.meta)?;
+                index.note_offered(&offered)?;
+                offered
+            }
+        };
         let stripes = std::array::from_fn(|_| Mutex::new(()));
-        let store = Self { name, index, pre_active, active, placed, seal, nonces: Nonces::default(), stripes };
+        let store = Self { name, index, pre_active, active, placed, offered, seal, nonces: Nonces::default(), stripes };
         store.settle(None)?;
         match store.settle_placed() {
             // An application that takes its token away must not stop the others. The survey says what is left to do.
@@ -247,8 +252,7 @@ impl Pkcs11Store {
         Ok(row)
     }
 
-    /// Generates a key on the pre-active token; gives the identity of a pair. The public half is in a session only: it is
-    /// kept in the index, and nothing of it is wanted on the token.
+    /// Generates a key on the pre-active token; gives the identity of a pair.
     fn generate_object(
         &self,
         algorithm: Algorithm,
@@ -263,27 +267,11 @@ impl Pkcs11Store {
                 Ok(None)
             });
         }
-        let public = [
-            Attribute::Token(false),
-            Attribute::Private(false),
-            Attribute::EcParams(P256.to_vec()),
-            Attribute::Verify(false),
-            Attribute::VerifyRecover(false),
-            Attribute::Encrypt(false),
-            Attribute::Wrap(false),
-        ];
-        let failed = "generating a key pair";
         self.pre_active.work(Mode::Alone, |work| {
-            let made = work.session.generate_key_pair(&Mechanism::EccKeyPairGen, &public, &template);
-            let (public, private) = made.map_err(work.failed(failed))?;
+            let made = pair::generate(&work.session, algorithm, &template);
+            let (identity, private) = made.map_err(work.failed("generating a key pair"))?;
             work.remember(object.id, private);
-            let point = work.session.get_attributes(public, &[AttributeType::EcPoint]).map_err(work.failed(failed))?;
-            work.session.destroy_object(public).map_err(work.failed(failed))?;
-            let identity = match point.as_slice() {
-                [Attribute::EcPoint(point)] => p256_identity(point),
-                _ => None,
-            };
-            identity.map(Some).ok_or_else(|| work.failed(failed)(Pkcs11Error::InvalidValue))
+            Ok(Some(identity))
         })
     }
 
@@ -371,9 +359,9 @@ impl Pkcs11Store {
                 Ok(Output::DataKey(Zeroizing::new(data_key)))
             }
             Use::Sign { digest } => {
-                let signature = self
-                    .active
-                    .work(Mode::Shared, |work| work.on(object.id, "signing", |key| proof::sign(work, key, digest)))?;
+                let signature = self.active.work(Mode::Shared, |work| {
+                    work.on(object.id, "signing", |key| pair::sign(&work.session, row.algorithm, key, digest))
+                })?;
                 Ok(Output::Signature(signature))
             }
             // That is computed with the public half, which is nobody's secret.
@@ -428,7 +416,7 @@ impl KeyStore for Pkcs11Store {
     }
 
     fn algorithms(&self) -> &[Algorithm] {
-        &ALGORITHMS
+        &self.offered
     }
 
     fn survey(&self, tenant: TenantId, key_id: Option<KeyId>, visit: &mut dyn FnMut(Found)) -> Result<(), PortError> {
@@ -458,7 +446,7 @@ impl KeyStore for Pkcs11Store {
                 return Err(PortError::State { key_id, state, refused: Refused::Generation });
             }
             Some(row) => row,
-            None if !ALGORITHMS.contains(&algorithm) => {
+            None if !self.offered.contains(&algorithm) => {
                 return Err(PortError::AlgorithmNotOffered { store: self.name.clone(), algorithm });
             }
             None => {
@@ -617,12 +605,4 @@ pub(crate) fn may_mean_invalid(error: &Pkcs11Error) -> bool {
             cryptoki::context::Function::Decrypt
         )
     )
-}
-
-/// The identity of a P-256 pair by `CKA_EC_POINT`: an uncompressed point in a DER octet string (SEC 1, 2.3.3), or, as some
-/// tokens have it, as it is.
-fn p256_identity(point: &[u8]) -> Option<KeyIdentity> {
-    let point = point.strip_prefix(&[4, 65]).filter(|inner| inner.len() == 65).unwrap_or(point);
-    let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(point).ok()?;
-    Some(PublicKey::EcdsaP256(key).identity())
 }

@@ -1,6 +1,6 @@
 //! The survey: what is really on the tokens, against what the index says. For whoever reconciles; it changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use cryptoki::error::{Error as Pkcs11Error, RvError};
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
@@ -31,7 +31,9 @@ pub enum Finding {
         label: String,
         /// The key of ours that it says it is: a copy that somebody else made, or a key that the index has lost.
         says_it_is: Option<KeyId>,
-        /// What it may be used for. With `says_it_is`: a shadow activation.
+        /// The key of ours that it is, whatever it says (see [`crate::kin`]).
+        is: Option<(TenantId, KeyId)>,
+        /// What it may be used for. With one of these: a shadow activation.
         usages: BTreeSet<Usage>,
     },
     /// A key is not where it should be.
@@ -122,12 +124,14 @@ pub enum Finding {
 }
 
 impl Finding {
-    /// What it says of a tenant's key, as the port has it; nothing where it is of no key of a tenant.
-    fn of_key(&self) -> Option<Found> {
+    /// What it says of one of a tenant's keys, as the port has it; nothing where it is of none.
+    fn of_key(&self, of: TenantId) -> Option<Found> {
         let found = |key_id: &KeyId, drift, what: String| Some(Found { key_id: *key_id, drift, what });
         match self {
-            Self::Unknown { says_it_is: None, .. } => None,
-            Self::Unknown { says_it_is: Some(key_id), usages, inventory, .. } => {
+            Self::Unknown { is: Some((tenant, _)), .. } if *tenant != of => None,
+            Self::Unknown { says_it_is: None, is: None, .. } => None,
+            Self::Unknown { is: Some((_, key_id)), usages, inventory, .. }
+            | Self::Unknown { says_it_is: Some(key_id), usages, inventory, .. } => {
                 let drift = if usages.is_empty() { Drift::Attributes } else { Drift::ShadowActivation };
                 let what = format!("a copy of it is on the {} token, for {}", words(inventory), list(usages));
                 found(key_id, drift, what)
@@ -196,9 +200,9 @@ pub struct Survey {
 }
 
 /// A key on a token.
-struct Seen {
-    inventory: Inventory,
-    id: Vec<u8>,
+pub(crate) struct Seen {
+    pub(crate) inventory: Inventory,
+    pub(crate) id: Vec<u8>,
     label: String,
     usages: BTreeSet<Usage>,
 }
@@ -259,13 +263,13 @@ impl Pkcs11Store {
         self.find_unknown(seen, &mut survey)?;
         self.find_unplaced(placed, &mut survey.findings)?;
         // An object that says that it is a key names no tenant: it is whose key that is.
-        let of_all = survey.findings.iter().filter_map(Finding::of_key);
+        let of_all = survey.findings.iter().filter_map(|finding| finding.of_key(tenant));
         found.extend(of_all.filter(|found| keys.contains(&(tenant, found.key_id))));
         Ok(found)
     }
 
     /// Every key on a token.
-    fn look(&self, inventory: Inventory) -> Result<Vec<Seen>, Error> {
+    pub(crate) fn look(&self, inventory: Inventory) -> Result<Vec<Seen>, Error> {
         self.token(inventory).work(Mode::Shared, |work| {
             let mut seen = Vec::new();
             for class in [ObjectClass::SECRET_KEY, ObjectClass::PRIVATE_KEY] {
@@ -381,41 +385,50 @@ impl Pkcs11Store {
         })
     }
 
-    /// What was seen and nobody knows. The index is read after the tokens were, so nothing is taken for unknown that is on
-    /// its way.
+    /// What was seen and nobody knows.
     fn find_unknown(&self, seen: Vec<Seen>, survey: &mut Survey) -> Result<(), Error> {
+        let own = self.own_keys();
+        let is_own = |seen: &&Seen| named(seen.inventory, &seen.id).is_some_and(|object| own.contains(&object));
+        survey.seen -= seen.iter().filter(is_own).count();
+        let unknown = self.unknown(seen)?;
+        let kin = self.kin(&unknown)?;
+        for (Seen { inventory, id, label, usages }, is) in unknown.into_iter().zip(kin) {
+            let says_it_is = label.strip_prefix(&self.label_prefix()).and_then(|key_id| key_id.parse().ok());
+            let object = data_encoding::HEXLOWER.encode(&id);
+            survey.findings.push(Finding::Unknown { inventory, object, label, says_it_is, is, usages });
+        }
+        Ok(())
+    }
+
+    /// Those that nobody knows. The index is read after the tokens were, so nothing is taken for unknown that is on its way.
+    pub(crate) fn unknown(&self, seen: Vec<Seen>) -> Result<Vec<Seen>, Error> {
+        let mut known = self.own_keys();
+        // Remainders before rows: what is made or goes meanwhile is in the one or the other.
+        known.extend(self.index.remainders(None)?.into_iter().map(|(_, object)| object));
+        self.index.walk(None, |_, _, row| {
+            known.extend(row.object);
+            Ok(true)
+        })?;
+        let mut unknown = Vec::new();
+        for seen in seen {
+            let is_known = named(seen.inventory, &seen.id).is_some_and(|object| known.contains(&object));
+            if !is_known && self.is_still_there(seen.inventory, &seen.id)? {
+                unknown.push(seen);
+            }
+        }
+        Ok(unknown)
+    }
+
+    /// The keys of the store's own.
+    fn own_keys(&self) -> BTreeSet<Object> {
         let meta = &self.index.meta;
-        let mut known: BTreeMap<Object, ()> = BTreeMap::new();
         let own = [
             (Inventory::PreActive, meta.transport_out),
             (Inventory::Active, meta.transport_in),
             (Inventory::Active, meta.sealing),
         ];
         let onward = meta.placed.as_ref().map(|placed| (Inventory::Active, placed.transport_out));
-        for (inventory, id) in own.into_iter().chain(onward) {
-            known.insert(Object { inventory, id }, ());
-            let there = seen.iter().any(|seen| seen.inventory == inventory && seen.id == id.0);
-            survey.seen -= usize::from(there);
-        }
-        // Remainders before rows: what is made or goes meanwhile is in the one or the other.
-        known.extend(self.index.remainders(None)?.into_iter().map(|(_, object)| (object, ())));
-        self.index.walk(None, |_, _, row| {
-            known.extend(row.object.map(|object| (object, ())));
-            Ok(true)
-        })?;
-        for Seen { inventory, id, label, usages } in seen {
-            let object = named(inventory, &id);
-            if object.is_some_and(|object| known.contains_key(&object)) {
-                continue;
-            }
-            if !self.is_still_there(inventory, &id)? {
-                continue;
-            }
-            let says_it_is = label.strip_prefix(&self.label_prefix()).and_then(|key_id| key_id.parse().ok());
-            let object = data_encoding::HEXLOWER.encode(&id);
-            survey.findings.push(Finding::Unknown { inventory, object, label, says_it_is, usages });
-        }
-        Ok(())
+        own.into_iter().chain(onward).map(|(inventory, id)| Object { inventory, id }).collect()
     }
 
     fn is_still_there(&self, inventory: Inventory, id: &[u8]) -> Result<bool, Error> {

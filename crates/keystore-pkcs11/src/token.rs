@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use cryptoki::context::{Function, Pkcs11};
 use cryptoki::error::{Error as Pkcs11Error, RvError};
+use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, ObjectHandle};
 use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
@@ -234,10 +235,23 @@ impl Token {
     }
 
     /// Whether the mechanisms are there that the store needs.
-    pub(crate) fn has(&self, wanted: &[cryptoki::mechanism::MechanismType]) -> Result<bool, Error> {
+    pub(crate) fn has(&self, wanted: &[MechanismType]) -> Result<bool, Error> {
         self.work(Mode::Shared, |work| {
             let there = work.context.get_mechanism_list(work.link.slot).map_err(work.failed("listing mechanisms"))?;
             Ok(wanted.iter().all(|mechanism| there.contains(mechanism)))
+        })
+    }
+
+    /// Whether it has a mechanism for keys of so many bits.
+    pub(crate) fn has_for(&self, mechanism: &Mechanism<'_>, bits: usize) -> Result<bool, Error> {
+        let mechanism = mechanism.mechanism_type();
+        if !self.has(&[mechanism])? {
+            return Ok(false);
+        }
+        self.work(Mode::Shared, |work| {
+            let info = work.context.get_mechanism_info(work.link.slot, mechanism);
+            let info = info.map_err(work.failed("asking about a mechanism"))?;
+            Ok((info.min_key_size()..=info.max_key_size()).contains(&bits))
         })
     }
 }

@@ -3,22 +3,32 @@
 
 use std::time::{Duration, Instant};
 
-/// How often each is done, after a tenth as many that do not count.
+/// How often each is done, where it takes microseconds, after a tenth as many that do not count.
 const TIMES: usize = 10_000;
 
 /// What the lines of [`compare`] say.
 pub(crate) fn head() {
-    println!("operation, bytes              bare      store   ratio   (means of {TIMES}; medians in brackets)");
+    head_over(TIMES);
+}
+
+/// The same for [`compare_over`].
+pub(crate) fn head_over(times: usize) {
+    println!("operation, bytes              bare      store   ratio   (means of {times}; medians in brackets)");
 }
 
 /// Does both in turn, so that what else the machine does falls on both alike.
-pub(crate) fn compare(what: &str, mut bare: impl FnMut(), mut through_the_store: impl FnMut()) {
-    let (mut first, mut second) = (Vec::with_capacity(TIMES), Vec::with_capacity(TIMES));
-    for _ in 0..TIMES / 10 {
+pub(crate) fn compare(what: &str, bare: impl FnMut(), through_the_store: impl FnMut()) {
+    compare_over(TIMES, what, bare, through_the_store);
+}
+
+/// The same for what takes longer.
+pub(crate) fn compare_over(times: usize, what: &str, mut bare: impl FnMut(), mut through_the_store: impl FnMut()) {
+    let (mut first, mut second) = (Vec::with_capacity(times), Vec::with_capacity(times));
+    for _ in 0..times / 10 {
         bare();
         through_the_store();
     }
-    for _ in 0..TIMES {
+    for _ in 0..times {
         first.push(timed(&mut bare));
         second.push(timed(&mut through_the_store));
     }

@@ -14,6 +14,8 @@ pub mod ciphertext;
 pub mod conformance;
 mod error;
 pub mod inventory;
+#[cfg(any(test, feature = "testing"))]
+pub mod kill;
 pub mod material;
 #[cfg(any(test, feature = "testing"))]
 pub mod memory;

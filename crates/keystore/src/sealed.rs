@@ -251,8 +251,8 @@ mod tests {
             let mut shares = opened(&subject, &sealing, &holders);
             shares.sort_by_key(|share| Digest::of(&[&order.to_be_bytes()[..], &[share.number]].concat()));
             let least = usize::from(threshold);
-            prop_assert_eq!(*open(&subject, &sealing, &closed, &shares[..least]).unwrap(), key);
-            prop_assert_eq!(*open(&subject, &sealing, &closed, &shares).unwrap(), key);
+            prop_assert_eq!(open(&subject, &sealing, &closed, &shares[..least]).unwrap().to_vec(), key.to_vec());
+            prop_assert_eq!(open(&subject, &sealing, &closed, &shares).unwrap().to_vec(), key.to_vec());
             let fewer = open(&subject, &sealing, &closed, &shares[..least - 1]);
             let is_refused = matches!(fewer, Err(Error::SharesMissing { good, .. }) if good == least - 1);
             prop_assert!(is_refused);
@@ -349,8 +349,8 @@ mod tests {
         let (subject, holders) = (subject(), holders(2));
         let (closed, sealing) = close(&subject, &[9; 32], &seal_to(2, &holders), &mut TestRng::new(1)).unwrap();
         let shares = opened(&subject, &sealing, &holders);
-        for at in 0..CLOSED_BYTES {
-            let mut changed = closed;
+        for at in 0..closed.len() {
+            let mut changed = closed.clone();
             changed[at] ^= 1;
             assert!(matches!(open(&subject, &sealing, &changed, &shares), Err(Error::Storage(_))), "{at}");
         }

@@ -2,9 +2,10 @@
 //! verified, beside the same signatures alone on the same cores.
 //!
 //! `cargo xtask bench steps [NAME]`
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "measures")]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "measures")]
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Instant;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
@@ -14,7 +15,7 @@ use journal::command::SignedCommand;
 use journal::{Authentic, Record, Ring};
 use journal_sled::{Change, Replica};
 use lifecycle::scenario::Scenario;
-use lifecycle::{Tenant, View, decide, judge, prepare};
+use lifecycle::{Input, Tenant, View, decide, judge, prepare};
 use model::Event;
 
 /// So many keys, each from birth to use: eight events.
@@ -41,13 +42,9 @@ fn approval(scenario: &Scenario) -> (View, Record) {
         if matches!(prepared.event(), Some(Event::ActivationApproved(_))) {
             return (view, record.clone());
         }
-        tenant.judge(&prepared).unwrap();
+        tenant.take(&prepared).unwrap();
     }
-    unreachable_history()
-}
-
-fn unreachable_history() -> (View, Record) {
-    std::process::exit(2)
+    panic!("the history has no approval")
 }
 
 fn steps(bench: &mut Criterion) {
@@ -55,7 +52,7 @@ fn steps(bench: &mut Criterion) {
     let ring = scenario.tenant.ring();
     let (before, record) = approval(&scenario);
     let prepared = prepare(record.clone(), &ring, scenario.tenant.root);
-    let input = prepared.input().unwrap().clone();
+    let input = Input::Command(Arc::new(prepared.command().unwrap().clone()));
     let at = prepared.body().unwrap().time;
     let envelope = prepared.command().unwrap().envelope.clone();
     let mut steps = bench.benchmark_group("an approval");
@@ -85,7 +82,7 @@ fn replica(bench: &mut Criterion) {
     for record in &scenario.records {
         let prepared = prepare(record.clone(), &tenant.ring(), tenant.root);
         let before = tenant.view(prepared.footprint());
-        tenant.judge(&prepared).unwrap();
+        tenant.take(&prepared).unwrap();
         let mut after = before.clone();
         judge(&mut after, &prepared).unwrap();
         changes.push(Change { before, after, record: record.clone() });

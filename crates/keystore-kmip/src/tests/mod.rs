@@ -4,6 +4,7 @@
 mod client;
 mod crash;
 mod doors;
+mod processes;
 mod server;
 mod survey;
 
@@ -124,8 +125,11 @@ fn passes_the_conformance_suite() {
 
 /// A store whose keys applications use at the server.
 fn placed(server: &Server) -> Bench {
-    let operation_policy = Some("placed".parse().unwrap());
-    Bench::with(Settings { mode: Mode::Placed, operation_policy, ..server.settings() })
+    Bench::with(placed_settings(server.settings()))
+}
+
+fn placed_settings(settings: Settings) -> Settings {
+    Settings { mode: Mode::Placed, operation_policy: Some("placed".parse().unwrap()), ..settings }
 }
 
 /// An application that talks to the server itself, and knows nothing of Keylatch.

@@ -80,17 +80,7 @@ impl Server {
     }
 
     pub(super) fn settings(&self) -> Settings {
-        Settings {
-            address: format!("127.0.0.1:{}", self.port),
-            server_name: "localhost".to_owned(),
-            authorities: self.path("ca.pem"),
-            certificate: self.path("client.pem"),
-            key: self.path("client.key"),
-            login: None,
-            mode: Mode::Mediated,
-            operation_policy: None,
-            patience: Duration::from_secs(60),
-        }
+        settings(self.folder.path(), self.port)
     }
 
     /// PyKMIP's own client, with the custodian's identity: what somebody does behind its back.
@@ -120,6 +110,21 @@ impl Server {
         let output = python().args(["-c", &format!("{prelude}{does}")]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+/// The custodian's, with the server that has this folder and port.
+pub(super) fn settings(folder: &Path, port: u16) -> Settings {
+    Settings {
+        address: format!("127.0.0.1:{port}"),
+        server_name: "localhost".to_owned(),
+        authorities: folder.join("ca.pem"),
+        certificate: folder.join("client.pem"),
+        key: folder.join("client.key"),
+        login: None,
+        mode: Mode::Mediated,
+        operation_policy: None,
+        patience: Duration::from_secs(60),
     }
 }
 

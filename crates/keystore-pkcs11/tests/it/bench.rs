@@ -37,9 +37,7 @@ impl Bench {
         tokens.add(APPLICATION, APPLICATION_PIN, "application.pin");
         let index = tokens.path("store");
         let _ = fs::remove_dir_all(&index);
-        let pin = Pin::File(tokens.path("application.pin"));
-        let placed = Some(TokenConfig { label: APPLICATION.to_owned(), pin });
-        let config = Config { placed, ..config(tokens) };
+        let config = placed_config(tokens);
         let store = Pkcs11Store::create_placed(&index, name(), &config, OFFICER_PIN, OFFICER_PIN).unwrap();
         Self { config, index, store: Some(store) }
     }
@@ -87,6 +85,12 @@ pub(crate) fn config(tokens: &Tokens) -> Config {
         active: token(ACTIVE, "active.pin"),
         placed: None,
     }
+}
+
+/// The same with an application's token.
+pub(crate) fn placed_config(tokens: &Tokens) -> Config {
+    let pin = Pin::File(tokens.path("application.pin"));
+    Config { placed: Some(TokenConfig { label: APPLICATION.to_owned(), pin }), ..config(tokens) }
 }
 
 pub(crate) fn name() -> model::Name {

@@ -11,9 +11,8 @@ use model::evidence::Drift;
 use model::{Algorithm, KeyId, KeyState};
 
 use crate::bench::{self, Bench, decrypts, encrypt, object_of, tenant};
-use crate::testing::{ACTIVE, ACTIVE_PIN, OFFICER_PIN, PRE_ACTIVE, PRE_ACTIVE_PIN, isolated};
-
-const PAIRS_AND_SECRETS: [Algorithm; 2] = [Algorithm::Aes256Gcm, Algorithm::EcdsaP256];
+use crate::outside::{KINDS, said, tool};
+use crate::testing::{ACTIVE, ACTIVE_PIN, OFFICER_PIN, PRE_ACTIVE, PRE_ACTIVE_PIN, Tokens, isolated};
 
 /// What the port says of a key, by kind.
 fn drifts(bench: &Bench, key_id: KeyId) -> Vec<Drift> {
@@ -66,6 +65,11 @@ fn everything(algorithm: Algorithm) -> Vec<Attribute> {
     on
 }
 
+/// What `pkcs11-tool` sees on the active token.
+fn listed_by_tool(tokens: &Tokens) -> String {
+    said(&tool(tokens, ACTIVE, ACTIVE_PIN, &["--list-objects"]))
+}
+
 /// A secret key that is not ours, with these attributes besides.
 fn generate_stranger(session: &Session, with: &[Attribute]) -> ObjectHandle {
     let mut template = vec![
@@ -91,7 +95,7 @@ fn flags_that_were_turned_on_in_place_are_turned_off() {
         let mut bench = Bench::new(&tokens);
         let ways: [&[KeyState]; 4] = [&[Active], &[Active, Suspended], &[Active, Deactivated], &[Active, Compromised]];
         let mut number = 0;
-        for algorithm in PAIRS_AND_SECRETS {
+        for algorithm in KINDS {
             for way in ways {
                 number += 1;
                 let key_id = bench.bring(number, algorithm, way);
@@ -134,7 +138,7 @@ fn a_suspended_key_that_was_turned_on_is_refused_again_from_outside_and_works_wh
 fn copies_under_other_names_and_under_the_keys_own_are_destroyed() {
     isolated("set_back::copies_under_other_names_and_under_the_keys_own_are_destroyed", |tokens| {
         let mut bench = Bench::new(&tokens);
-        for (number, algorithm) in [(1, Algorithm::Aes256Gcm), (2, Algorithm::EcdsaP256)] {
+        for (number, algorithm) in (1..).zip(KINDS) {
             let other = bench.bring(number + 10, algorithm, &[KeyState::Active]);
             let key_id = bench.bring(number, algorithm, &[KeyState::Active, KeyState::Suspended]);
             intrude(|session| {
@@ -157,31 +161,83 @@ fn copies_under_other_names_and_under_the_keys_own_are_destroyed() {
     });
 }
 
+/// Under a label and a name of its own a copy says nothing. It is known by what it answers, and shown as what it is.
+#[test]
+fn copies_under_another_label_are_known_by_their_material_and_destroyed() {
+    isolated("set_back::copies_under_another_label_are_known_by_their_material_and_destroyed", |tokens| {
+        let mut bench = Bench::new(&tokens);
+        intrude(|session| generate_stranger(session, &[Attribute::Label(b"a stranger".to_vec())]));
+        for (number, algorithm) in (1..).zip(KINDS) {
+            let key_id = bench.bring(number, algorithm, &[KeyState::Active, KeyState::Suspended]);
+            let relabelled = || vec![Attribute::Label(b"mine".to_vec()), Attribute::Id(vec![9; 16])];
+            intrude(|session| {
+                let with = [relabelled(), everything(algorithm)].concat();
+                session.copy_object(object_of(session, key_id), &with).unwrap();
+            });
+            assert!(listed_by_tool(&tokens).contains("mine"), "{algorithm}");
+            assert_eq!(drifts(&bench, key_id), [Drift::ShadowActivation], "{algorithm}");
+            let is_it =
+                |finding: &Finding| matches!(finding, Finding::Unknown { is: Some((_, id)), .. } if *id == key_id);
+            assert!(survey(&bench).findings.iter().any(is_it), "{algorithm}");
+            check_set_back(&mut bench, key_id);
+            assert!(!listed_by_tool(&tokens).contains("mine"), "{algorithm}");
+        }
+        let left = survey(&bench).findings;
+        let stranger = |finding: &Finding| matches!(finding, Finding::Unknown { is: None, says_it_is: None, .. });
+        assert!(left.len() == 1 && left.iter().all(stranger), "what is not ours is left: {left:?}");
+        assert!(listed_by_tool(&tokens).contains("a stranger"));
+    });
+}
+
+/// A copy that can't be copied is asked as it is, which is how it may be used. It is found; it is left, because what would be
+/// compared before it is destroyed takes a copy.
+#[test]
+fn a_relabelled_copy_that_can_not_be_copied_is_found_by_its_use_and_left() {
+    isolated("set_back::a_relabelled_copy_that_can_not_be_copied_is_found_by_its_use_and_left", |tokens| {
+        let mut bench = Bench::new(&tokens);
+        for (number, algorithm) in (1..).zip(KINDS) {
+            let key_id = bench.bring(number, algorithm, &[]);
+            let relabelled =
+                vec![Attribute::Label(b"mine".to_vec()), Attribute::Id(vec![8; 16]), Attribute::Copyable(false)];
+            unwrap_pre_active(key_id, |_| [relabelled, everything(algorithm)].concat());
+            check_left(&mut bench, key_id, Drift::ShadowActivation);
+            intrude(|session| {
+                let found = session.find_objects(&[Attribute::Id(vec![8; 16])]).unwrap();
+                found.into_iter().for_each(|object| session.destroy_object(object).unwrap());
+            });
+            assert!(bench.store().set_back(tenant(), key_id).unwrap());
+        }
+    });
+}
+
+/// Unwraps a pre-active key on the active token, as somebody who has both PINs: with attributes that are told its label.
+fn unwrap_pre_active(key_id: KeyId, with: impl FnOnce(Attribute) -> Vec<Attribute>) {
+    let context = bench::module();
+    let pre = bench::intruder(&context, PRE_ACTIVE, PRE_ACTIVE_PIN);
+    let transport = |session: &Session, does| {
+        session.find_objects(&[Attribute::Token(true), Attribute::Modifiable(false), does]).unwrap()[0]
+    };
+    let out = transport(&pre, Attribute::Wrap(true));
+    let own = object_of(&pre, key_id);
+    let wrapped = pre.wrap_key(&Mechanism::AesKeyWrapPad, out, own).unwrap();
+    let mut template = vec![Attribute::Token(true), Attribute::Private(true)];
+    template.extend([AttributeType::Class, AttributeType::KeyType].map(|kept| named(&pre, own, kept)));
+    template.extend(with(named(&pre, own, AttributeType::Label)));
+    drop(pre);
+    intrude(|session| {
+        let into = transport(session, Attribute::Unwrap(true));
+        session.unwrap_key(&Mechanism::AesKeyWrapPad, into, &wrapped, &template).unwrap();
+    });
+}
+
 /// Both PINs make a usable key of one that nobody has activated: on the active token, under the key's label.
 #[test]
 fn a_pre_active_key_that_was_unwrapped_on_the_active_token_is_destroyed_there() {
     isolated("set_back::a_pre_active_key_that_was_unwrapped_on_the_active_token_is_destroyed_there", |tokens| {
         let mut bench = Bench::new(&tokens);
-        for (number, algorithm) in [(1, Algorithm::Aes256Gcm), (2, Algorithm::EcdsaP256)] {
+        for (number, algorithm) in (1..).zip(KINDS) {
             let key_id = bench.bring(number, algorithm, &[]);
-            let context = bench::module();
-            let pre = bench::intruder(&context, PRE_ACTIVE, PRE_ACTIVE_PIN);
-            let transport = |session: &Session, does| {
-                session.find_objects(&[Attribute::Token(true), Attribute::Modifiable(false), does]).unwrap()[0]
-            };
-            let out = transport(&pre, Attribute::Wrap(true));
-            let own = object_of(&pre, key_id);
-            let wrapped = pre.wrap_key(&Mechanism::AesKeyWrapPad, out, own).unwrap();
-            let mut template = vec![Attribute::Token(true), Attribute::Private(true)];
-            template.push(named(&pre, own, AttributeType::Label));
-            template.push(named(&pre, own, AttributeType::Class));
-            template.push(named(&pre, own, AttributeType::KeyType));
-            template.extend(everything(algorithm));
-            drop(pre);
-            intrude(|session| {
-                let into = transport(session, Attribute::Unwrap(true));
-                session.unwrap_key(&Mechanism::AesKeyWrapPad, into, &wrapped, &template).unwrap();
-            });
+            unwrap_pre_active(key_id, |label| [everything(algorithm), vec![label]].concat());
             assert_eq!(drifts(&bench, key_id), [Drift::ShadowActivation]);
             check_set_back(&mut bench, key_id);
             bench.store().apply(tenant(), key_id, KeyState::Active).unwrap();

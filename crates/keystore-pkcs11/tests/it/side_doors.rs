@@ -12,6 +12,7 @@ use model::event::Inventory;
 use model::{Algorithm, KeyId, KeyState};
 
 use crate::bench::{self, Bench, decrypts, encrypt, object_of, tenant};
+use crate::outside::KINDS;
 use crate::testing::{ACTIVE, ACTIVE_PIN, PRE_ACTIVE, PRE_ACTIVE_PIN, isolated};
 
 fn findings(bench: &Bench) -> Vec<Finding> {
@@ -176,7 +177,7 @@ fn a_key_that_was_exchanged_before_its_activation_is_not_activated() {
 fn what_the_token_attests_is_what_birth_and_move_have_made_of_it() {
     isolated("side_doors::what_the_token_attests_is_what_birth_and_move_have_made_of_it", |tokens| {
         let bench = Bench::new(&tokens);
-        for (number, algorithm) in [(1, Algorithm::Aes256Gcm), (2, Algorithm::EcdsaP256)] {
+        for (number, algorithm) in (1..).zip(KINDS) {
             let key_id = bench.bring(number, algorithm, &[]);
             let born = bench.store().attest(tenant(), key_id).unwrap();
             let protection = Protection {

@@ -85,11 +85,11 @@ impl Measurement {
                 of.seconds.resize_with(second + 1, histogram);
             }
             if let Some(in_second) = of.seconds.get_mut(second) {
-                in_second.saturating_record(micros(now - begun.due));
+                count(in_second, now - begun.due);
             }
         }
-        of.from_due.saturating_record(micros(now - begun.due));
-        of.from_sent.saturating_record(micros(now - begun.sent));
+        count(&mut of.from_due, now - begun.due);
+        count(&mut of.from_sent, now - begun.sent);
     }
 
     /// What there is now.
@@ -104,6 +104,11 @@ impl Measurement {
         let refused = measured.values().flat_map(|of| of.refused.values()).sum();
         (done, refused)
     }
+}
+
+/// Counts it; a histogram grows as it must.
+fn count(histogram: &mut Histogram<u64>, took: Duration) {
+    let _ = histogram.record(micros(took));
 }
 
 fn micros(took: Duration) -> u64 {

@@ -25,6 +25,7 @@ mod governing;
 mod identities;
 mod inboxes;
 mod life;
+mod load;
 mod many;
 mod memory;
 mod policies;

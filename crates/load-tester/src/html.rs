@@ -23,8 +23,11 @@ pub(crate) fn page(report: &Report) -> String {
         out,
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>\
          <title>Load: {plan}</title><style>{STYLE}</style><h1>Load: {plan}</h1>\
-         <p>{} tenants, {:.1} s measured, {} events ({:.0} a second).</p>",
-        report.tenants, report.seconds, report.events, report.events_per_second
+         <p>{}, {:.1} s measured, {} events ({:.0} a second).</p>",
+        report.of_tenants(),
+        report.seconds,
+        report.events,
+        report.events_per_second
     );
     checked(&mut out, report);
     table(&mut out, report);

@@ -127,6 +127,11 @@ impl Report {
         }
     }
 
+    /// How many tenants, in words.
+    pub(crate) fn of_tenants(&self) -> String {
+        if self.tenants == 1 { "1 tenant".to_owned() } else { format!("{} tenants", self.tenants) }
+    }
+
     /// What was done of this name.
     pub fn of(&self, what: &str) -> Option<&Done> {
         self.done.iter().find(|done| done.what == what)
@@ -140,7 +145,7 @@ impl Report {
     /// The report as a terminal shows it.
     pub fn to_text(&self) -> String {
         let mut text = String::new();
-        let _ = writeln!(text, "{}, {} tenants, {:.1} s measured", self.plan, self.tenants, self.seconds);
+        let _ = writeln!(text, "{}, {}, {:.1} s measured", self.plan, self.of_tenants(), self.seconds);
         let _ = writeln!(text, "{} events, {:.0} a second", self.events, self.events_per_second);
         if self.delivered > 0 {
             let _ = writeln!(text, "{} events delivered to further subscribers", self.delivered);

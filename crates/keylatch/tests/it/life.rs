@@ -3,8 +3,14 @@
 use std::time::{Duration, Instant};
 
 use journal_nats::connect;
+use keystore::Output;
+use keystore::material::PublicKey;
 use model::command::{self, Action};
+use model::key::KeyIdentity;
+use model::policy::AlgorithmRule;
+use model::text::Base64;
 use model::{Algorithm, KeyState, Policy, ProblemType, Span};
+use serde_json::json;
 use service::{Clock, clock};
 
 use crate::world::{Member, World, reason, signed, spec, urn, use_wrap};
@@ -98,5 +104,45 @@ async fn copies_of_a_command_sent_at_once_are_answered_alike() {
         let answers = futures_util::future::join_all(copies).await;
         assert_eq!(answers[0]["ok"], true, "{:#}", answers[0]);
         assert!(answers.iter().all(|answer| *answer == answers[0]), "{answers:#?}");
+    }
+}
+
+/// Every algorithm from birth to use, as a tenant's program sees it: signatures verify under the public key that people signed
+/// for, and what anybody wraps with it comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_every_algorithm_do_what_their_public_halves_say() {
+    let world = World::start().await;
+    let mut tenant = world.tenant("one").await;
+    let against = tenant.governance().await;
+    let algorithms = Algorithm::ALL.map(|algorithm| AlgorithmRule::new(algorithm, Span::from_secs(24 * 3600))).to_vec();
+    let policy = Policy { schema: 4, algorithms, ..lifecycle::scenario::policy() };
+    tenant.done(Action::PolicyAdopt(command::PolicyAdopt { against, policy }), None, "ann,bob").await;
+    for algorithm in Algorithm::ALL {
+        let key = tenant.generate(algorithm).await;
+        tenant.activate(key).await;
+        let public = match &tenant.key(key).identity {
+            KeyIdentity::PublicKey(der) => Some(PublicKey::from_spki(&der.0).unwrap()),
+            _ => None,
+        };
+        if let Some(bytes) = algorithm.digest_bytes() {
+            let digest = Base64(vec![7; bytes]);
+            let sign = |reply_to| Action::UseSign(command::UseSign { reply_to, digest: digest.clone() });
+            let signed = tenant.use_key(key, "app", sign).await.unwrap();
+            let signature: Base64 = signed["signature"].as_str().unwrap().parse().unwrap();
+            assert!(public.unwrap().verifies(&digest.0, &signature.0), "{algorithm}");
+            continue;
+        }
+        let ours = tenant.wrap(key).await.unwrap();
+        let mut pairs = vec![(ours["wrapped"].clone(), ours["data_key"].clone())];
+        if let Some(Output::Wrapped { data_key, wrapped }) =
+            public.and_then(|public| public.wrap(&mut rand_core::OsRng).unwrap())
+        {
+            pairs.push((json!(Base64(wrapped)), json!(Base64(data_key.to_vec()))));
+        }
+        for (wrapped, data_key) in pairs {
+            let wrapped: Base64 = wrapped.as_str().unwrap().parse().unwrap();
+            let unwrap = |reply_to| Action::UseUnwrap(command::UseUnwrap { reply_to, wrapped: wrapped.clone() });
+            assert_eq!(tenant.use_key(key, "app", unwrap).await.unwrap()["data_key"], data_key, "{algorithm}");
+        }
     }
 }

@@ -13,6 +13,7 @@ mod raw;
 #[path = "bars/writer.rs"]
 mod writer;
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -123,8 +124,10 @@ impl Up {
         if mode == Mode::Default {
             up.args(["--sync", "default"]);
         }
-        let log = std::fs::File::create(dir.path().join("up.log")).unwrap();
-        let process = up.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let mut process = up.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("up at ")), "the platform does not start");
+        std::thread::spawn(move || lines.for_each(drop));
         Self { dir, process }
     }
 
@@ -135,17 +138,11 @@ impl Up {
     /// A cast of so many tenants.
     fn cast(&self, tenants: u32) -> Cast {
         let out = self.dir.path().join("cast");
-        loop {
-            let mut prepare = keylatch();
-            prepare.args(["load", "prepare", "--tenants", &tenants.to_string(), "--out"]).arg(&out);
-            let made = prepare.arg("--dir").arg(self.path()).stderr(Stdio::null()).stdout(Stdio::null()).status();
-            if made.unwrap().success() {
-                return Cast::load(&out).unwrap();
-            }
-            // The platform is still starting.
-            std::thread::sleep(Duration::from_millis(300));
-            let _ = std::fs::remove_dir_all(&out);
-        }
+        let mut prepare = keylatch();
+        prepare.args(["load", "prepare", "--tenants", &tenants.to_string(), "--out"]).arg(&out);
+        let made = prepare.arg("--dir").arg(self.path()).stderr(Stdio::null()).stdout(Stdio::null()).status();
+        assert!(made.unwrap().success(), "the cast can't be prepared");
+        Cast::load(&out).unwrap()
     }
 }
 

@@ -49,7 +49,7 @@ struct Key {
 
 /// What there is of a key.
 enum Kept {
-    Open(Material),
+    Open(Box<Material>),
     Sealed(Closed),
 }
 
@@ -110,7 +110,7 @@ impl MemoryStore {
         let closed = to.map(|to| sealed::close(&subject, &material.secret(), to, &mut *inside.rng)).transpose()?;
         let (kept, sealing) = match closed {
             Some((closed, sealing)) => (Kept::Sealed(closed), Some(sealing)),
-            None => (Kept::Open(material), None),
+            None => (Kept::Open(Box::new(material)), None),
         };
         let held = Some((self.pre_active.clone(), kept));
         let generated = Generated { identity: identity.clone(), wrapping_key };
@@ -173,7 +173,7 @@ impl KeyStore for MemoryStore {
             let secret = sealed::open(&subject, sealing, closed, shares)?;
             let material = Material::from_secret(key.algorithm, &secret).filter(|one| one.identity() == key.identity);
             let another = || Error::Storage("what was sealed is another key".into());
-            *kept = Kept::Open(material.ok_or_else(another)?);
+            *kept = Kept::Open(Box::new(material.ok_or_else(another)?));
         }
         Ok(())
     }

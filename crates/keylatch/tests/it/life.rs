@@ -115,7 +115,8 @@ async fn keys_of_every_algorithm_do_what_their_public_halves_say() {
     let mut tenant = world.tenant("one").await;
     let against = tenant.governance().await;
     let algorithms = Algorithm::ALL.map(|algorithm| AlgorithmRule::new(algorithm, Span::from_secs(24 * 3600))).to_vec();
-    let policy = Policy { schema: 4, algorithms, ..lifecycle::scenario::policy() };
+    let application = json!({ "schema": 4, "rule": { "when": { "responsibility": ["application"] } } });
+    let policy = Policy { algorithms, ..lifecycle::scenario::patched_policy(&application) };
     tenant.done(Action::PolicyAdopt(command::PolicyAdopt { against, policy }), None, "ann,bob").await;
     for algorithm in Algorithm::ALL {
         let key = tenant.generate(algorithm).await;

@@ -31,7 +31,7 @@ pub enum Finding {
         label: String,
         /// The key of ours that it says it is: a copy that somebody else made, or a key that the index has lost.
         says_it_is: Option<KeyId>,
-        /// The key of ours that it is, whatever it says (see [`crate::kin`]).
+        /// The key of ours that it is, whatever it says.
         is: Option<(TenantId, KeyId)>,
         /// What it may be used for. With one of these: a shadow activation.
         usages: BTreeSet<Usage>,

@@ -124,8 +124,8 @@ impl Up {
         if mode == Mode::Default {
             up.args(["--sync", "default"]);
         }
-        let mut process = up.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut process = up.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap().contains("up at ")), "the platform does not start");
         std::thread::spawn(move || lines.for_each(drop));
         Self { dir, process }

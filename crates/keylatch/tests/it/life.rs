@@ -9,7 +9,7 @@ use model::command::{self, Action};
 use model::key::KeyIdentity;
 use model::policy::AlgorithmRule;
 use model::text::Base64;
-use model::{Algorithm, KeyState, Policy, ProblemType, Span};
+use model::{Algorithm, KeySpec, KeyState, Policy, ProblemType, Span};
 use serde_json::json;
 use service::{Clock, clock};
 
@@ -119,7 +119,11 @@ async fn keys_of_every_algorithm_do_what_their_public_halves_say() {
     let policy = Policy { algorithms, ..lifecycle::scenario::patched_policy(&application) };
     tenant.done(Action::PolicyAdopt(command::PolicyAdopt { against, policy }), None, "ann,bob").await;
     for algorithm in Algorithm::ALL {
-        let key = tenant.generate(algorithm).await;
+        let key = clock::key_id();
+        let spec = KeySpec { asset: Some("weights".parse().unwrap()), ..spec(algorithm) };
+        let generate = Action::KeyGenerate(command::KeyGenerate { spec });
+        tenant.done(generate, Some(key), "rae").await;
+        tenant.until(|state| state.keys[&key].is_applied()).await;
         tenant.activate(key).await;
         let public = match &tenant.key(key).identity {
             KeyIdentity::PublicKey(der) => Some(PublicKey::from_spki(&der.0).unwrap()),

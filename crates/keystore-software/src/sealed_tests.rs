@@ -116,7 +116,7 @@ fn a_sealed_record_is_bound_as_a_whole() {
     let ring = shelf.ring();
     let bytes = record.seal(&ring.current, Inventory::PreActive, &id, secret.as_ref()).unwrap();
     assert_eq!(bytes[0], 2, "the version");
-    assert_eq!(bytes.len(), 58 + 3 + 3 + 3 * 176 + 8 + 12 + 48 + 16);
+    assert_eq!(bytes.len(), 59 + 3 + 3 + 3 * 176 + 8 + 12 + 48 + 16);
     let (again, unwrapped) = record::Record::open(&ring, Inventory::PreActive, &id, &bytes).unwrap();
     assert_eq!((&again, &unwrapped), (&record, &secret));
     for at in 0..bytes.len() {

@@ -50,7 +50,7 @@ pub trait Journal: Send + Sync + 'static {
         head: Head,
         batch: &[Outgoing],
     ) -> impl Future<Output = Result<Append, Error>> + Send {
-        self.append(tenant, head, batch)
+        Self::append(self, tenant, head, batch)
     }
 }
 

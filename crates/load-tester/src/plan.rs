@@ -141,6 +141,10 @@ impl Schedule<'_> {
 
 /// When so many rounds of a step are due: the smaller root of `from t + (to - from) t² / 2 lasts = rounds`.
 fn within(step: &Step, rounds: f64) -> Duration {
+    // The first is due at once, also where the rate begins at nothing.
+    if rounds <= 0.0 {
+        return Duration::ZERO;
+    }
     let slope = (step.to - step.from) / step.lasts.as_secs_f64().max(f64::MIN_POSITIVE);
     let seconds = if slope.abs() < 1e-9 {
         rounds / step.from.max(f64::MIN_POSITIVE)

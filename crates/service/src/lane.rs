@@ -139,7 +139,7 @@ impl Lane {
         let mut overlay = Overlay::new(node.replica(), tenant);
         let mut under_way: Option<UnderWay> = None;
         for _ in 0..BATCHES_HELD {
-            let mut jobs = self.next_jobs();
+            let jobs = self.next_jobs();
             // A checkpoint covers what stands: it is decided when nothing is under way.
             if jobs.iter().any(|job| matches!(job.wanted, Wanted::Checkpoint))
                 && let Some(last) = under_way.take()
@@ -150,7 +150,7 @@ impl Lane {
             }
             let mut next = None;
             if !jobs.is_empty() {
-                match begin(node, &mut overlay, std::mem::take(&mut jobs), under_way.is_some()).await {
+                match begin(node, &mut overlay, jobs, under_way.is_some()).await {
                     Begun::UnderWay(batch) => next = Some(*batch),
                     Begun::Done(again) => self.again(again),
                 }
